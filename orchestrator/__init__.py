@@ -1,0 +1,1 @@
+"""Hardware-optimised llama.cpp on a fleet of NixOS machines."""
