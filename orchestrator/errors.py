@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class OrchestrateError(Exception):
     """Anything this program reports to its user instead of a traceback.
 
@@ -20,6 +20,8 @@ class OrchestrateError(Exception):
         stage: the stage's name as in `orchestrator/stages/`, empty before any.
         command: the failed command as one line that can be pasted into a shell.
         last_lines: the end of what that command printed.
+
+    Not frozen: Python itself assigns `__traceback__` and `__cause__`.
     """
 
     message: str
