@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from orchestrator.model.store import StorePath
+from orchestrator.model.store import StorePath
 
 
 class GpuVendor(StrEnum):

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from inventory.host import Host
-    from orchestrator.model.facts import Facts
-    from orchestrator.model.store import DerivationPath, StorePath
-    from orchestrator.model.variant import VariantChoice
+from inventory.host import Host
+from orchestrator.model.facts import Facts
+from orchestrator.model.store import DerivationPath, StorePath
+from orchestrator.model.variant import VariantChoice
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +46,8 @@ class Build:
     """One distinct derivation, built once on one builder for every host that needs it.
 
     `fallbacks` are the builders that fit as well, best first: where the work
-    goes when `builder` fails.
+    goes when `builder` fails. A toplevel names its llama package in `after`: it
+    is built once that is, on whichever builder made it.
     """
 
     derivation: DerivationPath
@@ -58,6 +57,7 @@ class Build:
     features: tuple[str, ...]
     hosts: tuple[str, ...]
     reason: str
+    after: DerivationPath | None = None
 
 
 @dataclass(frozen=True, slots=True)

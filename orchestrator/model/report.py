@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from orchestrator.model.store import StorePath
-    from orchestrator.model.variant import Backend, Variant
+from orchestrator.model.store import StorePath
+from orchestrator.model.variant import Backend, Variant
 
 
 @dataclass(frozen=True, slots=True)
