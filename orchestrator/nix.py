@@ -8,6 +8,7 @@ example, are not among them).
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 from orchestrator.command import Command, script
 from orchestrator.errors import PayloadError
@@ -24,50 +25,36 @@ GC_ROOTS = "/nix/var/nix/gcroots/orchestrate"
 """Where this program's garbage collector roots are, on builders and targets."""
 
 
-def flake_lock(directory: str, update: tuple[str, ...]) -> Command:
-    """Lock the flake, taking only the inputs in `update` anew."""
-    if update:
-        return Command(
-            ("nix", *_FLAKES, "flake", "update", *update, "--flake", f"path:{directory}")
-        )
-    return Command(("nix", *_FLAKES, "flake", "lock", f"path:{directory}"))
+def flake_update(directory: str, inputs: tuple[str, ...]) -> Command:
+    """Lock the flake, taking `inputs` anew and everything else as it is locked."""
+    return Command(("nix", *_FLAKES, "flake", "update", *inputs, "--flake", f"path:{directory}"))
 
 
-def flake_metadata(directory: str) -> Command:
-    """Ask for the locked flake's fingerprint, as JSON."""
-    return Command(("nix", *_FLAKES, "flake", "metadata", "--json", f"path:{directory}"))
-
-
-def parse_fingerprint(text: str) -> str:
-    """Read the fingerprint out of `nix flake metadata --json`.
-
-    Raises:
-        PayloadError: it isn't that command's output.
-    """
-    try:
-        fingerprint = json.loads(text)["fingerprint"]
-    except (ValueError, KeyError, TypeError) as error:
-        message = "nix flake metadata gave no fingerprint"
-        raise PayloadError(message, hint="Nix 2.18 or newer is needed to evaluate") from error
-    return str(fingerprint)
-
-
-def path_info_derivations(directory: str, attributes: tuple[str, ...]) -> Command:
+def instantiate(directory: str, attributes: tuple[str, ...]) -> Command:
     """Instantiate attributes of a flake, through Nix's evaluation cache.
 
-    `nix eval` never uses that cache (NixOS/nix#13307); this does.
+    `nix eval` never uses that cache (NixOS/nix#13307). `nix path-info
+    --derivation` does, but sorts its answers and merges equal ones; a dry build
+    answers once for each attribute, in their order, with the outputs. No
+    substituter is asked: what would be built doesn't matter here.
     """
     installables = tuple(f"path:{directory}#{attribute}" for attribute in attributes)
-    return Command(("nix", *_FLAKES, "path-info", "--derivation", *installables))
+    quick = ("--dry-run", "--json", "--no-link", "--option", "substitute", "false")
+    return Command(("nix", *_FLAKES, "build", *quick, *installables))
 
 
-def parse_derivations(text: str) -> tuple[DerivationPath, ...]:
-    """Read one derivation path a line.
+def parse_instantiated(text: str) -> tuple[tuple[DerivationPath, StorePath], ...]:
+    """Read derivation and `out` path of each attribute, in their order.
 
     Raises:
-        PayloadError: a line is anything else.
+        PayloadError: it isn't the output of `nix build --dry-run --json`.
     """
-    return tuple(parse_derivation_path(line) for line in text.split())
+    try:
+        rows = [(row["drvPath"], row["outputs"]["out"]) for row in json.loads(text)]
+    except (ValueError, KeyError, TypeError) as error:
+        message = f"nix build --dry-run --json printed something else: {text[:120]!r}"
+        raise PayloadError(message) from error
+    return tuple((parse_derivation_path(drv), parse_store_path(out)) for drv, out in rows)
 
 
 def parse_store_paths(text: str) -> tuple[StorePath, ...]:
@@ -79,35 +66,47 @@ def parse_store_paths(text: str) -> tuple[StorePath, ...]:
     return tuple(parse_store_path(line) for line in text.split())
 
 
-def outputs(derivations: tuple[DerivationPath, ...]) -> Command:
-    """Ask for the output paths of derivations, one line each, in their order."""
-    return script('for drv; do nix-store --query --outputs "$drv" || exit; done', *derivations)
-
-
 def requisites(paths: tuple[str, ...]) -> Command:
     """Ask for the closure of `paths`, one path a line, dependencies first."""
     return script('exec nix-store --query --requisites "$@"', *paths)
 
 
 def invalid_among(paths: tuple[str, ...]) -> Command:
-    """Ask which of `paths` this store lacks; the paths travel on stdin."""
-    asked = script("exec xargs nix-store --check-validity --print-invalid")
-    return Command(asked.argv, stdin="\n".join(paths).encode())
+    """Ask which of `paths` this store lacks.
+
+    The paths travel on stdin: one argument of a remote command line holds no
+    more than 128 KiB (execve(2), MAX_ARG_STRLEN), a system's closure is larger.
+    """
+    return _on_stdin("exec xargs nix-store --check-validity --print-invalid", paths)
 
 
 def export(paths: tuple[str, ...]) -> Command:
     """Write `paths` as one stream that `nix-store --import` reads.
 
-    The paths are arguments of the script's own: a closure of a NixOS system is
-    about a quarter of a megabyte of names, well under the limit of 2 MiB.
+    One stream is one process, so xargs must not split the arguments: callers
+    pass at most `EXPORT_PATHS`.
     """
-    return script('exec nix-store --export "$@"', *paths)
+    return _on_stdin("exec xargs -x -s 1500000 nix-store --export", paths)
 
 
-def import_and_root(root: str, path: StorePath | DerivationPath) -> Command:
-    """Take a stream from stdin, then hold `path` against the garbage collector."""
-    return script(
-        f'nix-store --import >/dev/null && mkdir -p {GC_ROOTS} && ln -sfn "$2" {GC_ROOTS}/"$1"',
-        root,
-        path,
-    )
+EXPORT_PATHS = 4000
+"""How many store paths one stream carries: 4000 of 250 bytes fit xargs' 1.5 MB."""
+
+
+def import_stream() -> Command:
+    """Take a stream from stdin into the store."""
+    return script("exec nix-store --import >/dev/null")
+
+
+def root_path(name: str, path: StorePath | DerivationPath) -> Command:
+    """Hold `path` against the garbage collector, under a name of our own."""
+    return script(f'mkdir -p {GC_ROOTS} && ln -sfn "$2" {GC_ROOTS}/"$1"', name, path)
+
+
+def size_of(paths: tuple[str, ...]) -> Command:
+    """Ask for the sizes of `paths` in bytes (NAR), one line each."""
+    return _on_stdin("exec xargs nix-store --query --size", paths)
+
+
+def _on_stdin(text: str, paths: tuple[str, ...]) -> Command:
+    return replace(script(text), stdin="".join(f"{path}\n" for path in paths).encode())

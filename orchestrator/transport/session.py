@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import fabric
-import invoke
 import paramiko
+from invoke.exceptions import CommandTimedOut
 from paramiko.hostkeys import HostKeyEntry
 
 from inventory.host import Connection, Host, HostKeyPolicy, JumpHost
@@ -44,7 +44,7 @@ class Session:
             done = self.connection.run(
                 command.line(), hide=True, warn=True, in_stream=stdin, timeout=command.timeout
             )
-        except invoke.CommandTimedOut:
+        except CommandTimedOut:
             late = f"no end within {command.timeout:g} seconds"
             return CommandResult(command, self.host.name, TIMED_OUT, "", late)
         except (paramiko.SSHException, EOFError, OSError) as error:
@@ -109,7 +109,9 @@ def _open(host: Host, connection: Connection | JumpHost, gateway: Any) -> Iterat
 def _check_host_keys(client: paramiko.SSHClient, connection: Connection) -> None:
     for line in known_hosts_lines(connection).decode().splitlines():
         entry = HostKeyEntry.from_line(line) if line.strip() else None
-        for name in entry.hostnames or () if entry else ():
+        if entry is None or entry.key is None:
+            continue
+        for name in entry.hostnames or ():
             client.get_host_keys().add(name, entry.key.get_name(), entry.key)
     if connection.host_key_policy is HostKeyPolicy.ACCEPT_NEW:
         client._host_keys_filename = str(known_hosts_file(connection))  # noqa: SLF001 - as load_host_keys() sets it, whose keys are already here

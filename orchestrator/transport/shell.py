@@ -235,6 +235,7 @@ async def pipe(
     """
     moved = 0
     async with source[0].open(source[1]) as reader, destination[0].open(destination[1]) as writer:
+        await reader.write(source[1].stdin or b"")
         await reader.close_input()
         if destination[1].stdin:
             await writer.write(destination[1].stdin)
