@@ -8,49 +8,61 @@ hash of every path; it must run as a user its Nix trusts, which is root here.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from inventory.host import Become
 from orchestrator import nix
 from orchestrator.command import elevated
 from orchestrator.errors import CommandError
 from orchestrator.hints import hint_for
 from orchestrator.model.report import CopyReport
-from orchestrator.transport.shell import pipe
+from orchestrator.transport.shell import Shell, pipe
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from inventory.host import Become
     from orchestrator.model.store import DerivationPath, StorePath
-    from orchestrator.transport.shell import Shell
 
 STAGE = "copy_closure"
 
 
+@dataclass(frozen=True, slots=True)
+class Receiver:
+    """A store that takes paths: where it is, and how to be someone it trusts.
+
+    Args:
+        shell: where it is.
+        become: how the login user there becomes root.
+        password: for `become`, where it needs one.
+    """
+
+    shell: Shell
+    become: Become
+    password: str | None = field(default=None, repr=False)
+
+
 async def copy_closure(
     source: Shell,
-    destination: Shell,
-    become: Become,
-    password: str | None,
+    receiver: Receiver,
     paths: tuple[StorePath | DerivationPath, ...],
     on_bytes: Callable[[int], None],
 ) -> CopyReport:
-    """Make `paths` and everything they need valid at the destination.
+    """Make `paths` and everything they need valid at the receiver.
 
     Asked in one round trip each: what the closure is, and what of it is missing.
     Interrupted, it can be run again: paths that arrived whole are there.
 
     Args:
         source: where the closure is.
-        destination: where it has to be.
-        become: how the login user there becomes one that Nix trusts.
-        password: for `become`, where it needs one.
+        receiver: where it has to be.
         paths: the roots of the closure.
         on_bytes: hears how many bytes have moved so far.
 
     Raises:
         CommandError: one of the two sides failed.
     """
+    destination = receiver.shell
     missing = await missing_paths(source, destination, paths)
     moved = 0
     for start in range(0, len(missing), nix.EXPORT_PATHS):
@@ -62,7 +74,7 @@ async def copy_closure(
             on_bytes(moved)
 
         part = missing[start : start + nix.EXPORT_PATHS]
-        receive = elevated(nix.import_stream(), become, password)
+        receive = elevated(nix.import_stream(), receiver.become, receiver.password)
         sent, received = await pipe((source, nix.export(part)), (destination, receive), progress)
         if sent.returncode or received.returncode:
             raise _copy_failed(sent.failure(STAGE), received.failure(STAGE), source, destination)
