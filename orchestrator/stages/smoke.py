@@ -32,6 +32,7 @@ _OFFLOADED = re.compile(r"offloaded (\d+)/(\d+) layers to GPU")
 _ASSIGNED = re.compile(r"load_tensors: layer +\d+ assigned to device (\w+)")
 _SPEED = re.compile(r"\[ Prompt: ([\d.]+) t/s \| Generation: ([\d.]+) t/s \]")
 _PERF = re.compile(r"(prompt )?eval time =.*?, +([\d.]+) tokens per second\)")
+_NOT_FOUND = 127
 _ILLEGAL_INSTRUCTION = 132
 
 
@@ -79,7 +80,7 @@ class Observation:
         matches = [match for match in map(_PERF.search, self.log) if match]
         prompt = [float(match[2]) for match in matches if match[1]]
         generated = [float(match[2]) for match in matches if not match[1]]
-        return (prompt or [None])[-1], (generated or [None])[-1]
+        return (prompt[-1] if prompt else None), (generated[-1] if generated else None)
 
     def answer(self, prompt: str) -> str:
         """What the model said: between the echoed prompt and the figures."""
@@ -139,7 +140,7 @@ def failure_of(
     slowest = smoke.min_tokens_per_second
     complaints = (
         (result.returncode != 0, f"the smoke itself failed (exit code {result.returncode})"),
-        (seen.exit_code == 127, "the system has no llama-cli"),
+        (seen.exit_code == _NOT_FOUND, "the system has no llama-cli"),
         (
             package is not None and not seen.llama_cli.startswith(f"{package}/"),
             f"the installed llama-cli is another one: {seen.llama_cli or 'none'}",
