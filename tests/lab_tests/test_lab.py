@@ -308,6 +308,8 @@ def test_limit_slows_what_is_sent(fleet: Lab) -> None:
             assert 0.8 < time.monotonic() - started < 5
     finally:
         anvil.unlimit()
+        anvil.unlimit()
+    assert "tbf" not in anvil.shell("tc qdisc show dev eth0")
 
 
 @lab_test
