@@ -1,0 +1,1 @@
+"""The stages of a deployment, each a file of its name."""
