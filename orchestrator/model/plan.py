@@ -13,14 +13,9 @@ from orchestrator.model.variant import VariantChoice
 
 @dataclass(frozen=True, slots=True)
 class FlakeRef:
-    """The generated flake: where it is, and what its locked inputs hash to.
-
-    `directory` is on the machine that evaluates. `fingerprint` is Nix's own
-    (`nix flake metadata --json`): equal fingerprints give equal evaluations.
-    """
+    """The generated flake, by its directory on the machine that evaluates."""
 
     directory: str
-    fingerprint: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +87,6 @@ class Plan:
     """
 
     run: str
-    evaluator: str
     hosts: tuple[HostPlan, ...]
     builders: tuple[Host, ...]
     builds: tuple[Build, ...]

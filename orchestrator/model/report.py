@@ -5,8 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from orchestrator.model.store import StorePath
+from orchestrator.model.store import DerivationPath, StorePath
 from orchestrator.model.variant import Backend, Variant
+
+
+@dataclass(frozen=True, slots=True)
+class BuildReport:
+    """A derivation that is built: where, into what, in how many seconds."""
+
+    derivation: DerivationPath
+    output: StorePath
+    builder: str
+    seconds: float
+    was_valid: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,9 +53,7 @@ class _FleetFile(msgspec.Struct, frozen=True):
     hosts: dict[str, FleetEntry]
 
 
-def write_flake(
-    directory: Path, inventory: Inventory, choices: Sequence[VariantChoice]
-) -> Path:
+def write_flake(directory: Path, inventory: Inventory, choices: Sequence[VariantChoice]) -> Path:
     """Write the fleet's flake into `directory` and give that directory.
 
     A file whose bytes are right already is not touched, and flake.lock never:
