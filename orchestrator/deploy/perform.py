@@ -7,6 +7,7 @@ the two.
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -33,11 +34,13 @@ from orchestrator.stages.copy_closure import Receiver, copy_closure
 from orchestrator.stages.rollback import reactivate, verdict
 from orchestrator.stages.smoke import judge, smoke_command
 from orchestrator.stages.smoke_model import deliver_model, model_path, read_model
-from orchestrator.stages.switch import switch
+from orchestrator.stages.switch import Activation, switch
 from orchestrator.transport.session import become_password, session
 from orchestrator.transport.shell import LOST
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from inventory.host import Host
     from orchestrator.command import CommandResult
     from orchestrator.model.plan import Build, HostPlan
@@ -45,6 +48,13 @@ if TYPE_CHECKING:
 Report = BuildReport | CopyReport | SwitchReport | SmokeReport | RollbackReport
 
 _PROGRESS_INTERVAL = 0.5
+"""Seconds between two reports of how much was copied."""
+
+_RETRY_INTERVAL = 1.0
+"""Seconds between two attempts to log in to a host that must come back."""
+
+_WAY_BACK_MARGIN = 60.0
+"""Seconds that the way back itself may take, once its timer has fired."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +144,19 @@ def _copy(context: _Context, host: HostPlan) -> CopyReport:
 
 def _switch(context: _Context, host: HostPlan) -> SwitchReport:
     with session(host.host) as opened:
-        return switch(opened, host, context.plan.run, context.plan.confirm_timeout)
+        return switch(opened, activation_of(context.plan, host))
+
+
+def activation_of(plan: Plan, host: HostPlan) -> Activation:
+    """Say what the run activates on a host."""
+    return Activation(
+        host=host.name,
+        toplevel=host.evaluation.toplevel,
+        previous=host.previous,
+        run=plan.run,
+        confirm_timeout=plan.confirm_timeout,
+        by_nixos_rebuild=host.facts.nixos_rebuild_store_path,
+    )
 
 
 def _smoke(context: _Context, host: HostPlan) -> SmokeReport:
@@ -167,7 +189,7 @@ def _run_smoke(context: _Context, host: HostPlan) -> CommandResult:
 
 def _confirm(context: _Context, host: HostPlan) -> SwitchReport:
     with session(host.host) as opened:
-        return confirm(opened, host, context.plan.run)
+        return confirm(opened, activation_of(context.plan, host))
 
 
 def _rollback(context: _Context, host: HostPlan) -> RollbackReport:
@@ -176,17 +198,37 @@ def _rollback(context: _Context, host: HostPlan) -> RollbackReport:
     if previous is None:
         return verdict(host.name, previous, None, None)
     try:
-        with session(host.host) as opened:
-            reactivated: CommandResult | CommandError = reactivate(
-                opened, previous, context.plan.run
-            )
+        with _session_until(host.host, context.plan.confirm_timeout) as opened:
+            reactivated = reactivate(opened, previous, context.plan.run)
     except CommandError as error:
         return verdict(host.name, previous, error, None)
-    had_llama = bool(host.facts.llama_cli)
     smoked = None
-    if had_llama:
+    if host.facts.llama_cli:
         smoked = judge(_run_smoke(context, host), host.host.smoke, None, None)
     return verdict(host.name, previous, reactivated, smoked)
+
+
+@contextmanager
+def _session_until(host: Host, confirm_timeout: float) -> Iterator[Session]:
+    """Log in again and again until the way back on the host must have been taken.
+
+    A host whose network died with the new system answers once its timer has
+    brought the old one back.
+
+    Raises:
+        UnreachableError: it doesn't answer even then.
+    """
+    deadline = time.monotonic() + confirm_timeout + _WAY_BACK_MARGIN
+    with ExitStack() as stack:
+        while True:
+            try:
+                opened = stack.enter_context(session(host))
+                break
+            except UnreachableError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(_RETRY_INTERVAL)
+        yield opened
 
 
 class _Throttle:
