@@ -81,8 +81,13 @@ class Evaluator:
     memory_available_mib: int
 
 
-async def survey_fleet(surveyor: Surveyor, hosts: Sequence[Host]) -> Survey:
+async def survey_fleet(
+    surveyor: Surveyor, hosts: Sequence[Host]
+) -> tuple[Survey, Evaluator | None]:
     """Find out what the fleet is and what it should become.
+
+    Returns:
+        the survey, and who evaluated it; None when nothing was evaluated.
 
     Raises:
         OrchestrateError: nothing can be known of any host: no flake, no
@@ -94,7 +99,10 @@ async def survey_fleet(surveyor: Surveyor, hosts: Sequence[Host]) -> Survey:
     facts = await look(surveyor, hosts, left_out)
     choices = choose(surveyor, hosts, facts, left_out)
     chosen = [host for host in hosts if host.name in choices]
-    evaluations = await evaluate_fleet(surveyor, chosen, choices, left_out)
+    evaluator = await pick_evaluator(surveyor) if chosen else None
+    evaluations = {}
+    if evaluator is not None:
+        evaluations = await evaluate_fleet(surveyor, evaluator, choices, left_out)
     moving = any(
         action_for(facts[name], evaluation) is Action.DEPLOY
         for name, evaluation in evaluations.items()
@@ -102,7 +110,7 @@ async def survey_fleet(surveyor: Surveyor, hosts: Sequence[Host]) -> Survey:
     builders: dict[str, Facts] = {}
     if moving:
         builders = await look(surveyor, surveyor.inventory.builders, LeftOut())
-    return Survey(
+    survey = Survey(
         facts=facts,
         choices=choices,
         evaluations=evaluations,
@@ -111,6 +119,7 @@ async def survey_fleet(surveyor: Surveyor, hosts: Sequence[Host]) -> Survey:
         blocked=left_out.blocked,
         failed=left_out.failed,
     )
+    return survey, evaluator
 
 
 async def look(surveyor: Surveyor, hosts: Sequence[Host], left_out: LeftOut) -> dict[str, Facts]:
@@ -150,14 +159,11 @@ def choose(
 
 async def evaluate_fleet(
     surveyor: Surveyor,
-    hosts: Sequence[Host],
+    evaluator: Evaluator,
     choices: dict[str, VariantChoice],
     left_out: LeftOut,
 ) -> dict[str, Evaluation]:
     """Write the flake of these choices and evaluate it, wherever Nix is."""
-    if not hosts:
-        return {}
-    evaluator = await pick_evaluator(surveyor)
     flake = await place_flake(surveyor, evaluator, list(choices.values()))
     await lock_flake(evaluator.shell, flake, ("user",))
     processes = process_limit(
@@ -165,7 +171,7 @@ async def evaluate_fleet(
         evaluator.memory_available_mib,
         surveyor.inventory.fleet.evaluation_memory_mib,
     )
-    answers = await evaluate(evaluator.shell, flake, [host.name for host in hosts], processes)
+    answers = await evaluate(evaluator.shell, flake, list(choices), processes)
     evaluations = {}
     for name, answer in answers.items():
         if isinstance(answer, Evaluation):
