@@ -35,7 +35,7 @@ from orchestrator.stages.rollback import reactivate, verdict
 from orchestrator.stages.smoke import judge, smoke_command
 from orchestrator.stages.smoke_model import deliver_model, model_path, read_model
 from orchestrator.stages.switch import Activation, switch
-from orchestrator.transport.session import become_password, session
+from orchestrator.transport.session import Session, become_password, session
 from orchestrator.transport.shell import LOST
 
 if TYPE_CHECKING:
