@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from orchestrator.command import elevated
 from orchestrator.deploy.journal import Journal
 from orchestrator.deploy.runtime import Runtime, process_runtime
 from orchestrator.errors import CommandError, PayloadError, StageError, UnreachableError
@@ -32,18 +31,19 @@ from orchestrator.stages.build import build
 from orchestrator.stages.confirm import confirm
 from orchestrator.stages.copy_closure import Receiver, copy_closure
 from orchestrator.stages.rollback import reactivate, verdict
-from orchestrator.stages.smoke import judge, smoke_command
+from orchestrator.stages.smoke import run_smoke
 from orchestrator.stages.smoke_model import deliver_model, model_path, read_model
 from orchestrator.stages.switch import Activation, switch
 from orchestrator.transport.session import Session, become_password, session
-from orchestrator.transport.shell import LOST
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from inventory.host import Host
-    from orchestrator.command import CommandResult
     from orchestrator.model.plan import Build, HostPlan
+    from orchestrator.model.store import StorePath
+    from orchestrator.model.variant import Backend
+    from orchestrator.transport.connect import ConnectionPool
 
 Report = BuildReport | CopyReport | SwitchReport | SmokeReport | RollbackReport
 
@@ -134,8 +134,7 @@ def _copy(context: _Context, host: HostPlan) -> CopyReport:
 
     async def work() -> CopyReport:
         source = await context.runtime.pool.shell(context.builder(made.builder))
-        shell = await context.runtime.pool.shell(host.host)
-        receiver = Receiver(shell, host.host.become, become_password(host.host))
+        receiver = await _receiver(context.runtime.pool, host.host)
         await deliver_model(receiver, read_model(model_path(host.host.smoke)), hear)
         return await copy_closure(source, receiver, (host.evaluation.toplevel,), hear)
 
@@ -160,31 +159,33 @@ def activation_of(plan: Plan, host: HostPlan) -> Activation:
 
 
 def _smoke(context: _Context, host: HostPlan) -> SmokeReport:
-    return judge(
-        _run_smoke(context, host),
-        host.host.smoke,
-        host.choice.variant.backend,
-        host.evaluation.llama,
-    )
+    return _run_smoke(context, host, host.choice.variant.backend, host.evaluation.llama)
 
 
-def _run_smoke(context: _Context, host: HostPlan) -> CommandResult:
+def _run_smoke(
+    context: _Context, host: HostPlan, expected: Backend | None, package: StorePath | None
+) -> SmokeReport:
     """Run the smoke, once more on a new connection where the switch cut the old one."""
-    model = read_model(model_path(host.host.smoke)).remote_path
-    command = elevated(
-        smoke_command(model, host.host.smoke), host.host.become, become_password(host.host)
-    )
+    pool = context.runtime.pool
+    smoke = host.host.smoke
+    model = read_model(model_path(smoke))
 
-    async def work() -> CommandResult:
-        shell = await context.runtime.pool.shell(host.host)
-        result = await shell.run(command)
-        if result.returncode == LOST:
-            await context.runtime.pool.drop(host.host)
-            shell = await context.runtime.pool.shell(host.host)
-            result = await shell.run(command)
-        return result
+    async def once() -> SmokeReport:
+        receiver = await _receiver(pool, host.host)
+        return await run_smoke(receiver, model, smoke, expected, package)
+
+    async def work() -> SmokeReport:
+        try:
+            return await once()
+        except UnreachableError:
+            await pool.drop(host.host)
+            return await once()
 
     return context.runtime.run(work())
+
+
+async def _receiver(pool: ConnectionPool, host: Host) -> Receiver:
+    return Receiver(await pool.shell(host), host.become, become_password(host))
 
 
 def _confirm(context: _Context, host: HostPlan) -> SwitchReport:
@@ -204,7 +205,7 @@ def _rollback(context: _Context, host: HostPlan) -> RollbackReport:
         return verdict(host.name, previous, error, None)
     smoked = None
     if host.facts.llama_cli:
-        smoked = judge(_run_smoke(context, host), host.host.smoke, None, None)
+        smoked = _run_smoke(context, host, None, None)
     return verdict(host.name, previous, reactivated, smoked)
 
 
