@@ -82,8 +82,8 @@ class HostPlan:
 class Plan:
     """A whole run, decided before anything is touched.
 
-    `unreachable` and `blocked` map a host's name to the report of why it is
-    left out.
+    `unreachable`, `blocked` (by a pin or by policy) and `failed` (its facts or
+    its evaluation) map a host's name to the report of why it is left out.
     """
 
     run: str
@@ -92,6 +92,7 @@ class Plan:
     builds: tuple[Build, ...]
     unreachable: dict[str, str]
     blocked: dict[str, str]
+    failed: dict[str, str]
     confirm_timeout: float
 
     @property
