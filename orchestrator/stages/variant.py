@@ -145,7 +145,10 @@ def _amd_without_rocm(facts: Facts) -> str:
     cards = [card for card in _cards(facts, GpuVendor.AMD) if card.driver == "amdgpu"]
     if not cards:
         return ""
-    named = " and ".join(sorted(set(facts.kfd_gfx_targets))) or f"{cards[0].vendor_id}:{cards[0].device_id}"
+    named = (
+        " and ".join(sorted(set(facts.kfd_gfx_targets)))
+        or f"{cards[0].vendor_id}:{cards[0].device_id}"
+    )
     return f"AMD {named}, which ROCm does not support, with the amdgpu driver"
 
 
