@@ -187,14 +187,6 @@ def _git_work_tree(path: Path) -> Path | None:
     return None
 
 
-def installable(directory: str, host: str, derivation: str) -> str:
-    """Name what Nix shall build: `toplevel` or `llama` of a host.
-
-    The name is quoted, as a dot in a host's name would end an attribute.
-    """
-    return f'{directory}#orchestrate."{nix_string(host)}".{derivation}'
-
-
 def template_directory() -> Path:
     """Give where the template's files are: in the wheel, else in the checkout."""
     package = Path(orchestrator.__file__).parent

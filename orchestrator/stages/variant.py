@@ -136,7 +136,7 @@ def _nvidia_with_driver(facts: Facts) -> str:
 def _amd_with_rocm(facts: Facts) -> str:
     if facts.system != "x86_64-linux":
         return ""
-    targets = [target for target in facts.kfd_gfx_targets if target in ROCM_TARGETS]
+    targets = sorted(ROCM_TARGETS.intersection(facts.kfd_gfx_targets))
     return f"AMD {' and '.join(targets)}, which ROCm supports" if targets else ""
 
 
@@ -145,7 +145,10 @@ def _amd_without_rocm(facts: Facts) -> str:
     cards = [card for card in _cards(facts, GpuVendor.AMD) if card.driver == "amdgpu"]
     if not cards:
         return ""
-    named = " and ".join(facts.kfd_gfx_targets) or f"{cards[0].vendor_id}:{cards[0].device_id}"
+    named = (
+        " and ".join(sorted(set(facts.kfd_gfx_targets)))
+        or f"{cards[0].vendor_id}:{cards[0].device_id}"
+    )
     return f"AMD {named}, which ROCm does not support, with the amdgpu driver"
 
 
