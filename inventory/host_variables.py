@@ -14,7 +14,6 @@ from inventory.host import (
     Smoke,
 )
 from inventory.jump import jump_of, user_of
-from inventory.names import check_name
 from inventory.source import SECRETS, Vaulted
 from inventory.suggestion import did_you_mean
 from orchestrator.errors import InventoryError
@@ -63,13 +62,12 @@ def host_of(
     try:
         _refuse_secrets(variables)
         builder = _builder(variables)
-        name = variables.text("orchestrate_nixos_name") or variables.host
         return Host(
             name=variables.host,
             groups=groups,
             connection=_connection(variables, everyone),
             become=_become(variables),
-            nixos_name=name if name == variables.host else check_name(name, "NixOS name"),
+            nixos_name=variables.text("orchestrate_nixos_name") or variables.host,
             variant_pin=variables.text("orchestrate_llama_variant"),
             force_variant=variables.boolean("orchestrate_force_variant", default=False),
             builder=builder,
@@ -154,10 +152,9 @@ def _builder(variables: Variables) -> Builder | None:
     if not systems:
         expected = "the systems it builds for, such as [x86_64-linux]"
         raise variables.wrong(needed, "missing", expected)
-    features = found.texts(f"{prefix}.features")
     return Builder(
-        systems=tuple(check_name(system, "builder system") for system in systems),
-        features=tuple(check_name(feature, "builder feature") for feature in features),
+        systems=systems,
+        features=found.texts(f"{prefix}.features"),
         max_jobs=found.integer(f"{prefix}.max_jobs", 1),
         speed_factor=found.number(f"{prefix}.speed_factor", 1.0),
     )

@@ -42,9 +42,9 @@ def jump_of(variables: Variables, everyone: Mapping[str, Variables]) -> JumpHost
             hold something else than a jump.
     """
     named = variables.text("orchestrate_jump")
-    arguments = variables.text(_ARGUMENTS)
-    proxied = _proxy_jump(arguments) if arguments is not None else None
-    jump = named or proxied
+    # Empty arguments are how a host drops those of its group.
+    arguments = variables.text(_ARGUMENTS) if variables.values.get(_ARGUMENTS) else None
+    jump = named or (_proxy_jump(arguments) if arguments else None)
     if jump is None or jump == "none":
         return None
     if jump not in everyone:

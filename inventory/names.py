@@ -17,8 +17,8 @@ from orchestrator.errors import InventoryError
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", re.ASCII)
 # An interface name as the zone of a link-local address: fe80::1%enp1s0.
 _ZONE = re.compile(r"[A-Za-z0-9_.-]+", re.ASCII)
-# `shadow`'s useradd rule with upper case and dots, which directories use.
-_USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\$?", re.ASCII)
+# useradd's rule with upper case and dots, without the $ of Samba's machines.
+_USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", re.ASCII)
 _PUBLIC_KEY = re.compile(r"[a-z0-9@.-]+ [A-Za-z0-9+/]+={0,2}( [^\x00-\x1f\x7f]*)?", re.ASCII)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\u2028\u2029]")
 _LONGEST_NAME = 253
