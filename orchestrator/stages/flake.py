@@ -76,7 +76,7 @@ def write_flake(directory: Path, inventory: Inventory, choices: Sequence[Variant
         )
     directory.mkdir(parents=True, exist_ok=True)
     user_url = input_url(inventory.fleet.flake)
-    llama_cpp_url = input_url(inventory.fleet.llama_cpp)
+    llama_cpp_url = tree_url(inventory.fleet.llama_cpp)
     earlier = _earlier_entries(directory / _FLEET_JSON)
     template = template_directory()
     for name in _COPIED:
@@ -155,6 +155,17 @@ def nix_string(text: str) -> str:
             stage=STAGE,
         )
     return text.translate(_ESCAPES)
+
+
+def tree_url(reference: str) -> str:
+    """Give the URL of a source tree: an input with `flake = false`.
+
+    A path below the top of a git work tree becomes `path:`, for the outPath of
+    such an input is the top, whatever `dir` says. Otherwise as `input_url`.
+    """
+    url = input_url(reference)
+    below = url.startswith("git+file:") and "dir=" in url
+    return f"path:{quote(str(Path(reference).resolve()))}" if below else url
 
 
 def input_url(reference: str) -> str:
