@@ -18,6 +18,12 @@ let
   package = (pkgs.extend overlay).${host.attribute};
 in
 {
+  options.system.build.llama-cpp = lib.mkOption {
+    type = lib.types.package;
+    internal = true;
+    description = "The llama.cpp that this host's hardware asks for.";
+  };
+
   # Under `config`, for the shape of a module must not depend on `options`.
   config = lib.mkMerge [
     {
