@@ -31,7 +31,7 @@ _TIMED_OUT = (124, 137)
 _MARGIN = 30.0
 
 _KEY_VALUE = re.compile(r"^(llama_cli|exit_code|log|last)=(.*)$", re.MULTILINE)
-_DEVICE = re.compile(r"using device (\S+) \((.+)\)(?: \(\S+\))? - \d+ MiB free")
+_DEVICE = re.compile(r"using device (\S+) \((.+?)\)(?: \([^()]*\))? - \d+ MiB free")
 _OFFLOADED = re.compile(r"offloaded (\d+)/(\d+) layers to GPU")
 _ASSIGNED = re.compile(r"load_tensors: layer +\d+ assigned to device (\w+)")
 _SPEED = re.compile(r"\[ Prompt: ([\d.]+) t/s \| Generation: ([\d.]+) t/s \]")
