@@ -47,7 +47,7 @@ class Invocation:
 
     inventory_path: Path
     target: str = "fleet"
-    json: bool = False
+    as_json: bool = False
     broker_option: str | None = None
 
     @cached_property

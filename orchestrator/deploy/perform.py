@@ -37,7 +37,7 @@ from orchestrator.stages.switch import Activation, switch
 from orchestrator.transport.session import Session, become_password, session
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from inventory.host import Host
     from orchestrator.model.plan import Build, HostPlan
@@ -90,7 +90,14 @@ def perform(journal: Journal, plan: Plan, key: StepKey) -> Report:
     if key.step is Step.BUILD:
         return _build(context, plan.build(DerivationPath(key.subject)))
     host = plan.host(key.subject)
-    return _HOST_STEPS[key.step](context, host)
+    steps: dict[Step, Callable[[_Context, HostPlan], Report]] = {
+        Step.COPY: _copy,
+        Step.SWITCH: _switch,
+        Step.SMOKE: _smoke,
+        Step.CONFIRM: _confirm,
+        Step.ROLLBACK: _rollback,
+    }
+    return steps[key.step](context, host)
 
 
 def _build(context: _Context, wanted: Build) -> BuildReport:
@@ -244,12 +251,3 @@ class _Throttle:
             return False
         self._last = now
         return True
-
-
-_HOST_STEPS = {
-    Step.COPY: _copy,
-    Step.SWITCH: _switch,
-    Step.SMOKE: _smoke,
-    Step.CONFIRM: _confirm,
-    Step.ROLLBACK: _rollback,
-}

@@ -36,6 +36,13 @@ class Action(StrEnum):
     UNCHANGED = "unchanged"
 
 
+class Goal(StrEnum):
+    """How far a run goes."""
+
+    BUILD = "build"
+    DEPLOY = "deploy"
+
+
 @dataclass(frozen=True, slots=True)
 class Build:
     """One distinct derivation, built once on one builder for every host that needs it.
@@ -94,6 +101,7 @@ class Plan:
     blocked: dict[str, str]
     failed: dict[str, str]
     confirm_timeout: float
+    goal: Goal = Goal.DEPLOY
 
     @property
     def has_work(self) -> bool:
