@@ -24,6 +24,7 @@ from orchestrator.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+from socket import AF_UNIX, SOCK_STREAM, socket
 
 _START_SECONDS = 10.0
 _MINIMUM_VERSION = (6, 2)
@@ -44,7 +45,7 @@ def private_server(directory: Path) -> Iterator[str]:
         UsageError: there is no server to start, or it doesn't start.
     """
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-    socket = _socket_path(directory)
+    _socket_path(directory)
     with (
         (directory / "users.lock").open("a") as users,
         (directory / "start.lock").open("a") as start,
@@ -53,16 +54,16 @@ def private_server(directory: Path) -> Iterator[str]:
         # the last. `start` keeps a start and an end from crossing.
         fcntl.flock(start, fcntl.LOCK_EX)
         fcntl.flock(users, fcntl.LOCK_SH)
-        if not _answers(socket):
-            _start(directory, socket)
+        if not _answers(path):
+            _start(directory, path)
         fcntl.flock(start, fcntl.LOCK_UN)
         try:
-            yield f"redis+socket://{quote(str(socket))}?virtual_host=0"
+            yield f"redis+socket://{quote(str(path))}?virtual_host=0"
         finally:
             fcntl.flock(start, fcntl.LOCK_EX)
             fcntl.flock(users, fcntl.LOCK_UN)
             if _is_last(users):
-                _stop(socket)
+                _stop(path)
 
 
 def open_client(broker: str) -> redis.Redis:
@@ -120,21 +121,24 @@ def _socket_path(directory: Path) -> Path:
     return link.readlink() / "socket"
 
 
-def _start(directory: Path, socket: Path) -> None:
-    socket.unlink(missing_ok=True)
+def _start(directory: Path, path: Path) -> None:
     log = directory / "server.log"
-    argv = [_server_binary(), "--dir", str(directory), "--unixsocket", str(socket)]
-    with log.open("wb") as output:
+    argv = [_server_binary(), "--dir", str(directory), "--unixsocket", str(path)]
+    with (directory / "alive.lock").open("a") as alive, log.open("wb") as output:
+        # The server inherits this lock and holds it to its very end: one that is
+        # still writing its data is waited for, never run beside another.
+        fcntl.flock(alive, fcntl.LOCK_EX)
+        path.unlink(missing_ok=True)
         server = subprocess.Popen(
             [*argv, *_PRIVATE, *_DURABLE, *_BOUNDED],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
             start_new_session=True,
-            close_fds=True,
+            pass_fds=(alive.fileno(),),
         )
     deadline = time.monotonic() + _START_SECONDS
-    while not _answers(socket):
+    while not _answers(path):
         if server.poll() is not None or time.monotonic() > deadline:
             server.kill()
             message = "the private broker doesn't start"
@@ -155,10 +159,10 @@ def _server_binary() -> str:
     return str(get_binary_path())
 
 
-def _answers(socket: Path) -> bool:
+def _answers(path: Path) -> bool:
     """Whether a server serves on the socket; one that loads its data will."""
     try:
-        return bool(redis.Redis(unix_socket_path=str(socket)).ping())
+        return bool(redis.Redis(unix_socket_path=str(path)).ping())
     except redis.BusyLoadingError:
         time.sleep(0.05)
         return False
@@ -174,10 +178,9 @@ def _is_last(users: Any) -> bool:  # noqa: ANN401 - an open file
     return True
 
 
-def _stop(socket: Path) -> None:
-    """End the server with its data on disk."""
-    try:
-        redis.Redis(unix_socket_path=str(socket)).shutdown()
-    except redis.RedisError:
-        # It is gone already, or will be found and joined by the next command.
-        return
+def _stop(path: Path) -> None:
+    """Tell the server to end with its data on disk, and don't wait for the disk."""
+    with closing(socket(AF_UNIX, SOCK_STREAM)) as client, suppress(OSError):
+        # Where this fails it is gone already, or the next command will join it.
+        client.connect(str(path))
+        client.sendall(b"SHUTDOWN\r\n")

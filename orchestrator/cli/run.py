@@ -43,24 +43,25 @@ def run(invocation: Invocation, decide: Callable[[Plan], Plan]) -> int:
     run_id = new_run_id()
     with ExitStack() as stack, open_progress(as_json=invocation.as_json) as progress:
         hear = _hearer(progress, invocation)
-        broker = stack.enter_context(open_broker(invocation))
 
-        async def preparation() -> Plan:
+        async def preparation() -> tuple[Plan, str]:
+            broker = ""
             async with connections() as pool:
                 surveyor = Surveyor(run_id, invocation.inventory, pool, invocation.workspace, hear)
                 plan, evaluator = await prepare(surveyor, hosts)
-                if plan.builds and evaluator is not None:
-                    # The worker starts while the derivations travel.
+                if plan.has_work and evaluator is not None:
+                    # Broker and worker start while the derivations travel; a run
+                    # with nothing to do needs neither.
+                    broker = stack.enter_context(open_broker(invocation))
                     stack.enter_context(workers(invocation, broker))
                     await send_derivations(surveyor, plan, evaluator)
-                return decide(plan)
+                return decide(plan), broker
 
-        plan = asyncio.run(preparation())
+        plan, broker = asyncio.run(preparation())
         if plan.has_work:
             ended = run_plan(broker, plan, hear)
         else:
             ended = results(plan, {})
-            Journal(open_client(broker), run_id).save_results(ended)
             hear(run_finished(run_id, ended))
     return report(invocation, ended)
 
