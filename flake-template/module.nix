@@ -21,8 +21,8 @@ in
   # The llama-cli in PATH is this one, whatever else brings one along.
   environment.systemPackages = [ (lib.hiPrio package) ];
   system.build.llama-cpp = package;
-}
-// lib.optionalAttrs (options ? services.llama-cpp.package) {
   # A default only: a package that the user names for the service wins.
-  services.llama-cpp.package = lib.mkDefault package;
+  services = lib.optionalAttrs (options.services ? llama-cpp) {
+    llama-cpp.package = lib.mkDefault package;
+  };
 }
