@@ -92,7 +92,40 @@ fixupPhase() {
     find "$prefix" -type f \( -perm -u+x -o -name '*.so*' -o -name '*.a' \) -print0 |
       xargs -0 -r strip -S 2>/dev/null || true
   fi
+  if [ -d "$prefix/bin" ]; then bringHostLibraries; fi
   runHook postFixup
+}
+
+is_elf() { [ -f "$1" ] && [ ! -L "$1" ] && [ "$(head -c 4 "$1" | tail -c 3)" = ELF ]; }
+
+# There is no libc in this package set: programs are linked with the builder's.
+# A store path must run wherever it is copied, so it takes along the libraries
+# and the loader that it was linked with. The loader lies beside the programs,
+# for /proc/self/exe names it, and ggml looks for its backends there.
+bringHostLibraries() {
+  local program name loader programs=()
+  for program in "$prefix"/bin/*; do
+    if is_elf "$program" && ldd "$program" >/dev/null 2>&1; then
+      case "$program" in *.so) ;; *) programs+=("$program") ;; esac
+    fi
+  done
+  [ ${#programs[@]} -gt 0 ] || return 0
+  mkdir -p "$prefix/host-lib"
+  { ldd "${programs[@]}" "$prefix"/lib/*.so* "$prefix"/bin/*.so 2>/dev/null || true; } |
+    sed -nE 's/.*=> (\/[^ ]+).*/\1/p; s/^[[:space:]]+(\/lib[^ ]*\/ld-linux[^ ]*).*/\1/p' |
+    sort -u | while read -r library; do
+    case "$library" in "$NIX_STORE"/*) ;; *) cp -L "$library" "$prefix/host-lib/" ;; esac
+  done
+  loader=$(echo "$prefix"/host-lib/ld-linux*)
+  mv "$loader" "$prefix/bin/.loader"
+  ln -s ../bin/.loader "$loader"
+  for program in "${programs[@]}"; do
+    name=${program##*/}
+    mv "$program" "$prefix/bin/.$name-unwrapped"
+    printf '#!/bin/sh\nexec %s --argv0 %s --library-path %s %s "$@"\n' \
+      "$prefix/bin/.loader" "$name" "$prefix/lib:$prefix/host-lib" "$prefix/bin/.$name-unwrapped" >"$program"
+    chmod 555 "$program"
+  done
 }
 
 # Hooks of the inputs: cmake and ninja bring their phases this way. An input's
