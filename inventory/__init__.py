@@ -1,0 +1,1 @@
+"""Which machines there are, how they are reached, and what each is for."""

@@ -1,0 +1,129 @@
+"""The one choke point for commands: argv in, result out, quoted once.
+
+Every process this program starts, here or on a host, is a `Command`. Only
+`Command.line` makes a shell line of it; nothing else in the project quotes.
+Secrets travel on stdin, which no message ever shows.
+"""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass, field, replace
+
+from inventory.host import Become, BecomeMethod
+from orchestrator.errors import CommandError, UsageError
+from orchestrator.hints import hint_for
+
+LAST_LINES = 15
+"""How many lines of a failed command's output a report carries."""
+
+_MAX_LINE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """An argument vector with what it reads.
+
+    Args:
+        argv: program and arguments, unquoted.
+        stdin: bytes for its standard input; never shown.
+        timeout: seconds until it is killed; None for no limit.
+        environment: variables added to the environment of the process.
+    """
+
+    argv: tuple[str, ...]
+    stdin: bytes | None = field(default=None, repr=False)
+    timeout: float | None = None
+    environment: tuple[tuple[str, str], ...] = ()
+
+    def line(self) -> str:
+        """Render as one line that a POSIX shell reads back as this very argv."""
+        assignments = [f"{name}={value}" for name, value in self.environment]
+        prefix = ["env", *assignments] if assignments else []
+        return shlex.join([*prefix, *self.argv])
+
+
+@dataclass(frozen=True, slots=True)
+class CommandResult:
+    """How a command ended, and everything it printed."""
+
+    command: Command
+    host: str
+    returncode: int
+    stdout: str
+    stderr: str
+
+    def check(self, stage: str, message: str = "") -> CommandResult:
+        """Give the result itself when the command succeeded.
+
+        Raises:
+            CommandError: the exit code is not zero.
+        """
+        if self.returncode == 0:
+            return self
+        raise self.failure(stage, message)
+
+    def failure(self, stage: str, message: str = "") -> CommandError:
+        """Make the error that tells of this result."""
+        said = message or f"{self.command.argv[0]} failed"
+        output = self.stderr if self.stderr.strip() else self.stdout
+        return CommandError(
+            message=f"{said} (exit code {self.returncode})",
+            hint=hint_for(output),
+            host=self.host,
+            stage=stage,
+            command=self.command.line(),
+            last_lines=last_lines(output),
+        )
+
+
+def last_lines(text: str, count: int = LAST_LINES) -> tuple[str, ...]:
+    """Give the end of some output, safe for a terminal and bounded in size."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    return tuple(printable(line) for line in lines[-count:])
+
+
+def printable(line: str) -> str:
+    """Escape what could move a terminal's cursor, and cut what is too long."""
+    shown = "".join(
+        char if char.isprintable() or char == "\t" else repr(char)[1:-1] for char in line
+    )
+    return shown if len(shown) <= _MAX_LINE else shown[:_MAX_LINE] + "…"
+
+
+def script(text: str, *arguments: str, timeout: float | None = None) -> Command:
+    """Make a command that runs a POSIX sh script with positional arguments.
+
+    The script's text is one argument and the values are others, so that no
+    value is ever parsed as shell. What a login shell would add to PATH is added
+    here, behind what is there: sshd runs commands without one.
+    """
+    return Command(("sh", "-c", _PATH + text, "orchestrate", *arguments), timeout=timeout)
+
+
+_PATH = (
+    "PATH=$PATH:/run/wrappers/bin:/run/current-system/sw/bin:"
+    "/nix/var/nix/profiles/default/bin:/usr/sbin:/sbin\n"
+)
+
+
+def elevated(command: Command, become: Become, password: str | None = None) -> Command:
+    """Run a command with privilege, by the program that the inventory names.
+
+    A password goes in front of what the command reads: `sudo -S` takes the
+    first line of its standard input and leaves the rest (sudo(8)).
+
+    Raises:
+        UsageError: doas takes no password from a pipe.
+    """
+    if become.method is BecomeMethod.NONE:
+        return command
+    if become.method is BecomeMethod.DOAS:
+        if password is not None:
+            message = "doas can't be given a password without a terminal"
+            raise UsageError(message, hint="use sudo, or a nopass rule in doas.conf")
+        return replace(command, argv=("doas", "-n", "-u", become.user, *command.argv))
+    if password is None:
+        return replace(command, argv=("sudo", "-n", "-u", become.user, "--", *command.argv))
+    argv = ("sudo", "-S", "-p", "", "-u", become.user, "--", *command.argv)
+    return replace(command, argv=argv, stdin=password.encode() + b"\n" + (command.stdin or b""))

@@ -1,0 +1,59 @@
+"""What a run has done so far, per subject and step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+
+class Step(StrEnum):
+    """A journaled part of a run; each is one task."""
+
+    BUILD = "build"
+    COPY = "copy_closure"
+    SWITCH = "switch"
+    SMOKE = "smoke"
+    CONFIRM = "confirm"
+    ROLLBACK = "rollback"
+
+    @property
+    def changes_host(self) -> bool:
+        """Whether running it twice by accident would touch a host's system."""
+        return self in (Step.SWITCH, Step.CONFIRM, Step.ROLLBACK)
+
+
+class StepState(StrEnum):
+    """Where a step stands."""
+
+    SENT = "sent"
+    STARTED = "started"
+    DONE = "done"
+    FAILED = "failed"
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing more comes of it."""
+        return self in (StepState.DONE, StepState.FAILED)
+
+
+@dataclass(frozen=True, slots=True)
+class StepKey:
+    """`subject` is a host's name, or a derivation path for a build."""
+
+    step: Step
+    subject: str
+
+    def __str__(self) -> str:
+        """Give the field name used in the journal's hash."""
+        return f"{self.step.value}:{self.subject}"
+
+
+@dataclass(frozen=True, slots=True)
+class StepRecord:
+    """One step's entry: state, fencing token, report or error."""
+
+    state: StepState
+    token: int = 0
+    report: dict[str, Any] = field(default_factory=dict)
+    error: dict[str, Any] = field(default_factory=dict)

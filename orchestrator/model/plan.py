@@ -1,0 +1,122 @@
+"""What a deployment is going to do: derivations, placement, batches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from inventory.host import Host
+from orchestrator.model.facts import Facts
+from orchestrator.model.store import DerivationPath, StorePath
+from orchestrator.model.variant import VariantChoice
+
+
+@dataclass(frozen=True, slots=True)
+class FlakeRef:
+    """The generated flake, by its directory on the machine that evaluates."""
+
+    directory: str
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What Nix made of one host: its system and the llama package in it."""
+
+    host: str
+    toplevel_drv: DerivationPath
+    toplevel: StorePath
+    llama_drv: DerivationPath
+    llama: StorePath
+
+
+class Action(StrEnum):
+    """What a run does to a host."""
+
+    DEPLOY = "deploy"
+    UNCHANGED = "unchanged"
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """One distinct derivation, built once on one builder for every host that needs it.
+
+    `fallbacks` are the builders that fit as well, best first: where the work
+    goes when `builder` fails. A toplevel names its llama package in `after`: it
+    is built once that is, on whichever builder made it.
+    """
+
+    derivation: DerivationPath
+    output: StorePath
+    builder: str
+    fallbacks: tuple[str, ...]
+    features: tuple[str, ...]
+    hosts: tuple[str, ...]
+    reason: str
+    after: DerivationPath | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HostPlan:
+    """One host's way through the run."""
+
+    host: Host
+    facts: Facts
+    choice: VariantChoice
+    evaluation: Evaluation
+    action: Action
+    batch: int
+    notes: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The inventory name."""
+        return self.host.name
+
+    @property
+    def previous(self) -> StorePath | None:
+        """The system that ran when the facts were read: where a rollback goes."""
+        return self.facts.running_system
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A whole run, decided before anything is touched.
+
+    `unreachable` and `blocked` map a host's name to the report of why it is
+    left out.
+    """
+
+    run: str
+    hosts: tuple[HostPlan, ...]
+    builders: tuple[Host, ...]
+    builds: tuple[Build, ...]
+    unreachable: dict[str, str]
+    blocked: dict[str, str]
+    confirm_timeout: float
+
+    @property
+    def has_work(self) -> bool:
+        """Whether any host changes."""
+        return any(host.action is Action.DEPLOY for host in self.hosts)
+
+    def host(self, name: str) -> HostPlan:
+        """Give the plan of the host called `name`.
+
+        Raises:
+            KeyError: the plan has no such host.
+        """
+        for host in self.hosts:
+            if host.name == name:
+                return host
+        raise KeyError(name)
+
+    def build(self, derivation: DerivationPath) -> Build:
+        """Give the build of `derivation`.
+
+        Raises:
+            KeyError: the plan builds no such derivation.
+        """
+        for build in self.builds:
+            if build.derivation == derivation:
+                return build
+        raise KeyError(derivation)

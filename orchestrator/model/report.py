@@ -1,0 +1,109 @@
+"""What the stages found out: reports, verdicts, and the result of a run per host."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from orchestrator.model.store import DerivationPath, StorePath
+from orchestrator.model.variant import Backend, Variant
+
+
+@dataclass(frozen=True, slots=True)
+class BuildReport:
+    """A derivation that is built: where, into what, in how many seconds."""
+
+    derivation: DerivationPath
+    output: StorePath
+    builder: str
+    seconds: float
+    was_valid: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CopyReport:
+    """What travelled to a host: paths, bytes, and the route they took."""
+
+    host: str
+    copied_paths: int
+    copied_bytes: int
+    route: str
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchReport:
+    """An activation by `test`: from which system to which, with which units failed."""
+
+    host: str
+    previous: StorePath | None
+    current: StorePath
+    exit_code: int
+    failed_units: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SmokeReport:
+    """What the installed llama-cli did with a real model.
+
+    `failure` is empty when the smoke passed. Speeds are tokens per second;
+    None where llama-cli gave none.
+    """
+
+    host: str
+    passed: bool
+    backend: Backend | None
+    device: str
+    tokens_per_second: float | None
+    prompt_tokens_per_second: float | None
+    text: str
+    failure: str = ""
+    last_lines: tuple[str, ...] = ()
+
+
+class Verdict(StrEnum):
+    """How a rollback ended."""
+
+    GOOD = "rolled back good"
+    DEGRADED = "degraded"
+    NEEDS_HANDS = "needs hands"
+
+
+@dataclass(frozen=True, slots=True)
+class RollbackReport:
+    """Where a host is after its rollback, proven on the host itself."""
+
+    host: str
+    verdict: Verdict
+    current: StorePath | None
+    smoke: SmokeReport | None
+    detail: str = ""
+
+
+class Outcome(StrEnum):
+    """A host's end state in a run."""
+
+    DEPLOYED = "deployed"
+    UNCHANGED = "unchanged"
+    ROLLED_BACK = "rolled_back"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+    UNREACHABLE = "unreachable"
+
+    @property
+    def is_good(self) -> bool:
+        """Whether the host is as the plan wanted it."""
+        return self in (Outcome.DEPLOYED, Outcome.UNCHANGED)
+
+
+@dataclass(frozen=True, slots=True)
+class HostResult:
+    """One host's line in `run_finished`."""
+
+    outcome: Outcome
+    variant: Variant | None = None
+    backend: Backend | None = None
+    tokens_per_second: float | None = None
+    previous: StorePath | None = None
+    current: StorePath | None = None
+    message: str = ""
+    verdict: Verdict | None = None

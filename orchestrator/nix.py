@@ -1,0 +1,112 @@
+"""Nix's own commands as argument vectors, and the parsers of what they print.
+
+Pure: nothing here runs anything. Only commands and output that Nix 2.18 to 2.34
+agree on are used (`nix derivation show --json` and `nix path-info --json`, for
+example, are not among them).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+from orchestrator.command import Command, script
+from orchestrator.errors import PayloadError
+from orchestrator.model.store import (
+    DerivationPath,
+    StorePath,
+    parse_derivation_path,
+    parse_store_path,
+)
+
+_FLAKES = ("--extra-experimental-features", "nix-command flakes")
+
+GC_ROOTS = "/nix/var/nix/gcroots/orchestrate"
+"""Where this program's garbage collector roots are, on builders and targets."""
+
+
+def flake_update(directory: str, inputs: tuple[str, ...]) -> Command:
+    """Lock the flake, taking `inputs` anew and everything else as it is locked."""
+    return Command(("nix", *_FLAKES, "flake", "update", *inputs, "--flake", f"path:{directory}"))
+
+
+def instantiate(directory: str, attributes: tuple[str, ...]) -> Command:
+    """Instantiate attributes of a flake, through Nix's evaluation cache.
+
+    `nix eval` never uses that cache (NixOS/nix#13307). `nix path-info
+    --derivation` does, but sorts its answers and merges equal ones; a dry build
+    answers once for each attribute, in their order, with the outputs. No
+    substituter is asked: what would be built doesn't matter here.
+    """
+    installables = tuple(f"path:{directory}#{attribute}" for attribute in attributes)
+    quick = ("--dry-run", "--json", "--no-link", "--option", "substitute", "false")
+    return Command(("nix", *_FLAKES, "build", *quick, *installables))
+
+
+def parse_instantiated(text: str) -> tuple[tuple[DerivationPath, StorePath], ...]:
+    """Read derivation and `out` path of each attribute, in their order.
+
+    Raises:
+        PayloadError: it isn't the output of `nix build --dry-run --json`.
+    """
+    try:
+        rows = [(row["drvPath"], row["outputs"]["out"]) for row in json.loads(text)]
+    except (ValueError, KeyError, TypeError) as error:
+        message = f"nix build --dry-run --json printed something else: {text[:120]!r}"
+        raise PayloadError(message) from error
+    return tuple((parse_derivation_path(drv), parse_store_path(out)) for drv, out in rows)
+
+
+def parse_store_paths(text: str) -> tuple[StorePath, ...]:
+    """Read one store path a line.
+
+    Raises:
+        PayloadError: a line is anything else.
+    """
+    return tuple(parse_store_path(line) for line in text.split())
+
+
+def requisites(paths: tuple[str, ...]) -> Command:
+    """Ask for the closure of `paths`, one path a line, dependencies first."""
+    return script('exec nix-store --query --requisites "$@"', *paths)
+
+
+def invalid_among(paths: tuple[str, ...]) -> Command:
+    """Ask which of `paths` this store lacks.
+
+    The paths travel on stdin: one argument of a remote command line holds no
+    more than 128 KiB (execve(2), MAX_ARG_STRLEN), a system's closure is larger.
+    """
+    return _on_stdin("exec xargs nix-store --check-validity --print-invalid", paths)
+
+
+def export(paths: tuple[str, ...]) -> Command:
+    """Write `paths` as one stream that `nix-store --import` reads.
+
+    One stream is one process, so xargs must not split the arguments: callers
+    pass at most `EXPORT_PATHS`.
+    """
+    return _on_stdin("exec xargs -x -s 1500000 nix-store --export", paths)
+
+
+EXPORT_PATHS = 4000
+"""How many store paths one stream carries: 4000 of 250 bytes fit xargs' 1.5 MB."""
+
+
+def import_stream() -> Command:
+    """Take a stream from stdin into the store."""
+    return script("exec nix-store --import >/dev/null")
+
+
+def root_path(name: str, path: StorePath | DerivationPath) -> Command:
+    """Hold `path` against the garbage collector, under a name of our own."""
+    return script(f'mkdir -p {GC_ROOTS} && ln -sfn "$2" {GC_ROOTS}/"$1"', name, path)
+
+
+def size_of(paths: tuple[str, ...]) -> Command:
+    """Ask for the sizes of `paths` in bytes (NAR), one line each."""
+    return _on_stdin("exec xargs nix-store --query --size", paths)
+
+
+def _on_stdin(text: str, paths: tuple[str, ...]) -> Command:
+    return replace(script(text), stdin="".join(f"{path}\n" for path in paths).encode())

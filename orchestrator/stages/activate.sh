@@ -1,0 +1,33 @@
+# What the scripts that activate a system share. Each is sent after this text.
+
+way_back=orchestrate-way-back
+
+# Activate $1 by action $2, in a unit of its own: an activation that restarts
+# sshd or the network must not be killed by it. Its output goes to a file, for a
+# broken pipe would kill it too.
+activate() {
+  mkdir -p /run/orchestrate
+  log=/run/orchestrate/activation.log
+  : >"$log"
+  if [ "$3" = nixos-rebuild ]; then
+    set -- nixos-rebuild "$2" --store-path "$1"
+  else
+    set -- "$1/bin/switch-to-configuration" "$2"
+  fi
+  systemctl reset-failed orchestrate-activate.service 2>/dev/null
+  systemd-run --quiet --collect --wait --no-ask-password --service-type=exec \
+    --unit=orchestrate-activate --setenv=PATH="$PATH" --setenv=LOCALE_ARCHIVE="${LOCALE_ARCHIVE-}" \
+    --property=StandardOutput="append:$log" --property=StandardError="append:$log" "$@"
+  code=$?
+  cat "$log"
+  return "$code"
+}
+
+running() { readlink -f /run/current-system 2>/dev/null; }
+boot_default() { readlink -f /nix/var/nix/profiles/system 2>/dev/null; }
+
+# Stop the timer of the way back; fail if it has fired.
+disarm() {
+  systemctl stop "$way_back.timer" 2>/dev/null
+  ! systemctl is-active --quiet "$way_back.service"
+}

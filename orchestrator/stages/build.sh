@@ -1,0 +1,49 @@
+# Build one derivation, detached, and follow it: start it, or attach to the one
+# that runs. A connection that dies leaves the build running; asking again shows
+# its log from the start and its end.
+#
+# $1 derivation   $2 its hash, the build's name   $3 expected output
+set -u
+if [ "$(id -u)" = 0 ]; then home=/var/lib/orchestrate; else home=$HOME/.local/state/orchestrate; fi
+state=$home/builds/$2
+mkdir -p "$state" || exit 73
+cd "$state" || exit 73
+
+if nix-store --check-validity "$3" 2>/dev/null; then
+  # Held before it is reported: the garbage collector may run between.
+  nix-store --realise --add-root "$state/result" "$1" >/dev/null 2>&1
+  exit 100
+fi
+
+# The lock is held by whoever builds, so a free lock means that nobody does.
+running() { ! flock -n "$state/lock" true; }
+
+body='nix-store --realise --add-root result "$0" >out 2>log; echo $? >rc.new; mv rc.new rc'
+if ! running; then
+  rm -f rc
+  : >log
+  if [ "$(id -u)" = 0 ] && [ -d /run/systemd/system ] && command -v systemd-run >/dev/null; then
+    systemd-run --quiet --collect --unit="orchestrate-build-$2" --setenv=PATH="$PATH" \
+      --working-directory="$state" flock -n lock sh -c "$body" "$1" || exit 73
+  else
+    setsid flock -n lock sh -c "$body" "$1" </dev/null >/dev/null 2>&1 &
+  fi
+fi
+
+shown=0
+missed=0
+while :; do
+  done=
+  [ -e rc ] && done=1
+  size=$(wc -c <log)
+  if [ "$size" -gt "$shown" ]; then
+    tail -c "+$((shown + 1))" log | head -c "$((size - shown))"
+    shown=$size
+  fi
+  [ "$done" ] && exit "$(cat rc)"
+  # Between the start and the lock, and between the lock and the exit code, there
+  # is a moment in which nobody holds it: only five in a row mean a dead build.
+  if running; then missed=0; else missed=$((missed + 1)); fi
+  [ "$missed" -gt 5 ] && exit 74
+  sleep 0.1
+done

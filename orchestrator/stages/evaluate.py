@@ -1,0 +1,80 @@
+"""Evaluate: what does Nix make of each host, and of the llama package in it?
+
+A failed host is data: the others are evaluated all the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from orchestrator import nix
+from orchestrator.errors import StageError
+from orchestrator.model.plan import Evaluation, FlakeRef
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from orchestrator.transport.shell import Shell
+
+PROCESS_MIB = 600
+"""Memory that the evaluation of one server host takes; 552 MB were measured."""
+
+
+def process_limit(cpu_count: int, memory_available_mib: int, budget_mib: int | None) -> int:
+    """Decide how many evaluations run at a time.
+
+    One process a host: a process that evaluates many frees none of their
+    memory, and saves no time.
+
+    Args:
+        cpu_count: processors of the evaluator.
+        memory_available_mib: what it has free now.
+        budget_mib: what the inventory allows; None for three quarters of what
+            is free.
+    """
+    budget = budget_mib if budget_mib is not None else memory_available_mib * 3 // 4
+    return max(1, min(cpu_count, budget // PROCESS_MIB))
+
+
+async def lock_flake(shell: Shell, flake: FlakeRef, inputs: tuple[str, ...]) -> None:
+    """Take `inputs` of the flake as they are now; leave every other input locked.
+
+    Raises:
+        CommandError: Nix can't lock it.
+    """
+    result = await shell.run(nix.flake_update(flake.directory, inputs))
+    result.check("evaluate", "the flake can't be locked")
+
+
+async def evaluate(
+    shell: Shell, flake: FlakeRef, hosts: Sequence[str], processes: int
+) -> dict[str, Evaluation | StageError]:
+    """Evaluate `hosts`, at most `processes` at a time.
+
+    Returns:
+        an evaluation for each host, or the error that it failed with.
+    """
+    slots = asyncio.Semaphore(processes)
+
+    async def one(host: str) -> Evaluation | StageError:
+        async with slots:
+            try:
+                return await _evaluate_host(shell, flake, host)
+            except StageError as error:
+                return error
+
+    answers = await asyncio.gather(*(one(host) for host in hosts))
+    return dict(zip(hosts, answers, strict=True))
+
+
+async def _evaluate_host(shell: Shell, flake: FlakeRef, host: str) -> Evaluation:
+    attributes = (f'orchestrate."{host}".toplevel', f'orchestrate."{host}".llama')
+    command = nix.instantiate(flake.directory, attributes)
+    result = await shell.run(command)
+    if result.returncode != 0:
+        failure = result.failure("evaluate", "its configuration does not evaluate")
+        failure.host = host
+        raise failure
+    (toplevel_drv, toplevel), (llama_drv, llama) = nix.parse_instantiated(result.stdout)
+    return Evaluation(host, toplevel_drv, toplevel, llama_drv, llama)

@@ -1,0 +1,229 @@
+"""Plan: who is left alone, what is built once where, who goes in which batch.
+
+Pure: everything it needs was looked at before, nothing is touched.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from orchestrator.errors import PlanError
+from orchestrator.model.facts import Facts
+from orchestrator.model.plan import Action, Build, Evaluation, HostPlan, Plan
+from orchestrator.model.variant import VariantChoice
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from inventory.host import Host, Inventory
+    from orchestrator.model.store import DerivationPath
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What is known of the fleet when the plan is made.
+
+    `builders` are the facts of the builders that answered. `unreachable` and
+    `blocked` map a host left out to the reason.
+    """
+
+    facts: Mapping[str, Facts]
+    choices: Mapping[str, VariantChoice]
+    evaluations: Mapping[str, Evaluation]
+    builders: Mapping[str, Facts]
+    unreachable: dict[str, str] = field(default_factory=dict)
+    blocked: dict[str, str] = field(default_factory=dict)
+
+
+def action_for(facts: Facts, evaluation: Evaluation) -> Action:
+    """Decide whether a host has to change.
+
+    It hasn't when the wanted system both runs and is what the next boot gives:
+    a system that was only tested is not deployed.
+    """
+    wanted = evaluation.toplevel
+    settled = facts.running_system == wanted and facts.boot_default == wanted
+    return Action.UNCHANGED if settled else Action.DEPLOY
+
+
+def batches(count: int, serial: Sequence[int | str]) -> list[int]:
+    """Give the batch number of each of `count` hosts, in their order.
+
+    As Ansible's `serial` ("Controlling playbook execution"): numbers or
+    percentages of the whole, the last one repeated until no host is left, and
+    never less than one host a batch.
+    """
+    sizes = [_batch_size(entry, count) for entry in serial] or [count]
+    numbers: list[int] = []
+    batch = 0
+    while len(numbers) < count:
+        size = sizes[min(batch, len(sizes) - 1)]
+        numbers += [batch] * min(size, count - len(numbers))
+        batch += 1
+    return numbers
+
+
+def _batch_size(entry: int | str, count: int) -> int:
+    if isinstance(entry, int):
+        return max(1, entry)
+    return max(1, math.floor(count * float(entry.rstrip("%")) / 100))
+
+
+def make_plan(run: str, inventory: Inventory, hosts: Sequence[Host], survey: Survey) -> Plan:
+    """Decide a whole run.
+
+    Args:
+        run: the run's id.
+        inventory: for the builders and the fleet's settings.
+        hosts: the targets that were asked for, in the inventory's order.
+        survey: what is known of them.
+
+    Raises:
+        PlanError: a host has to change and no builder fits what it needs.
+    """
+    ready = [host for host in hosts if host.name in survey.evaluations]
+    actions = {
+        host.name: action_for(survey.facts[host.name], survey.evaluations[host.name])
+        for host in ready
+    }
+    moving = [host for host in ready if actions[host.name] is Action.DEPLOY]
+    numbers = batches(len(moving), inventory.fleet.serial)
+    batch_of = {host.name: number for host, number in zip(moving, numbers, strict=True)}
+    return Plan(
+        run=run,
+        hosts=tuple(
+            HostPlan(
+                host=host,
+                facts=survey.facts[host.name],
+                choice=survey.choices[host.name],
+                evaluation=survey.evaluations[host.name],
+                action=actions[host.name],
+                batch=batch_of.get(host.name, 0),
+            )
+            for host in ready
+        ),
+        builders=inventory.builders,
+        builds=place_builds([host.name for host in moving], inventory.builders, survey),
+        unreachable=survey.unreachable,
+        blocked=survey.blocked,
+        confirm_timeout=inventory.fleet.confirm_timeout,
+    )
+
+
+def place_builds(
+    moving: Sequence[str], builders: Sequence[Host], survey: Survey
+) -> tuple[Build, ...]:
+    """Place each distinct derivation once, llama packages before the systems that hold them.
+
+    Raises:
+        PlanError: no builder fits a derivation.
+    """
+    users: dict[DerivationPath, list[str]] = {}
+    for host in moving:
+        users.setdefault(survey.evaluations[host].llama_drv, []).append(host)
+    assigned = dict.fromkeys((builder.name for builder in builders), 0)
+    llamas = []
+    for names in users.values():
+        llama = _place_llama(names, builders, survey, assigned)
+        assigned[llama.builder] += 1
+        llamas.append(llama)
+    toplevels = (toplevel for llama in llamas for toplevel in _place_toplevels(llama, survey))
+    return (*llamas, *toplevels)
+
+
+def _place_llama(
+    hosts: Sequence[str],
+    builders: Sequence[Host],
+    survey: Survey,
+    assigned: Mapping[str, int],
+) -> Build:
+    evaluation = survey.evaluations[hosts[0]]
+    system = survey.facts[hosts[0]].system
+    features = survey.choices[hosts[0]].variant.builder_features
+    fitting = [
+        builder
+        for builder in builders
+        if not missing_for(builder, survey.builders.get(builder.name), system, features)
+    ]
+    if not fitting:
+        raise _no_builder(hosts, builders, survey, system, features)
+    ranked = sorted(
+        fitting, key=lambda builder: _load(builder, survey.builders[builder.name], assigned)
+    )
+    needed = ", ".join((system, *sorted(features)))
+    return Build(
+        derivation=evaluation.llama_drv,
+        output=evaluation.llama,
+        builder=ranked[0].name,
+        fallbacks=tuple(builder.name for builder in ranked[1:]),
+        features=tuple(sorted(features)),
+        hosts=tuple(hosts),
+        reason=f"{ranked[0].name} has {needed} and the least to do",
+    )
+
+
+def _place_toplevels(llama: Build, survey: Survey) -> tuple[Build, ...]:
+    users: dict[DerivationPath, list[str]] = {}
+    for host in llama.hosts:
+        users.setdefault(survey.evaluations[host].toplevel_drv, []).append(host)
+    return tuple(
+        Build(
+            derivation=derivation,
+            output=survey.evaluations[hosts[0]].toplevel,
+            builder=llama.builder,
+            fallbacks=llama.fallbacks,
+            features=llama.features,
+            hosts=tuple(hosts),
+            reason=f"where its llama package is built: {llama.builder}",
+            after=llama.derivation,
+        )
+        for derivation, hosts in users.items()
+    )
+
+
+def missing_for(builder: Host, facts: Facts | None, system: str, features: frozenset[str]) -> str:
+    """Say what keeps a builder from building for `system` with `features`; empty if nothing.
+
+    A feature counts when the builder's own Nix declares it: what only the
+    inventory says would fail there.
+    """
+    if facts is None:
+        return "it does not answer"
+    if builder.builder is None or system not in (facts.system, *builder.builder.systems):
+        return f"it builds for {facts.system}"
+    lacking = sorted(features - set(facts.system_features))
+    return f"it lacks {', '.join(lacking)}" if lacking else ""
+
+
+def _load(builder: Host, facts: Facts, assigned: Mapping[str, int]) -> tuple[float, str]:
+    speed = builder.builder.speed_factor if builder.builder else 1.0
+    busy = assigned[builder.name] + facts.load_average / max(1, facts.cpu_count)
+    return ((busy + 1) / (speed * max(1, facts.cpu_count)), builder.name)
+
+
+def _no_builder(
+    hosts: Sequence[str],
+    builders: Sequence[Host],
+    survey: Survey,
+    system: str,
+    features: frozenset[str],
+) -> PlanError:
+    reasons = [
+        f"{builder.name}: "
+        + missing_for(builder, survey.builders.get(builder.name), system, features)
+        for builder in builders
+    ]
+    needed = " with ".join((system, ", ".join(sorted(features)))) if features else system
+    return PlanError(
+        message=f"no builder for {needed}, which {', '.join(hosts)} need"
+        if len(hosts) > 1
+        else f"no builder for {needed}, which it needs",
+        host=hosts[0] if len(hosts) == 1 else "",
+        stage="plan",
+        last_lines=tuple(reasons) or ("the inventory names no builder",),
+        hint="declare the feature in system-features of a builder's nix.conf, or add a builder"
+        " with orchestrate_builder",
+    )

@@ -1,0 +1,72 @@
+"""Rollback: back to the very system that ran before, and the proof of it."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from orchestrator.errors import CommandError
+from orchestrator.model.report import RollbackReport, SmokeReport, Verdict
+from orchestrator.model.store import StorePath, parse_store_path
+from orchestrator.stages.switch import UNITS_FAILED, activation_failure, activation_script
+
+if TYPE_CHECKING:
+    from orchestrator.command import CommandResult
+    from orchestrator.transport.session import Session
+
+STAGE = "rollback"
+
+_TIMEOUT = 600.0
+_RUNNING = re.compile(r"^running=(.+)$", re.MULTILINE)
+
+
+def reactivate(session: Session, previous: StorePath, run: str) -> CommandResult:
+    """Activate `previous` and make it the boot default where it isn't any more.
+
+    Raises:
+        CommandError: the old system doesn't run afterwards.
+    """
+    command = activation_script(
+        "rollback.sh", previous, run, "switch-to-configuration", timeout=_TIMEOUT
+    )
+    result = session.run_privileged(command)
+    if result.returncode not in (0, UNITS_FAILED):
+        raise activation_failure(result, STAGE, "the old system can't be activated")
+    if running_after(result.stdout) != previous:
+        raise activation_failure(result, STAGE, "another system runs than the old one")
+    return result
+
+
+def running_after(output: str) -> StorePath | None:
+    """Read what the host runs out of the script's output."""
+    found = _RUNNING.search(output)
+    return parse_store_path(found[1]) if found else None
+
+
+def verdict(
+    host: str,
+    previous: StorePath | None,
+    reactivated: CommandResult | CommandError | None,
+    smoke: SmokeReport | None,
+) -> RollbackReport:
+    """Decide how a rollback ended. Pure.
+
+    Args:
+        host: the inventory name.
+        previous: what ran before; None where nothing was there to go back to.
+        reactivated: what the activation of the old system said.
+        smoke: the smoke of the old system; None where it has no llama-cli.
+    """
+    if previous is None:
+        detail = "it ran no NixOS system before: nothing to go back to"
+        return RollbackReport(host, Verdict.NEEDS_HANDS, None, None, detail)
+    if reactivated is None or isinstance(reactivated, CommandError):
+        detail = reactivated.message if reactivated else "the old system was not activated"
+        return RollbackReport(host, Verdict.NEEDS_HANDS, None, None, detail)
+    if reactivated.returncode == UNITS_FAILED:
+        detail = "the old system runs, with failed units"
+        return RollbackReport(host, Verdict.DEGRADED, previous, smoke, detail)
+    if smoke is not None and not smoke.passed:
+        detail = f"the old system runs, but its llama-cli fails too: {smoke.failure}"
+        return RollbackReport(host, Verdict.DEGRADED, previous, smoke, detail)
+    return RollbackReport(host, Verdict.GOOD, previous, smoke, "the old system runs")

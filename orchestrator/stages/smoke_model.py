@@ -1,0 +1,120 @@
+"""The smoke's model: checked before anything is touched, then brought to the host."""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orchestrator.command import elevated, script
+from orchestrator.errors import UsageError
+from orchestrator.transport.shell import CHUNK
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from inventory.host import Smoke
+    from orchestrator.stages.copy_closure import Receiver
+
+STAGE = "smoke_model"
+
+MODEL_DIRECTORY = "/var/lib/orchestrate/models"
+"""Where models are kept on a target, named by their hash."""
+
+_MAGIC = b"GGUF"
+_VERSIONS = (2, 3)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFile:
+    """A GGUF file on the controller, read and found to be one."""
+
+    path: Path
+    size: int
+    sha256: str
+
+    @property
+    def remote_path(self) -> str:
+        """Where it is on a target: its hash and its own name."""
+        return f"{MODEL_DIRECTORY}/{self.sha256[:16]}-{self.path.name}"
+
+
+def model_path(smoke: Smoke) -> Path:
+    """Give the model's file: the inventory's, or the tiny one that comes with us."""
+    if smoke.model is not None:
+        return Path(smoke.model)
+    return Path(str(files("orchestrator.stages").joinpath("tiny.gguf")))
+
+
+@cache
+def read_model(path: Path) -> ModelFile:
+    """Check that a file is a GGUF model, and hash it.
+
+    The layout is ggml's docs/gguf.md: magic, version, tensor count, all little
+    endian.
+
+    Raises:
+        UsageError: it can't be read, or isn't a model that llama.cpp loads.
+    """
+    hint = "set orchestrate_smoke_model to a GGUF file"
+    try:
+        with path.open("rb") as file:
+            head = file.read(16)
+            file.seek(0)
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        message = f"can't read the smoke model {path}: {error.strerror}"
+        raise UsageError(message, hint=hint, stage=STAGE) from error
+    if len(head) < 16 or head[:4] != _MAGIC:  # noqa: PLR2004 - the fixed part of the header
+        message = f"the smoke model {path} is not a GGUF file"
+        raise UsageError(message, hint=hint, stage=STAGE)
+    version, tensors = struct.unpack("<IQ", head[4:16])
+    if version not in _VERSIONS or tensors == 0:
+        message = f"the smoke model {path} is GGUF version {version} with {tensors} tensors"
+        raise UsageError(message, hint=hint, stage=STAGE)
+    return ModelFile(path, path.stat().st_size, digest)
+
+
+async def deliver_model(
+    receiver: Receiver, model: ModelFile, on_bytes: Callable[[int], None]
+) -> bool:
+    """Make sure that a host has the model; give whether it had to travel.
+
+    It arrives under another name and gets its own once its hash is right, so a
+    broken transfer is never taken for the model.
+
+    Raises:
+        CommandError: the host can't store it.
+    """
+    path, size = model.remote_path, str(model.size)
+    present = await receiver.shell.run(script('[ "$(stat -c %s "$1")" = "$2" ]', path, size))
+    if present.returncode == 0:
+        return False
+    take = elevated(script(_RECEIVE, path, model.sha256), receiver.become, receiver.password)
+    async with receiver.shell.open(take) as stream:
+        await stream.write(take.stdin or b"")
+        sent = 0
+        with model.path.open("rb") as file:
+            while chunk := file.read(CHUNK):
+                await stream.write(chunk)
+                sent += len(chunk)
+                on_bytes(sent)
+        await stream.close_input()
+        (await stream.finish()).check(STAGE, "the smoke model can't be stored there")
+    return True
+
+
+_RECEIVE = """
+set -eu
+umask 022
+mkdir -p "${1%/*}"
+part=$1.$$
+trap 'rm -f "$part"' EXIT
+cat >"$part"
+echo "$2  $part" | sha256sum -c --status || { echo "it arrived damaged" >&2; exit 74; }
+mv "$part" "$1"
+"""

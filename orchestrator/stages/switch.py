@@ -1,0 +1,109 @@
+"""Switch: note what runs, arm the way back, activate by `test`.
+
+Nothing on disk says "boot this" before the smoke has passed. The way back is a
+transient timer on the target itself: if no confirmation comes, because the
+controller, the worker or the network is dead, the old system comes back alone.
+"""
+
+from __future__ import annotations
+
+import re
+from importlib.resources import files
+from typing import TYPE_CHECKING
+
+from orchestrator.command import Command, CommandResult, script
+from orchestrator.errors import CommandError, StageError, UnreachableError
+from orchestrator.model.report import SwitchReport
+from orchestrator.transport.shell import LOST
+
+if TYPE_CHECKING:
+    from orchestrator.model.plan import HostPlan
+    from orchestrator.transport.session import Session
+
+STAGE = "switch"
+
+UNITS_FAILED = 4
+"""switch-to-configuration's exit code when a unit didn't start (its main.rs)."""
+
+_DRIFTED = 71
+_FAILED_UNITS = re.compile(r"the following units failed: (.+)")
+
+
+def activation_script(name: str, *arguments: str, timeout: float | None = None) -> Command:
+    """Join `activate.sh` and the script `name`, with its arguments."""
+    here = files("orchestrator.stages")
+    text = here.joinpath("activate.sh").read_text() + here.joinpath(name).read_text()
+    return script(text, *arguments, timeout=timeout)
+
+
+def activator(host: HostPlan) -> str:
+    """Say what activates on this host: its nixos-rebuild, or the system itself."""
+    able = host.facts.nixos_rebuild_store_path
+    return "nixos-rebuild" if able else "switch-to-configuration"
+
+
+def switch(session: Session, host: HostPlan, run: str, confirm_timeout: float) -> SwitchReport:
+    """Activate the planned system, with the way back armed.
+
+    Args:
+        session: an open session on the host.
+        host: its plan; `host.previous` is what must run now.
+        run: the run's id.
+        confirm_timeout: seconds until the host goes back by itself.
+
+    Raises:
+        UnreachableError: the connection broke; the way back is armed.
+        StageError: the activation failed, or somebody else changed the host.
+    """
+    command = activation_script(
+        "switch.sh",
+        host.evaluation.toplevel,
+        host.previous or "",
+        run,
+        f"{confirm_timeout:g}",
+        activator(host),
+        timeout=confirm_timeout,
+    )
+    result = session.run_privileged(command)
+    if result.returncode == 0:
+        return SwitchReport(host.name, host.previous, host.evaluation.toplevel, 0)
+    raise _switch_failed(result)
+
+
+def failed_units(output: str) -> tuple[str, ...]:
+    """Read the names of failed units out of an activation's output."""
+    found = _FAILED_UNITS.search(output)
+    return tuple(unit.strip() for unit in found[1].split(",")) if found else ()
+
+
+def _switch_failed(result: CommandResult) -> StageError:
+    if result.returncode == LOST:
+        return UnreachableError(
+            message="the connection broke during the activation",
+            hint="the host goes back to its old system by itself when nobody confirms",
+            host=result.host,
+            stage=STAGE,
+        )
+    units = failed_units(result.stdout)
+    if result.returncode == UNITS_FAILED and units:
+        what = f"the new system runs, but units failed: {', '.join(units)}"
+    elif result.returncode == _DRIFTED:
+        what = "another system runs than when the plan was made"
+    else:
+        what = "the activation failed"
+    error = result.failure(STAGE, what)
+    # The script is ours and long: what a user can try is the activation itself.
+    error.command = ""
+    error.hint = error.hint or _hint(units)
+    return error
+
+
+def _hint(units: tuple[str, ...]) -> str:
+    return f"look there: journalctl -u {units[0]}" if units else "look there: journalctl -b -e"
+
+
+def activation_failure(result: CommandResult, stage: str, what: str) -> CommandError:
+    """Make the error of a script of ours that activates, without its text."""
+    error = result.failure(stage, what)
+    error.command = ""
+    return error

@@ -1,0 +1,172 @@
+"""Open ssh connections to many hosts at once, on one event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import asyncssh
+
+from inventory.host import Connection, Host, HostKeyPolicy
+from orchestrator.command import Command
+from orchestrator.errors import UnreachableError
+from orchestrator.transport.address import (
+    asyncssh_options,
+    host_pattern,
+    known_hosts_file,
+    known_hosts_lines,
+    openssh_argv,
+)
+from orchestrator.transport.shell import SshShell
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from asyncssh import SSHClientConnection, SSHKey
+
+
+@dataclass
+class ConnectionPool:
+    """One connection a host, opened when first asked for and shared after that.
+
+    Connections are the budget of a deployment: a login costs a small controller
+    tens of milliseconds of processor time, a channel on an open one nearly none.
+    """
+
+    _shells: dict[str, SshShell] = field(default_factory=dict)
+    _locks: dict[str, asyncio.Lock] = field(default_factory=dict)
+
+    async def shell(self, host: Host) -> SshShell:
+        """Give a shell on `host`.
+
+        Raises:
+            UnreachableError: it doesn't answer, or isn't who it should be.
+        """
+        async with self._locks.setdefault(host.name, asyncio.Lock()):
+            shell = self._shells.get(host.name)
+            if shell is None or shell.connection.is_closed():
+                shell = SshShell(host.name, await connect(host))
+                self._shells[host.name] = shell
+            return shell
+
+    async def close(self) -> None:
+        """Close every connection."""
+        shells = tuple(self._shells.values())
+        self._shells.clear()
+        for shell in shells:
+            shell.connection.close()
+        for shell in shells:
+            with contextlib.suppress(asyncssh.Error, OSError, TimeoutError):
+                await asyncio.wait_for(shell.connection.wait_closed(), 2)
+
+
+@asynccontextmanager
+async def connections() -> AsyncIterator[ConnectionPool]:
+    """Hold a pool open and close what it opened."""
+    pool = ConnectionPool()
+    try:
+        yield pool
+    finally:
+        await pool.close()
+
+
+async def connect(host: Host) -> SSHClientConnection:
+    """Log in to `host`, through its jump host where it has one.
+
+    Raises:
+        UnreachableError: with what ssh said and a line to try by hand.
+    """
+    try:
+        async with asyncio.timeout(host.connection.connect_timeout):
+            return await _connect(host.connection)
+    except asyncssh.HostKeyNotVerifiable as error:
+        raise _unreachable(
+            host, f"its host key is not trusted: {error.reason}", _KEY_HINT
+        ) from error
+    except asyncssh.PermissionDenied as error:
+        hint = "check ansible_user and ansible_ssh_private_key_file"
+        raise _unreachable(host, f"it refuses the login: {error.reason}", hint) from error
+    except TimeoutError as error:
+        waited = f"no answer within {host.connection.connect_timeout:g} seconds"
+        raise _unreachable(host, waited, "check that it is on and its network is up") from error
+    except (asyncssh.Error, OSError) as error:
+        reason = getattr(error, "reason", None) or str(error) or type(error).__name__
+        raise _unreachable(host, f"no connection: {reason}", _ADDRESS_HINT) from error
+
+
+_KEY_HINT = "compare its key with the machine's and record it in the known_hosts file"
+_ADDRESS_HINT = "check ansible_host and ansible_port, and that sshd runs there"
+
+
+async def _connect(connection: Connection) -> SSHClientConnection:
+    known_hosts = asyncssh.import_known_hosts(known_hosts_lines(connection).decode())
+    accepting = connection.host_key_policy is HostKeyPolicy.ACCEPT_NEW
+    recorder = _KeyRecorder(known_hosts_file(connection)) if accepting else None
+    client = (lambda: _AcceptNew(recorder)) if recorder else None
+    tunnel = None
+    if connection.jump is not None:
+        tunnel = await asyncssh.connect(
+            **asyncssh_options(connection.jump, known_hosts), client_factory=client
+        )
+    try:
+        opened = await asyncssh.connect(
+            **asyncssh_options(connection, known_hosts),
+            tunnel=tunnel or (),
+            client_factory=client,
+        )
+    except BaseException:
+        if tunnel is not None:
+            tunnel.close()
+        raise
+    if tunnel is not None:
+        _close_together(opened, tunnel)
+    return opened
+
+
+def _close_together(opened: SSHClientConnection, tunnel: SSHClientConnection) -> None:
+    async def wait() -> None:
+        await opened.wait_closed()
+        tunnel.close()
+
+    # The loop holds only a weak reference to a task; the connection keeps it.
+    opened.set_extra_info(tunnel_closer=asyncio.ensure_future(wait()))
+
+
+@dataclass(frozen=True, slots=True)
+class _KeyRecorder:
+    file: Path
+
+    def record(self, host: str, port: int, key: SSHKey) -> bool:
+        """Append a first-seen key; refuse when the host has another one."""
+        pattern = host_pattern(Connection(address=host, port=port))
+        recorded = self.file.read_text() if self.file.is_file() else ""
+        if any(line.startswith((f"{pattern} ", f"{pattern},")) for line in recorded.splitlines()):
+            return False
+        self.file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with self.file.open("a") as known:
+            known.write(f"{pattern} {key.export_public_key().decode().strip()}\n")
+        return True
+
+
+class _AcceptNew(asyncssh.SSHClient):
+    """OpenSSH's `StrictHostKeyChecking accept-new`, which asyncssh has no option for."""
+
+    def __init__(self, recorder: _KeyRecorder) -> None:
+        self._recorder = recorder
+
+    def validate_host_public_key(self, host: str, addr: str, port: int, key: SSHKey) -> bool:  # noqa: ARG002 - asyncssh's signature
+        return self._recorder.record(host, port, key)
+
+
+def _unreachable(host: Host, message: str, hint: str) -> UnreachableError:
+    return UnreachableError(
+        message=message,
+        hint=hint,
+        host=host.name,
+        stage="connect",
+        command=Command(("ssh", *openssh_argv(host.connection))).line(),
+    )

@@ -1,0 +1,120 @@
+"""A session on one host that may need privilege: fabric, for what changes a system."""
+
+from __future__ import annotations
+
+import io
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import fabric
+import paramiko
+from invoke.exceptions import CommandTimedOut
+from paramiko.hostkeys import HostKeyEntry
+
+from inventory.host import Connection, Host, HostKeyPolicy, JumpHost
+from orchestrator.command import Command, CommandResult, elevated
+from orchestrator.errors import UnreachableError, UsageError
+from orchestrator.transport.address import fabric_options, known_hosts_file, known_hosts_lines
+from orchestrator.transport.shell import LOST, TIMED_OUT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """An open login on `host` that runs one command at a time."""
+
+    host: Host
+    connection: Any
+
+    def run(self, command: Command) -> CommandResult:
+        """Run as the login user and collect what it prints."""
+        return self._run(command)
+
+    def run_privileged(self, command: Command) -> CommandResult:
+        """Run as root, the way the inventory says; as is where the user is root."""
+        return self._run(elevated(command, self.host.become, become_password(self.host)))
+
+    def _run(self, command: Command) -> CommandResult:
+        stdin = io.StringIO(command.stdin.decode()) if command.stdin is not None else False
+        try:
+            done = self.connection.run(
+                command.line(), hide=True, warn=True, in_stream=stdin, timeout=command.timeout
+            )
+        except CommandTimedOut:
+            late = f"no end within {command.timeout:g} seconds"
+            return CommandResult(command, self.host.name, TIMED_OUT, "", late)
+        except (paramiko.SSHException, EOFError, OSError) as error:
+            return CommandResult(command, self.host.name, LOST, "", f"connection lost: {error}")
+        return CommandResult(command, self.host.name, done.exited, done.stdout, done.stderr)
+
+
+def become_password(host: Host) -> str | None:
+    """Read the password that the inventory refers to, where it refers to one.
+
+    Raises:
+        UsageError: the file can't be read.
+    """
+    file = host.become.password_file
+    if file is None:
+        return None
+    try:
+        return Path(file).read_text().rstrip("\n")
+    except OSError as error:
+        message = f"can't read the password file {file}: {error.strerror}"
+        raise UsageError(
+            message, host=host.name, hint="see orchestrate_become_password_file"
+        ) from error
+
+
+@contextmanager
+def session(host: Host) -> Iterator[Session]:
+    """Log in to `host` with fabric, through its jump host where it has one.
+
+    Raises:
+        UnreachableError: it doesn't answer, or isn't who it should be.
+    """
+    with ExitStack() as stack:
+        jump = host.connection.jump
+        gateway = stack.enter_context(_open(host, jump, None)) if jump else None
+        yield Session(host, stack.enter_context(_open(host, host.connection, gateway)))
+
+
+@contextmanager
+def _open(host: Host, connection: Connection | JumpHost, gateway: Any) -> Iterator[Any]:  # noqa: ANN401 - fabric has no types
+    options = fabric_options(connection, host.connection.connect_timeout)
+    # The user's ssh configuration stays out: asyncssh doesn't read it here either.
+    config = fabric.Config(lazy=True, overrides={"load_ssh_configs": False})
+    opened = fabric.Connection(gateway=gateway, config=config, **options)
+    _check_host_keys(opened.client, host.connection)
+    try:
+        opened.open()
+    except (paramiko.SSHException, EOFError, OSError) as error:
+        opened.close()
+        raise UnreachableError(
+            message=f"no session: {error}",
+            hint="check that it is on, its sshd runs, and its key is in the known_hosts file",
+            host=host.name,
+            stage="connect",
+        ) from error
+    try:
+        yield opened
+    finally:
+        opened.close()
+
+
+def _check_host_keys(client: paramiko.SSHClient, connection: Connection) -> None:
+    for line in known_hosts_lines(connection).decode().splitlines():
+        entry = HostKeyEntry.from_line(line) if line.strip() else None
+        if entry is None or entry.key is None:
+            continue
+        for name in entry.hostnames or ():
+            client.get_host_keys().add(name, entry.key.get_name(), entry.key)
+    if connection.host_key_policy is HostKeyPolicy.ACCEPT_NEW:
+        client._host_keys_filename = str(known_hosts_file(connection))  # noqa: SLF001 - as load_host_keys() sets it, whose keys are already here
+        client.set_missing_host_key_policy(paramiko.AutoAddPolicy())
+    else:
+        client.set_missing_host_key_policy(paramiko.RejectPolicy())

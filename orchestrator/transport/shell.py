@@ -1,0 +1,275 @@
+"""A place where commands run: this machine, or a host over ssh.
+
+`Shell` is what the stages see. `LocalShell` and `SshShell` are its two
+implementations; `pipe` joins a command on one to a command on the other without
+anything touching a disk in between.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import asyncssh
+
+from orchestrator.command import Command, CommandResult, printable
+from orchestrator.errors import CommandError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+CHUNK = 256 * 1024
+"""Bytes moved at a time between two commands."""
+
+TIMED_OUT = 124
+"""The exit code reported for a command that was killed for its timeout, as timeout(1)."""
+
+LOST = 255
+"""The exit code reported when the connection broke under a command, as ssh(1)."""
+
+
+class Stream(Protocol):
+    """A running command seen from outside: its bytes and its end."""
+
+    async def read(self, size: int) -> bytes:
+        """Read up to `size` bytes of standard output; empty at its end."""
+        ...
+
+    async def write(self, data: bytes) -> None:
+        """Write to standard input, waiting while the other side is slower."""
+        ...
+
+    async def close_input(self) -> None:
+        """End standard input."""
+        ...
+
+    async def finish(self) -> CommandResult:
+        """Wait for the end; what was read already is not in the result's stdout."""
+        ...
+
+
+class Shell(Protocol):
+    """Somewhere commands run."""
+
+    @property
+    def host(self) -> str:
+        """The inventory name, or `controller` for this machine."""
+        ...
+
+    async def run(self, command: Command) -> CommandResult:
+        """Run to the end and collect what it prints."""
+        ...
+
+    def open(self, command: Command) -> AbstractAsyncContextManager[Stream]:
+        """Start with both ends open; leaving the context kills what still runs."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LocalShell:
+    """Commands on this machine."""
+
+    host: str = "controller"
+
+    async def run(self, command: Command) -> CommandResult:
+        """Run to the end; a timeout kills the whole process group."""
+        async with self.open(command) as stream:
+            if command.stdin is not None:
+                with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                    await stream.write(command.stdin)
+            await stream.close_input()
+            try:
+                async with asyncio.timeout(command.timeout):
+                    return await stream.finish()
+            except TimeoutError:
+                return _timed_out(command, self.host)
+
+    @asynccontextmanager
+    async def open(self, command: Command) -> AsyncIterator[Stream]:
+        """Start a child in its own session, so that it can be killed whole."""
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *command.argv,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                env={**os.environ, **dict(command.environment)},
+                start_new_session=True,
+                limit=CHUNK,
+            )
+        except FileNotFoundError as error:
+            raise CommandError(
+                message=f"{command.argv[0]} is not installed here",
+                hint=f"install {command.argv[0]} or put it on PATH",
+                host=self.host,
+                command=command.line(),
+            ) from error
+        try:
+            assert process.stderr is not None  # noqa: S101 - created with PIPE above
+            # Read from the start: a child that fills this pipe would stand still.
+            stderr = asyncio.create_task(process.stderr.read())
+            yield _LocalStream(command, self.host, process, stderr)
+        finally:
+            if process.returncode is None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, 9)
+                await process.wait()
+
+
+@dataclass(frozen=True, slots=True)
+class _LocalStream:
+    command: Command
+    host: str
+    process: asyncio.subprocess.Process
+    stderr: asyncio.Task[bytes]
+
+    async def read(self, size: int) -> bytes:
+        assert self.process.stdout is not None  # noqa: S101 - created with PIPE above
+        return await self.process.stdout.read(size)
+
+    async def write(self, data: bytes) -> None:
+        assert self.process.stdin is not None  # noqa: S101 - created with PIPE above
+        self.process.stdin.write(data)
+        await self.process.stdin.drain()
+
+    async def close_input(self) -> None:
+        assert self.process.stdin is not None  # noqa: S101 - created with PIPE above
+        self.process.stdin.close()
+
+    async def finish(self) -> CommandResult:
+        assert self.process.stdout is not None  # noqa: S101 - created with PIPE above
+        stdout = await self.process.stdout.read()
+        stderr = await self.stderr
+        return _result(self.command, self.host, await self.process.wait(), stdout, stderr)
+
+
+@dataclass(frozen=True, slots=True)
+class SshShell:
+    """Commands on a host, each a channel of one connection."""
+
+    host: str
+    connection: asyncssh.SSHClientConnection
+
+    async def run(self, command: Command) -> CommandResult:
+        """Run to the end; a broken connection is exit code 255, as ssh(1) has it."""
+        try:
+            async with asyncio.timeout(command.timeout):
+                done = await self.connection.run(
+                    command.line(), input=command.stdin or b"", encoding=None
+                )
+        except TimeoutError:
+            return _timed_out(command, self.host)
+        except (asyncssh.Error, OSError) as error:
+            return CommandResult(command, self.host, LOST, "", f"connection lost: {error}")
+        return _result(command, self.host, done.returncode, done.stdout, done.stderr)
+
+    @asynccontextmanager
+    async def open(self, command: Command) -> AsyncIterator[Stream]:
+        """Start a channel; leaving the context closes it, which ends the command."""
+        try:
+            process = await self.connection.create_process(command.line(), encoding=None)
+        except (asyncssh.Error, OSError) as error:
+            raise CommandError(
+                message=f"connection lost: {error}",
+                host=self.host,
+                command=command.line(),
+            ) from error
+        try:
+            yield _SshStream(command, self.host, process)
+        finally:
+            process.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _SshStream:
+    command: Command
+    host: str
+    process: asyncssh.SSHClientProcess[bytes]
+
+    async def read(self, size: int) -> bytes:
+        return await self.process.stdout.read(size)
+
+    async def write(self, data: bytes) -> None:
+        self.process.stdin.write(data)
+        await self.process.stdin.drain()
+
+    async def close_input(self) -> None:
+        self.process.stdin.write_eof()
+
+    async def finish(self) -> CommandResult:
+        done = await self.process.wait(check=False)
+        return _result(self.command, self.host, done.returncode, done.stdout, done.stderr)
+
+
+async def follow(shell: Shell, command: Command, on_line: Callable[[str], None]) -> CommandResult:
+    """Run a command and hand over each line of its output as it comes.
+
+    Returns:
+        the result, with an empty stdout: the lines were handed over.
+    """
+    async with shell.open(command) as stream:
+        await stream.close_input()
+        rest = b""
+        while data := await stream.read(CHUNK):
+            *lines, rest = (rest + data).split(b"\n")
+            for line in lines:
+                on_line(printable(line.decode(errors="replace").rstrip("\r")))
+        if rest:
+            on_line(printable(rest.decode(errors="replace")))
+        return await stream.finish()
+
+
+async def pipe(
+    source: tuple[Shell, Command],
+    destination: tuple[Shell, Command],
+    on_bytes: Callable[[int], None],
+) -> tuple[CommandResult, CommandResult]:
+    """Feed one command's output to another's input, wherever the two run.
+
+    `on_bytes` hears the total moved so far. Both results come back: the reader
+    can fail while the writer succeeds, and the other way round.
+    """
+    moved = 0
+    async with source[0].open(source[1]) as reader, destination[0].open(destination[1]) as writer:
+        await reader.write(source[1].stdin or b"")
+        await reader.close_input()
+        if destination[1].stdin:
+            await writer.write(destination[1].stdin)
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError, asyncssh.Error):
+            while data := await reader.read(CHUNK):
+                await writer.write(data)
+                moved += len(data)
+                on_bytes(moved)
+            await writer.close_input()
+        written = await writer.finish()
+        return await reader.finish(), written
+
+
+def _timed_out(command: Command, host: str) -> CommandResult:
+    return CommandResult(command, host, TIMED_OUT, "", f"no end within {command.timeout:g} seconds")
+
+
+def _result(
+    command: Command,
+    host: str,
+    returncode: int | None,
+    stdout: bytes | str | None,
+    stderr: bytes | str | None,
+) -> CommandResult:
+    return CommandResult(
+        command,
+        host,
+        LOST if returncode is None else returncode,
+        _text(stdout),
+        _text(stderr),
+    )
+
+
+def _text(output: bytes | str | None) -> str:
+    if isinstance(output, str):
+        return output
+    return (output or b"").decode(errors="replace")

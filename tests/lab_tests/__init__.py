@@ -1,0 +1,1 @@
+"""Tests on the fleet in a box, and of it."""
