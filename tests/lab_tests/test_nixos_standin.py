@@ -27,6 +27,7 @@ STANDIN_PACKAGES = (
     f"import {NIXOS_STANDIN} {{ system = \"x86_64-linux\"; config = builtins.fromJSON ''%s''; }}"
 )
 UNITS_FAILED = 4
+HOSTS_OWN = "sha256sum $(find /etc/ssh -type f); systemctl show -p MainPID ssh"
 
 
 @pytest.fixture(scope="module")
@@ -196,10 +197,10 @@ class TestPackages:
         self, fleet: Lab, controller: Controller, tmp_path: Path
     ) -> None:
         """What a forky builder packs lists its Vulkan device and answers on trixie."""
-        flags = "GGML_BACKEND_DL GGML_CPU_ALL_VARIANTS"
+        flags = '"-DGGML_BACKEND_DL=ON" "-DGGML_CPU_ALL_VARIANTS=ON"'
         variant = (
-            ".override { useVulkan = true; }).overrideAttrs (old: { cmakeFlags = old.cmakeFlags "
-            f'++ map (flag: "-D${{flag}}=ON") [ {" ".join(json.dumps(f) for f in flags.split())} ]; }})'
+            ".override { useVulkan = true; }).overrideAttrs (old: "
+            f"{{ cmakeFlags = old.cmakeFlags ++ [ {flags} ]; }})"
         )
         store = ("--store", "ssh-ng://forge", "--eval-store", "auto")
         argv = ("build", "--impure", *store, "--no-link", "--print-out-paths", "--expr")
@@ -227,7 +228,7 @@ class TestActivation:
         """After `switch` the units run, /etc holds, and the next boot takes this system."""
         flake = write_fleet_flake(tmp_path / "flake")
         toplevel = build_on(fleet, "carbon", flake, "carbon")
-        host_keys = carbon.shell("sha256sum /etc/ssh/* 2>/dev/null; systemctl show -p MainPID ssh")
+        host_keys = carbon.shell(HOSTS_OWN)
         status, said = switch(carbon, toplevel, "switch")
         assert status == 0, said
         assert "starting the following units: greeter.service" in said
@@ -235,10 +236,7 @@ class TestActivation:
         assert carbon.shell("cat /boot/loader/default").strip() == toplevel
         assert carbon.shell("readlink /run/current-system").strip() == toplevel
         assert "26.05" in carbon.shell("/run/current-system/sw/bin/nixos-version")
-        assert (
-            carbon.shell("sha256sum /etc/ssh/* 2>/dev/null; systemctl show -p MainPID ssh")
-            == host_keys
-        )
+        assert carbon.shell(HOSTS_OWN) == host_keys
 
     def test_test_leaves_the_boot_default(self, fleet: Lab, carbon: Host, tmp_path: Path) -> None:
         """`test` activates and decides nothing about the next boot; `boot` the reverse."""
@@ -262,8 +260,8 @@ class TestActivation:
         """Units and files of the system before are gone; the host's own files are back."""
         own = carbon.shell("cat /etc/os-release")
         more = (
-            '{ environment.etc."more/file".text = "x"; '
-            'systemd.services.more = { wantedBy = [ "multi-user.target" ]; script = "exec sleep 999"; }; }'
+            '{ environment.etc."more/file".text = "x"; systemd.services.more = '
+            '{ wantedBy = [ "multi-user.target" ]; script = "exec sleep 999"; }; }'
         )
         flake = write_fleet_flake(tmp_path / "flake", extra={"carbon": more})
         first = build_on(fleet, "carbon", flake, "carbon")
