@@ -18,22 +18,11 @@ let
   package = (pkgs.extend overlay).${host.attribute};
 in
 {
-  options.system.build.llama-cpp = lib.mkOption {
-    type = lib.types.package;
-    internal = true;
-    description = "The llama.cpp that this host's hardware asks for.";
+  # The llama-cli in PATH is this one, whatever else brings one along.
+  environment.systemPackages = [ (lib.hiPrio package) ];
+  system.build.llama-cpp = package;
+  # A default only: a package that the user names for the service wins.
+  services = lib.optionalAttrs (options.services ? llama-cpp) {
+    llama-cpp.package = lib.mkDefault package;
   };
-
-  # Under `config`, for the shape of a module must not depend on `options`.
-  config = lib.mkMerge [
-    {
-      # The llama-cli in PATH is this one, whatever else brings one along.
-      environment.systemPackages = [ (lib.hiPrio package) ];
-      system.build.llama-cpp = package;
-    }
-    (lib.optionalAttrs (options ? services.llama-cpp.package) {
-      # A default only: a package that the user names for the service wins.
-      services.llama-cpp.package = lib.mkDefault package;
-    })
-  ];
 }

@@ -28,7 +28,7 @@ let
 
   # The arguments that a function takes, out of those at hand: upstream's have
   # come and gone, and an unexpected one fails the evaluation.
-  accepted = function: builtins.intersectAttrs (builtins.functionArgs function);
+  accepted = function: builtins.intersectAttrs (lib.functionArgs function);
   acceptedByPackage = accepted (import packageFile);
 
   scope = final.callPackage scopeFile (accepted (import scopeFile) { llamaVersion = "0.0.0"; });

@@ -12,8 +12,9 @@ import shutil
 import subprocess
 import tempfile
 import time
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from functools import cache
+from socket import AF_UNIX, SOCK_STREAM, socket
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlsplit
 
@@ -24,7 +25,6 @@ from orchestrator.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-from socket import AF_UNIX, SOCK_STREAM, socket
 
 _START_SECONDS = 10.0
 _MINIMUM_VERSION = (6, 2)
@@ -45,7 +45,7 @@ def private_server(directory: Path) -> Iterator[str]:
         UsageError: there is no server to start, or it doesn't start.
     """
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-    _socket_path(directory)
+    path = _socket_path(directory)
     with (
         (directory / "users.lock").open("a") as users,
         (directory / "start.lock").open("a") as start,

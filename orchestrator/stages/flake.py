@@ -75,8 +75,8 @@ def write_flake(directory: Path, inventory: Inventory, choices: Sequence[Variant
             stage=STAGE,
         )
     directory.mkdir(parents=True, exist_ok=True)
-    user_url = input_url(inventory.fleet.flake)
-    llama_cpp_url = tree_url(inventory.fleet.llama_cpp)
+    user_url = flake_url(inventory.fleet.flake)
+    llama_cpp_url = source_url(inventory.fleet.llama_cpp)
     earlier = _earlier_entries(directory / _FLEET_JSON)
     template = template_directory()
     for name in _COPIED:
@@ -157,29 +157,39 @@ def nix_string(text: str) -> str:
     return text.translate(_ESCAPES)
 
 
-def tree_url(reference: str) -> str:
-    """Give the URL of a source tree: an input with `flake = false`.
-
-    A path below the top of a git work tree becomes `path:`, for the outPath of
-    such an input is the top, whatever `dir` says. Otherwise as `input_url`.
-    """
-    url = input_url(reference)
-    below = url.startswith("git+file:") and "dir=" in url
-    return f"path:{quote(str(Path(reference).resolve()))}" if below else url
-
-
-def input_url(reference: str) -> str:
+def flake_url(reference: str) -> str:
     """Give the URL of a flake input for a flake reference or a path on this machine.
 
     A path in a git work tree becomes `git+file:`, of which Nix copies only what
     git tracks; any other `path:`. What is no path passes through.
     """
-    if not reference.startswith(("/", "./", "../")) and reference not in {".", ".."}:
+    path = _local_path(reference)
+    if path is None:
         return reference
-    path = Path(reference).resolve()
     root = _git_work_tree(path)
-    if root is None:
-        return f"path:{quote(str(path))}"
+    return f"path:{quote(str(path))}" if root is None else _git_url(root, path)
+
+
+def source_url(reference: str) -> str:
+    """Give the URL of an input that is a source tree, not a flake.
+
+    As `flake_url`, but a folder inside a work tree is a `path:`: Nix ignores the
+    `dir` of an input with `flake = false` and would take the whole tree.
+    """
+    path = _local_path(reference)
+    if path is None or path == _git_work_tree(path):
+        return flake_url(reference)
+    return f"path:{quote(str(path))}"
+
+
+def _local_path(reference: str) -> Path | None:
+    """Give the path that a reference is; None for a flake reference."""
+    if reference.startswith(("/", "./", "../")) or reference in {".", ".."}:
+        return Path(reference).resolve()
+    return None
+
+
+def _git_url(root: Path, path: Path) -> str:
     query = {}
     if path != root:
         query["dir"] = path.relative_to(root).as_posix()

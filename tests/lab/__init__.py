@@ -6,7 +6,7 @@ with running_lab() as lab:
 
 from tests.lab.controller import Controller
 from tests.lab.host import Endpoint, Host
-from tests.lab.lab import Lab, running_lab
+from tests.lab.lab import Lab, running_lab, why_not
 from tests.lab.processes import CommandFailedError, LabError
 from tests.lab.spec import DEFAULT_FLEET, HostSpec, fleet, named
 
@@ -22,4 +22,5 @@ __all__ = [
     "fleet",
     "named",
     "running_lab",
+    "why_not",
 ]

@@ -2,36 +2,41 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from tests.lab import relay
 from tests.lab.disks import HOST_KEY
 from tests.lab.network import FRONT, Namespace, Port, clear_rate, set_rate
 from tests.lab.processes import GUEST, LabError, run
+from tests.lab.spec import HostSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
-    from tests.lab.spec import HostSpec
 
 Daemon = Literal["sshd", "nix-daemon"]
 _UNITS = {"sshd": ("ssh.service",), "nix-daemon": ("nix-daemon.socket", "nix-daemon.service")}
 _BOOT_SECONDS = 60
 _GUEST_ENV = ("PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LANG=C.UTF-8", "TERM=dumb")
+# Root on a host can't by accident set the machine's clock or load its modules.
+CONFINED = ("setpriv", "--bounding-set=-sys_time,-sys_module,-sys_rawio,-syslog")
 _BALLAST = "/nix/.lab-ballast"
-# The last megabytes byte by byte: a file as large as what df calls free doesn't
-# fit, because it needs blocks for its own map.
+# A file as large as what df calls free doesn't fit, because it needs blocks for its
+# own map: the last megabytes are written.
 _FILL = f"""
-free=$(($(stat -f -c '%a * %S' /nix) - $1))
-fallocate -l $((free - (4 << 20))) {_BALLAST}
-[ "$1" -gt 0 ] || dd if=/dev/zero of={_BALLAST}.end bs=4k 2>/dev/null || true
+avail() {{ echo $(($(stat -f -c '%a * %S' /nix))); }}
+fallocate -l $(($(avail) - $1 - (4 << 20))) {_BALLAST}
+dd if=/dev/zero of={_BALLAST}.end bs=4k count=$((($(avail) - $1) / 4096)) 2>/dev/null ||
+  [ "$1" = 0 ]
 """
 
 
@@ -130,8 +135,8 @@ class Host:
 
     def exec_argv(self, *argv: str) -> tuple[str, ...]:
         """Give the command that runs `argv` as root on the host, without its network."""
-        enter = ("nsenter", f"--target={self.pid}", "--all", "--root", "--wd=/", "--")
-        return (*enter, "env", "-i", *_GUEST_ENV, *argv)
+        enter = ("nsenter", f"--target={self.pid}", "--all", "--")
+        return (*enter, *CONFINED, "env", "-i", *_GUEST_ENV, *argv)
 
     def exec(
         self, *argv: str, check: bool = True, stdin: str = "", timeout: float = 60
@@ -160,7 +165,10 @@ class Host:
     def power_cut(self) -> None:
         """Take the power away: everything stops at once; files survive; it stays off."""
         if self.is_on:
-            run(["kill", "-KILL", str(self.pid)], check=False)
+            # Power may go the moment after it came, when there is no process yet.
+            self._wait(lambda: self._pid_or_none() is not None, "start")
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
             self._wait_until_off()
 
     def power_off(self) -> None:

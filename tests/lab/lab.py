@@ -6,6 +6,7 @@ import os
 import secrets
 import subprocess
 import sys
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,15 +19,15 @@ from tests.lab import disks, inventory, network, registry
 from tests.lab.bundle import nix_bundle
 from tests.lab.cgroups import cgroup_of
 from tests.lab.controller import Controller, controller_env
-from tests.lab.host import Host, Site
+from tests.lab.host import CONFINED, Host, Site
 from tests.lab.images import IMAGES
 from tests.lab.network import Namespace
-from tests.lab.processes import GUEST, REPOSITORY, LabError
+from tests.lab.processes import GUEST, REPOSITORY, LabError, run
 from tests.lab.registry import HostRecord, LabRecord
 from tests.lab.spec import DEFAULT_FLEET, HostSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
 _MOST_HOSTS = 250
 
@@ -141,10 +142,14 @@ def running_lab(
         yield lab
 
 
+def why_not() -> str:
+    """Say why no lab can run on this machine; empty when one can."""
+    return run([Path(__file__).parent / "setup.sh", "--check"], check=False).stderr.strip()
+
+
 def _check(specs: Sequence[HostSpec]) -> None:
-    if os.geteuid() != 0:
-        message = "the lab needs root: it makes namespaces, mounts and cgroups"
-        raise LabError(message)
+    if reason := why_not():
+        raise LabError(reason)
     by_name = {spec.name: spec for spec in specs}
     if len(by_name) != len(specs) or len(specs) > _MOST_HOSTS:
         message = f"host names must differ, and be {_MOST_HOSTS} at most"
@@ -257,7 +262,8 @@ class _Holders:
             yield (
                 *("unshare", "--net", "--mount", "--propagation=private"),
                 *("bash", str(GUEST / "supervise.sh"), str(directory)),
-                *(str(IMAGES[spec.image].root()), str(self._cgroup / spec.name), spec.name),
+                *(str(IMAGES[spec.image].root()), str(self._cgroup / spec.name)),
+                *(" ".join(CONFINED), spec.name),
                 *(f"{port.address}/16" for port in wires[spec.name]),
             )
 

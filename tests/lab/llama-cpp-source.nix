@@ -17,6 +17,9 @@ let
   };
 in
 package.overrideAttrs (old: {
+  # Upstream builds it even where useWebUi is false: it is an attribute of the
+  # derivation, not only of the phase that copies it.
+  webui = null;
   requiredSystemFeatures = (old.requiredSystemFeatures or [ ]) ++ [ "big-parallel" ];
   cmakeFlags =
     old.cmakeFlags

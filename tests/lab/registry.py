@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import shutil
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from tests.lab.processes import LabError
 from tests.lab.spec import HostSpec
@@ -63,11 +64,24 @@ def _load(path: Path) -> LabRecord:
     return LabRecord(**{**data, "hosts": hosts})
 
 
+def _lock() -> TextIO:
+    while True:
+        _RUN.mkdir(mode=0o700, exist_ok=True)
+        try:
+            lock = (_RUN / "lock").open("w")
+        except FileNotFoundError:
+            continue
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        # The last lab removes the folder: a lock in what is gone locks nothing.
+        with suppress(FileNotFoundError):
+            if os.fstat(lock.fileno()).st_ino == (_RUN / "lock").stat().st_ino:
+                return lock
+        lock.close()
+
+
 @contextmanager
 def _locked() -> Iterator[None]:
-    _RUN.mkdir(mode=0o700, exist_ok=True)
-    with (_RUN / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with _lock():
         yield
 
 
@@ -96,7 +110,12 @@ def leave(lab_id: str) -> None:
 
 def running() -> tuple[LabRecord, ...]:
     """Give the labs that are up."""
-    return tuple(_load(path) for path in sorted(_RUN.glob("*.json")))
+    labs: list[LabRecord] = []
+    for path in sorted(_RUN.glob("*.json")):
+        # One that ends at this moment is none.
+        with suppress(FileNotFoundError):
+            labs.append(_load(path))
+    return tuple(labs)
 
 
 def find(lab_id: str | None = None) -> LabRecord:

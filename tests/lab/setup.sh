@@ -1,7 +1,8 @@
 #!/bin/sh
-# setup.sh: gets what the lab needs from this machine. Safe to run again: it is
-# silent and changes nothing when all is there.
+# setup.sh [--check]: gets what the lab needs from this machine. Safe to run again:
+# it is silent and changes nothing when all is there. --check only says what is not.
 set -eu
+check=${1:-}
 
 # command:Debian package:nixpkgs attribute
 needed='
@@ -44,6 +45,8 @@ if [ -n "$(missing 1)" ]; then
     fail "missing: $(missing 1 | tr '\n' ' ')
 on NixOS run everything of the lab within:
   nix shell ${attributes}nixpkgs#debian-archive-keyring"
+  elif [ "$check" = --check ]; then
+    fail "missing: $(missing 1 | tr '\n' ' '); run tests/lab/setup.sh"
   elif command -v apt-get >/dev/null; then
     packages=$(missing 2)
     export DEBIAN_FRONTEND=noninteractive
@@ -59,3 +62,10 @@ fi
 # mmdebstrap verifies the archive by this.
 [ -e /usr/share/keyrings/debian-archive-keyring.gpg ] || [ -e /etc/NIXOS ] ||
   fail "missing: Debian's archive keyring (package debian-archive-keyring)"
+
+# Namespaced bridges, veths and tc's tbf load themselves when they are asked for.
+[ -e /dev/loop-control ] || modprobe loop 2>/dev/null || fail "this kernel has no loop devices"
+grep -qw overlay /proc/filesystems || modprobe overlay 2>/dev/null ||
+  fail "this kernel has no overlay filesystem"
+[ -e /sys/fs/cgroup/unified ] || [ -e /sys/fs/cgroup/cgroup.procs ] ||
+  fail "cgroup2 is mounted neither at /sys/fs/cgroup nor at /sys/fs/cgroup/unified"

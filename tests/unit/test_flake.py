@@ -18,9 +18,10 @@ from orchestrator.errors import UsageError
 from orchestrator.model.variant import Variant, VariantChoice
 from orchestrator.stages.flake import (
     flake_nix,
+    flake_url,
     fleet_json,
-    input_url,
     nix_string,
+    source_url,
     template_directory,
     write_flake,
 )
@@ -184,29 +185,38 @@ def test_an_inventory_without_a_flake_is_refused(tmp_path: Path) -> None:
 )
 def test_a_flake_reference_passes_through(reference: str) -> None:
     """What is no path is Nix's business."""
-    assert input_url(reference) == reference
+    assert flake_url(reference) == reference
+    assert source_url(reference) == reference
 
 
 def test_a_path_in_a_git_work_tree_is_a_git_url(tmp_path: Path) -> None:
     """Nix then copies what git tracks, and a folder in the tree is its dir."""
     (tmp_path / ".git").mkdir()
     (tmp_path / "my hosts").mkdir()
-    assert input_url(str(tmp_path)) == f"git+file://{tmp_path}"
-    assert input_url(str(tmp_path / "my hosts")) == f"git+file://{tmp_path}?dir=my%20hosts"
+    assert flake_url(str(tmp_path)) == f"git+file://{tmp_path}"
+    assert flake_url(str(tmp_path / "my hosts")) == f"git+file://{tmp_path}?dir=my%20hosts"
     (tmp_path / ".git" / "shallow").touch()
-    assert input_url(str(tmp_path)) == f"git+file://{tmp_path}?shallow=1"
+    assert flake_url(str(tmp_path)) == f"git+file://{tmp_path}?shallow=1"
+
+
+def test_a_source_inside_a_work_tree_is_a_path_url(tmp_path: Path) -> None:
+    """Nix ignores the dir of an input that is no flake: it would take the whole tree."""
+    (tmp_path / ".git").mkdir()
+    (tmp_path / "llama.cpp").mkdir()
+    assert source_url(str(tmp_path)) == f"git+file://{tmp_path}"
+    assert source_url(str(tmp_path / "llama.cpp")) == f"path:{tmp_path}/llama.cpp"
 
 
 def test_a_linked_work_tree_counts(tmp_path: Path) -> None:
     """In a linked work tree .git is a file."""
     (tmp_path / ".git").write_text("gitdir: elsewhere")
-    assert input_url(str(tmp_path)) == f"git+file://{tmp_path}"
+    assert flake_url(str(tmp_path)) == f"git+file://{tmp_path}"
 
 
 def test_another_path_is_a_path_url(tmp_path: Path) -> None:
     """Whatever its name holds, the URL leads back to it."""
     strange = tmp_path / 'a b?c#d%20"${e}'
     strange.mkdir()
-    url = urlsplit(input_url(str(strange)))
+    url = urlsplit(flake_url(str(strange)))
     assert (url.scheme, url.query, url.fragment) == ("path", "", "")
     assert unquote(url.path) == str(strange)

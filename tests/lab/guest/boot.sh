@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# boot.sh HOST_DIR LOWER CGROUP NAME LAB_ADDRESS…
+# boot.sh HOST_DIR LOWER CGROUP CONFINED NAME LAB_ADDRESS…
 # Firmware and boot loader of a host: runs as PID 1 of its namespaces, sets up
 # what a kernel would, and hands over to systemd.
 set -eu
-host=$1 name=$4
-shift 4
+host=$1 confined=$4 name=$5
+shift 5
 root=$host/root
 
 # Still the machine's /proc, so this is the number by which the machine knows us.
@@ -65,7 +65,6 @@ fi
 cd "$root"
 pivot_root . .
 umount -l .
-# Not its own clock, kernel modules, kernel log or hardware.
-exec setpriv --bounding-set=-sys_time,-sys_module,-sys_rawio,-syslog \
-  env -i container=orchestrate-lab PATH=/usr/sbin:/usr/bin:/sbin:/bin \
+# shellcheck disable=SC2086 # a command and its options
+exec $confined env -i container=orchestrate-lab PATH=/usr/sbin:/usr/bin:/sbin:/bin \
   /lib/systemd/systemd --log-target=journal --show-status=no

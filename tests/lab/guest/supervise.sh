@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# supervise.sh HOST_DIR LOWER CGROUP NAME LAB_ADDRESS…
+# supervise.sh HOST_DIR LOWER CGROUP CONFINED NAME LAB_ADDRESS…
 # One machine's mains and chassis: keeps its disks and network, starts its
 # processes when the power comes on and again when they ask for a reboot.
 # Runs in a mount and a network namespace of its own, so that everything it
@@ -12,6 +12,7 @@ guest=$(dirname "$0")
 mount -t overlay overlay \
   -o "lowerdir=$lower,upperdir=$host/upper,workdir=$host/work" "$host/root"
 mount -o loop,noatime "$host/nix.ext4" "$host/root/nix"
+rmdir "$host/root/nix/lost+found"
 exec 3<>"$host/power"
 echo off >"$host/state"
 echo ready

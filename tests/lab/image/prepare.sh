@@ -9,7 +9,7 @@ here=$(dirname "$0")
 # what apt would do in the background. systemd-sysctl is among them because the
 # kernel's settings are the machine's own.
 chroot "$root" systemctl -q mask \
-  console-getty.service getty@tty1.service getty.target systemd-logind.service \
+  console-getty.service getty@tty1.service getty.target systemd-logind.service systemd-logind-varlink.socket \
   systemd-modules-load.service modprobe@.service systemd-sysctl.service \
   sys-kernel-debug.mount sys-kernel-tracing.mount sys-kernel-config.mount \
   sys-fs-fuse-connections.mount dev-hugepages.mount dev-mqueue.mount \
