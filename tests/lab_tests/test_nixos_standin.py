@@ -26,6 +26,7 @@ TOPLEVEL = "nixosConfigurations.{}.config.system.build.toplevel"
 STANDIN_PACKAGES = (
     f"import {NIXOS_STANDIN} {{ system = \"x86_64-linux\"; config = builtins.fromJSON ''%s''; }}"
 )
+ACTIVATION_FAILED = 2
 UNITS_FAILED = 4
 HOSTS_OWN = "sha256sum $(find /etc/ssh -type f); systemctl show -p MainPID ssh"
 
@@ -193,6 +194,27 @@ class TestPackages:
         expression = llama(variant, config='{"allowUnfree": true}', tree=llama_source())
         assert instantiate(fleet, controller, expression).endswith(f"-{name}-0.0.0.drv")
 
+    @pytest.mark.slow
+    @pytest.mark.timeout(3600)
+    def test_real_source_builds_through_upstreams_package(
+        self, fleet: Lab, controller: Controller, tmp_path: Path
+    ) -> None:
+        """The compiled llama.cpp infers what Debian's does; ten minutes on two cores."""
+        packages = STANDIN_PACKAGES % "{}"
+        expression = (
+            f"import {LLAMA_CPP_STANDIN.parent}/llama-cpp-source.nix "
+            f"{{ pkgs = {packages}; source = {llama_source()}; }}"
+        )
+        store = ("--store", "ssh-ng://forge", "--eval-store", "auto")
+        argv = ("nix", "build", "--impure", *store, "--no-link", "--print-out-paths", "--expr")
+        options = {"NIX_SSHOPTS": f"-F {fleet.ssh_config}"}
+        built = controller.run((*argv, expression), env=options, timeout=3600).stdout.strip()
+        host = fleet["forge"]
+        send_folder(host, tiny_model(tmp_path / "tiny.gguf").parent, "/tmp/models")  # noqa: S108
+        prompt = ("-p", "The capital of France is", "-n", "16", "--temp", "0", "-st")
+        done = host.exec(f"{built}/bin/llama-cli", "-m", "/tmp/models/tiny.gguf", *prompt)  # noqa: S108
+        assert "rrrrrrrrrqqqmsqz" in done.stdout
+
     def test_repackaged_llama_infers_on_another_debian(
         self, fleet: Lab, controller: Controller, tmp_path: Path
     ) -> None:
@@ -295,6 +317,30 @@ class TestActivation:
         assert status == 0
         assert "would start the following units: greeter.service" in said
         assert carbon.exec("test", "-e", "/etc/greeting", check=False).returncode
+
+    def test_reboot_takes_the_boot_default(self, fleet: Lab, carbon: Host, tmp_path: Path) -> None:
+        """A reboot in the middle of a trial ends in the system that was confirmed last."""
+        flake = write_fleet_flake(tmp_path / "flake")
+        confirmed = build_on(fleet, "carbon", flake, "carbon")
+        switch(carbon, confirmed, "switch")
+        write_fleet_flake(flake, greeting="good day")
+        switch(carbon, build_on(fleet, "carbon", flake, "carbon"), "test")
+        carbon.reboot()
+        carbon.shell("systemctl is-system-running --wait")
+        assert carbon.shell("cat /run/greeter/greeting") == "hello\n"
+        assert carbon.shell("readlink /run/booted-system").strip() == confirmed
+
+    def test_failed_activation_snippet_is_exit_2(
+        self, fleet: Lab, carbon: Host, tmp_path: Path
+    ) -> None:
+        """A snippet that fails is named; the rest of the activation goes on."""
+        module = '{ system.activationScripts.broken = "exit 3"; }'
+        flake = write_fleet_flake(tmp_path / "flake", extra={"carbon": module})
+        toplevel = build_on(fleet, "carbon", flake, "carbon")
+        status, said = switch(carbon, toplevel, "test")
+        assert status == ACTIVATION_FAILED
+        assert "Activation script snippet 'broken' failed (3)" in said
+        assert carbon.shell("systemctl is-active greeter") == "active\n"
 
     def test_two_switches_at_once_are_refused(
         self, fleet: Lab, carbon: Host, tmp_path: Path

@@ -37,9 +37,16 @@ rec {
       package.meta.mainProgram or (lib.warn "getExe: Package ${package.name} does not have the meta.mainProgram attribute." (lib.getName package))
     );
   getExe' = package: name: "${lib.getBin package}/bin/${name}";
-  lowPrio = lib.id;
-  hiPrio = lib.id;
-  setPrio = _priority: lib.id;
+  addMetaAttrs =
+    attrs: package:
+    if package ? overrideAttrs then
+      package // { meta = package.meta or { } // attrs; }
+    else
+      throw "addMetaAttrs: not a package";
+  # Of two packages with one file, the lower number's is linked.
+  setPrio = priority: addMetaAttrs { inherit priority; };
+  hiPrio = setPrio (-10);
+  lowPrio = setPrio 10;
   meetsPlatform =
     platform: meta:
     builtins.elem platform.system (meta.platforms or platforms.all)

@@ -99,7 +99,7 @@ let
       };
       result = mergeDefinitions loc type (default ++ defs);
       merged =
-        if option.readOnly or false && builtins.length defs > 1 then
+        if option.readOnly or false && builtins.length (default ++ defs) > 1 then
           throw "The option `${showOption loc}' is read-only, but it's set multiple times. Definition values:${showDefs defs}"
         else
           builtins.addErrorContext "while evaluating the option `${showOption loc}':" result.mergedValue;

@@ -82,7 +82,8 @@ rec {
       ) (if builtins.isAttrs entries then lib.mapAttrsToList (name: path: { inherit name path; }) entries else entries)
     );
 
-  # Later packages never replace what an earlier one brought.
+  # Who has the better priority brings a file that two packages have; of equals
+  # the first.
   buildEnv =
     {
       name,
@@ -93,7 +94,9 @@ rec {
     }:
     runCommandLocal name
       {
-        paths = map (p: "${lib.getBin p}") (builtins.filter (p: p != null) paths);
+        paths = map (p: "${lib.getBin p}") (
+          lib.sortOn (p: p.meta.priority or 5) (builtins.filter (p: p != null) paths)
+        );
         inherit pathsToLink;
       }
       ''

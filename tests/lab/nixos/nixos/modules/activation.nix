@@ -12,9 +12,9 @@ let
   );
 in
 {
-  options.system = {
-    activationScripts = lib.mkOption { type = lib.types.attrsOf snippet; default = { }; };
-    build.activationSnippets = lib.mkOption { internal = true; type = lib.types.package; };
+  options.system.activationScripts = lib.mkOption {
+    type = lib.types.attrsOf snippet;
+    default = { };
   };
   config.system.build.activationSnippets = pkgs.linkFarm "activation-snippets" (
     lib.mapAttrs (name: s: pkgs.writeShellScript "snippet-${name}" s.text) config.system.activationScripts

@@ -30,7 +30,6 @@ in
     environment.pathsToLink = lib.mkOption { type = lib.types.listOf lib.types.str; default = [ ]; };
     environment.etc = lib.mkOption { type = lib.types.attrsOf (lib.types.submodule entry); default = { }; };
     system.path = lib.mkOption { internal = true; type = lib.types.package; };
-    system.build.etc = lib.mkOption { internal = true; type = lib.types.package; };
   };
   config = {
     environment.systemPackages = [

@@ -9,10 +9,6 @@ in
     kernelParams = lib.mkOption { type = lib.types.listOf lib.types.str; default = [ ]; };
     kernelModules = lib.mkOption { type = lib.types.listOf lib.types.str; default = [ ]; };
   };
-  options.system.build = {
-    kernel = lib.mkOption { internal = true; type = lib.types.package; };
-    initialRamdisk = lib.mkOption { internal = true; type = lib.types.package; };
-  };
   config.system.build = {
     kernel = pkgs.runCommandLocal kernel.name { } ''
       mkdir -p $out/lib/modules/${kernel.version}

@@ -131,7 +131,6 @@ in
     services = mkOption { type = types.attrsOf (types.submodule service); default = { }; };
     timers = mkOption { type = types.attrsOf (types.submodule timer); default = { }; };
   };
-  options.system.build.units = mkOption { internal = true; type = types.package; };
   config = {
     systemd.timers = lib.mapAttrs (_: unit: {
       wantedBy = [ "timers.target" ];

@@ -23,7 +23,13 @@ in
       label = lib.mkOption { type = lib.types.str; default = cfg.nixos.version; };
     };
     system.extraDependencies = lib.mkOption { type = lib.types.listOf lib.types.package; default = [ ]; };
-    system.build.toplevel = lib.mkOption { internal = true; type = lib.types.package; };
+    # Whatever a module builds: any name, each defined once.
+    system.build = lib.mkOption {
+      default = { };
+      type = lib.types.submoduleWith {
+        modules = [ { freeformType = lib.types.lazyAttrsOf (lib.types.uniq lib.types.unspecified); } ];
+      };
+    };
     specialisation = lib.mkOption {
       default = { };
       type = lib.types.attrsOf (
