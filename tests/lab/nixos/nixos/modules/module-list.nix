@@ -1,0 +1,11 @@
+[
+  ./accepted.nix
+  ./activation.nix
+  ./assertions.nix
+  ./environment.nix
+  ./kernel.nix
+  ./llama-cpp.nix
+  ./nixpkgs.nix
+  ./systemd.nix
+  ./toplevel.nix
+]

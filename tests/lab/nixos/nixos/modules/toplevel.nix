@@ -1,0 +1,77 @@
+# What a machine runs: config.system.build.toplevel.
+{ config, lib, pkgs, extendModules, ... }:
+let
+  cfg = config.system;
+  failed = builtins.filter (a: !a.assertion) config.assertions;
+  checked =
+    value:
+    if failed != [ ] then
+      throw "\nFailed assertions:\n${lib.concatMapStringsSep "\n" (a: "- ${a.message}") failed}"
+    else
+      lib.showWarnings config.warnings value;
+  specialisations = lib.mapAttrs (
+    _: s: (extendModules { modules = [ s.configuration { specialisation = lib.mkOverride 0 { }; } ]; }).config.system.build.toplevel
+  ) config.specialisation;
+in
+{
+  options = {
+    system.stateVersion = lib.mkOption { type = lib.types.str; default = lib.trivial.release; };
+    system.name = lib.mkOption { type = lib.types.str; default = if config.networking.hostName == "" then "unnamed" else config.networking.hostName; };
+    system.nixos = {
+      release = lib.mkOption { type = lib.types.str; default = lib.trivial.release; };
+      version = lib.mkOption { type = lib.types.str; default = lib.trivial.version; };
+      label = lib.mkOption { type = lib.types.str; default = cfg.nixos.version; };
+    };
+    system.extraDependencies = lib.mkOption { type = lib.types.listOf lib.types.package; default = [ ]; };
+    # Whatever a module builds: any name, each defined once.
+    system.build = lib.mkOption {
+      default = { };
+      type = lib.types.submoduleWith {
+        modules = [ { freeformType = lib.types.lazyAttrsOf (lib.types.uniq lib.types.unspecified); } ];
+      };
+    };
+    specialisation = lib.mkOption {
+      default = { };
+      type = lib.types.attrsOf (
+        lib.types.submodule {
+          options.configuration = lib.mkOption { type = lib.types.deferredModule; default = { }; };
+          options.inheritParentConfig = lib.mkOption { type = lib.types.bool; default = true; };
+        }
+      );
+    };
+  };
+  config.system.build.toplevel = checked (
+    pkgs.runCommandLocal "nixos-system-${cfg.name}-${cfg.nixos.label}"
+      {
+        inherit (cfg) path extraDependencies;
+        inherit (cfg.build) kernel initialRamdisk units activationSnippets;
+        etcTree = cfg.build.etc;
+        kernelParams = toString config.boot.kernelParams;
+        nixosVersion = cfg.nixos.version;
+        hostSystem = pkgs.stdenv.hostPlatform.system;
+        switch = builtins.path { path = ../switch-to-configuration.sh; name = "switch-to-configuration"; };
+        activation = builtins.path { path = ../activate.sh; name = "activate"; };
+        passthru = { inherit (config) specialisation; };
+      }
+      ''
+        mkdir -p $out/bin $out/specialisation
+        printf %s "$nixosVersion" >$out/nixos-version
+        printf %s "$hostSystem" >$out/system
+        printf %s "$kernelParams" >$out/kernel-params
+        ln -s $kernel/bzImage $out/kernel
+        ln -s $kernel $out/kernel-modules
+        ln -s $initialRamdisk/initrd $out/initrd
+        ln -s $path $out/sw
+        ln -s $etcTree/etc $out/etc
+        ln -s $units $out/systemd
+        ln -s $activationSnippets $out/activation-snippets
+        echo systemd 257 >$out/init-interface-version
+        printf '%s\n' $extraDependencies >$out/extra-dependencies
+        ${lib.concatStrings (lib.mapAttrsToList (name: top: "ln -s ${top} $out/specialisation/${name}\n") specialisations)}
+        sed "s|@toplevel@|$out|g" $switch >$out/bin/switch-to-configuration
+        sed "s|@toplevel@|$out|g" $activation >$out/activate
+        printf '#!/bin/sh\nexec %s/bin/switch-to-configuration test\n' "$out" >$out/init
+        chmod 555 $out/bin/switch-to-configuration $out/activate $out/init
+      ''
+  );
+}
