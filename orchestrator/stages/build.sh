@@ -15,24 +15,37 @@ if nix-store --check-validity "$3" 2>/dev/null; then
   exit 100
 fi
 
-# The lock is held by whoever builds, so a free lock means that nobody does.
-running() { ! flock -n "$state/lock" true; }
+# The lock is held by whoever builds, so a lock that can be shared means that
+# nobody does. Looking is sharing: two that look at once don't take each other
+# for a builder, and one that begins waits for those that look.
+running() { ! flock --nonblock --shared lock true; }
 
 # Two systems that share a derivation wait for each other's lock, and Nix looks
 # for it every build-poll-interval seconds: 5 by default.
-body='nix-store --realise --option build-poll-interval 1 --add-root result "$0" >out 2>log
+body='[ -e rc ] && exit
+nix-store --realise --option build-poll-interval 1 --add-root result "$0" >out 2>log
 echo $? >rc.new
 mv rc.new rc'
+
+# One at a time decides whether to begin, until the build holds its lock.
+exec 9>start.lock
+flock 9
 if ! running; then
   rm -f rc
   : >log
   if [ "$(id -u)" = 0 ] && [ -d /run/systemd/system ] && command -v systemd-run >/dev/null; then
     systemd-run --quiet --collect --unit="orchestrate-build-$2" --setenv=PATH="$PATH" \
-      --working-directory="$state" flock -n lock sh -c "$body" "$1" || exit 73
+      --working-directory="$state" flock --timeout 10 lock sh -c "$body" "$1" 9>&- || exit 73
   else
-    setsid flock -n lock sh -c "$body" "$1" </dev/null >/dev/null 2>&1 &
+    setsid flock --timeout 10 lock sh -c "$body" "$1" </dev/null >/dev/null 2>&1 9>&- &
   fi
+  waited=0
+  while ! running && [ ! -e rc ] && [ "$waited" -lt 200 ]; do
+    waited=$((waited + 1))
+    sleep 0.05
+  done
 fi
+flock --unlock 9
 
 shown=0
 missed=0
@@ -45,8 +58,8 @@ while :; do
     shown=$size
   fi
   [ "$done" ] && exit "$(cat rc)"
-  # Between the start and the lock, and between the lock and the exit code, there
-  # is a moment in which nobody holds it: only five in a row mean a dead build.
+  # Between the exit code and the lock's end there is a moment with neither: only
+  # five in a row mean a dead build.
   if running; then missed=0; else missed=$((missed + 1)); fi
   [ "$missed" -gt 5 ] && exit 74
   sleep 0.1
