@@ -137,7 +137,8 @@ def smoke_again(stage: Stage) -> None:
     for host in TARGETS:
         _, reports = stage.orchestrate_json("smoke", host)
         backend, speed = reports[0].get("backend"), reports[0].get("tokens_per_second")
-        sys.stdout.write(f"{host:<10} {backend} {reports[0].get('device')}, {speed} tokens/s\n")
+        device = reports[0].get("device") or "no GPU"
+        sys.stdout.write(f"{host:<10} {backend} ({device}), {speed} tokens/s\n")
         wanted = "Vulkan" if host == "nitrogen" else "CPU"
         kept = bool(reports[0]["passed"]) and backend == wanted
         stage.record.hold(f"{host}'s llama-cli reports {wanted}", kept=kept)

@@ -141,8 +141,8 @@ def sentence(event: Event, *, with_logs: bool = False) -> str:
     data = event.data
     text = ""
     match event.event:
-        case "stage_started" if event.stage not in ("facts", "evaluate"):
-            text = "begun"
+        case "stage_started" if event.stage == "build":
+            text = f"building {store_name(data['derivation']).removesuffix('.drv')}"
         case "stage_failed":
             text = _failure(data)
         case "builder_lost":
