@@ -12,6 +12,7 @@ from enum import StrEnum
 
 from inventory.names import (
     check_address,
+    check_name,
     check_path,
     check_port,
     check_public_key,
@@ -133,12 +134,22 @@ class Builder:
         features: system features such as big-parallel, kvm, cuda.
         max_jobs: derivations built at the same time.
         speed_factor: preference among builders that can do the same.
+
+    Raises:
+        InventoryError: a system or feature is unsafe in a command line.
     """
 
     systems: tuple[str, ...]
     features: tuple[str, ...] = ()
     max_jobs: int = 1
     speed_factor: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Apply `inventory.names`."""
+        for system in self.systems:
+            check_name(system, "builder system")
+        for feature in self.features:
+            check_name(feature, "builder feature")
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +196,7 @@ class Host:
         smoke: the inference that decides.
 
     Raises:
-        InventoryError: the name is unsafe in a command line.
+        InventoryError: a name or the variant is unsafe in a command line.
     """
 
     name: str
@@ -202,6 +213,10 @@ class Host:
     def __post_init__(self) -> None:
         """Apply `inventory.names`."""
         check_address(self.name, "host name")
+        if self.nixos_name != self.name:
+            check_name(self.nixos_name, "NixOS name")
+        if self.variant_pin is not None:
+            check_name(self.variant_pin, "variant")
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,11 +15,10 @@ import re
 from orchestrator.errors import InventoryError
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", re.ASCII)
-_GROUP = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", re.ASCII)
 # An interface name as the zone of a link-local address: fe80::1%enp1s0.
 _ZONE = re.compile(r"[A-Za-z0-9_.-]+", re.ASCII)
-# `shadow`'s useradd rule with upper case and dots, which directories use.
-_USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\$?", re.ASCII)
+# useradd's rule with upper case and dots, without the $ of Samba's machines.
+_USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", re.ASCII)
 _PUBLIC_KEY = re.compile(r"[a-z0-9@.-]+ [A-Za-z0-9+/]+={0,2}( [^\x00-\x1f\x7f]*)?", re.ASCII)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\u2028\u2029]")
 _LONGEST_NAME = 253
@@ -51,16 +50,16 @@ def check_address(value: str, what: str = "address") -> str:
     )
 
 
-def check_group(value: str) -> str:
-    """Return a group name that host patterns can express.
+def check_name(value: str, what: str) -> str:
+    """Return a group or attribute name that host patterns and Nix can express.
 
     Raises:
         InventoryError: it has a character that patterns or shells would read.
     """
-    if _GROUP.fullmatch(value):
+    if _NAME.fullmatch(value):
         return value
     raise InventoryError(
-        message=f"group name {value!r} is not valid",
+        message=f"{what} {value!r} is not valid",
         hint="letters, digits, underscores, dots and dashes, not starting with a dash",
     )
 

@@ -51,9 +51,10 @@ class StepKey:
 
 @dataclass(frozen=True, slots=True)
 class StepRecord:
-    """One step's entry: state, fencing token, report or error."""
+    """One step's entry: state, fencing token, when it was sent, report or error."""
 
     state: StepState
     token: int = 0
+    sent_at: float = 0.0
     report: dict[str, Any] = field(default_factory=dict)
     error: dict[str, Any] = field(default_factory=dict)

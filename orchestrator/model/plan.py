@@ -36,6 +36,13 @@ class Action(StrEnum):
     UNCHANGED = "unchanged"
 
 
+class Goal(StrEnum):
+    """How far a run goes."""
+
+    BUILD = "build"
+    DEPLOY = "deploy"
+
+
 @dataclass(frozen=True, slots=True)
 class Build:
     """One distinct derivation, built once on one builder for every host that needs it.
@@ -82,8 +89,8 @@ class HostPlan:
 class Plan:
     """A whole run, decided before anything is touched.
 
-    `unreachable` and `blocked` map a host's name to the report of why it is
-    left out.
+    `unreachable`, `blocked` (by a pin or by policy) and `failed` (its facts or
+    its evaluation) map a host's name to the report of why it is left out.
     """
 
     run: str
@@ -92,7 +99,9 @@ class Plan:
     builds: tuple[Build, ...]
     unreachable: dict[str, str]
     blocked: dict[str, str]
+    failed: dict[str, str]
     confirm_timeout: float
+    goal: Goal = Goal.DEPLOY
 
     @property
     def has_work(self) -> bool:

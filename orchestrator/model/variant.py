@@ -59,7 +59,12 @@ _BUILDER_FEATURES = {
 
 @dataclass(frozen=True, slots=True)
 class VariantChoice:
-    """Which variant a host gets, and why in words a user can check."""
+    """Which variant a host gets, and why in words a user can check.
+
+    `cuda_capabilities` (8.9) and `rocm_gfx_targets` (gfx1100) narrow what is
+    compiled to this host's GPUs; empty leaves the package's own list.
+    `cpu_features` are ggml's names (AVX2) of what an extreme-cpu build may use.
+    """
 
     host: str
     variant: Variant
@@ -67,4 +72,5 @@ class VariantChoice:
     pinned: bool = False
     cuda_capabilities: tuple[str, ...] = ()
     rocm_gfx_targets: tuple[str, ...] = ()
+    cpu_features: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()

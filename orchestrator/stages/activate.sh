@@ -23,8 +23,10 @@ activate() {
   return "$code"
 }
 
-running() { readlink -f /run/current-system 2>/dev/null; }
-boot_default() { readlink -f /nix/var/nix/profiles/system 2>/dev/null; }
+# readlink -f names even what is not there.
+resolved() { [ -e "$1" ] && readlink -f "$1"; }
+running() { resolved /run/current-system; }
+boot_default() { resolved /nix/var/nix/profiles/system; }
 
 # Stop the timer of the way back; fail if it has fired.
 disarm() {

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from orchestrator.model.report import SwitchReport
-from orchestrator.stages.switch import activation_failure, activation_script, activator
+from orchestrator.stages.switch import activation_failure, activation_script
 
 if TYPE_CHECKING:
-    from orchestrator.model.plan import HostPlan
+    from orchestrator.stages.switch import Activation
     from orchestrator.transport.session import Session
 
 STAGE = "confirm"
@@ -16,22 +16,25 @@ STAGE = "confirm"
 _TIMEOUT = 600.0
 
 
-def confirm(session: Session, host: HostPlan, run: str) -> SwitchReport:
+def confirm(session: Session, activation: Activation) -> SwitchReport:
     """Disarm the way back and make what runs the boot default.
 
     Args:
         session: a session opened after the switch: that it opens is part of
             what is being confirmed.
-        host: its plan.
-        run: the run's id.
+        activation: the one that was switched to.
 
     Raises:
         CommandError: the way back was taken, or the boot default can't be set.
     """
     command = activation_script(
-        "confirm.sh", host.evaluation.toplevel, run, activator(host), timeout=_TIMEOUT
+        "confirm.sh",
+        activation.toplevel,
+        activation.run,
+        activation.activator,
+        timeout=_TIMEOUT,
     )
     result = session.run_privileged(command)
     if result.returncode != 0:
         raise activation_failure(result, STAGE, "the new system can't be made to stay")
-    return SwitchReport(host.name, host.previous, host.evaluation.toplevel, 0)
+    return SwitchReport(activation.host, activation.previous, activation.toplevel, 0)

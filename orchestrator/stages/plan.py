@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 class Survey:
     """What is known of the fleet when the plan is made.
 
-    `builders` are the facts of the builders that answered. `unreachable` and
-    `blocked` map a host left out to the reason.
+    `builders` are the facts of the builders that answered. `unreachable`,
+    `blocked` and `failed` map a host left out to the reason.
     """
 
     facts: Mapping[str, Facts]
@@ -36,6 +36,7 @@ class Survey:
     builders: Mapping[str, Facts]
     unreachable: dict[str, str] = field(default_factory=dict)
     blocked: dict[str, str] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
 
 
 def action_for(facts: Facts, evaluation: Evaluation) -> Action:
@@ -109,6 +110,7 @@ def make_plan(run: str, inventory: Inventory, hosts: Sequence[Host], survey: Sur
         builds=place_builds([host.name for host in moving], inventory.builders, survey),
         unreachable=survey.unreachable,
         blocked=survey.blocked,
+        failed=survey.failed,
         confirm_timeout=inventory.fleet.confirm_timeout,
     )
 

@@ -12,14 +12,18 @@ from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from orchestrator.command import last_lines, script
+from orchestrator.command import elevated, last_lines, script
+from orchestrator.errors import UnreachableError
 from orchestrator.model.report import SmokeReport
 from orchestrator.model.variant import Backend
+from orchestrator.transport.shell import LOST
 
 if TYPE_CHECKING:
     from inventory.host import Smoke
     from orchestrator.command import Command, CommandResult
     from orchestrator.model.store import StorePath
+    from orchestrator.stages.copy_closure import Receiver
+    from orchestrator.stages.smoke_model import ModelFile
 
 STAGE = "smoke"
 
@@ -27,7 +31,7 @@ _TIMED_OUT = (124, 137)
 _MARGIN = 30.0
 
 _KEY_VALUE = re.compile(r"^(llama_cli|exit_code|log|last)=(.*)$", re.MULTILINE)
-_DEVICE = re.compile(r"using device (\S+) \((.+)\)(?: \(\S+\))? - \d+ MiB free")
+_DEVICE = re.compile(r"using device (\S+) \((.+?)\)(?: \([^()]*\))? - \d+ MiB free")
 _OFFLOADED = re.compile(r"offloaded (\d+)/(\d+) layers to GPU")
 _ASSIGNED = re.compile(r"load_tensors: layer +\d+ assigned to device (\w+)")
 _SPEED = re.compile(r"\[ Prompt: ([\d.]+) t/s \| Generation: ([\d.]+) t/s \]")
@@ -99,6 +103,32 @@ def smoke_command(model: str, smoke: Smoke) -> Command:
     # The script ends llama-cli itself; ours is the net under it.
     timeout = smoke.timeout + _MARGIN
     return script(text, model, smoke.prompt, str(smoke.tokens), seconds, timeout=timeout)
+
+
+async def run_smoke(
+    receiver: Receiver,
+    model: ModelFile,
+    smoke: Smoke,
+    expected: Backend | None,
+    package: StorePath | None,
+) -> SmokeReport:
+    """Run the smoke with a model that is on the host already, and judge it.
+
+    It runs as root where it can: a GPU's device files are not everybody's.
+
+    Raises:
+        UnreachableError: the connection broke; nothing is known of the system.
+    """
+    command = smoke_command(model.remote_path, smoke)
+    result = await receiver.shell.run(elevated(command, receiver.become, receiver.password))
+    if result.returncode == LOST:
+        raise UnreachableError(
+            message="the connection broke during the smoke",
+            hint="check its network; it goes back by itself when nobody confirms",
+            host=receiver.shell.host,
+            stage=STAGE,
+        )
+    return judge(result, smoke, expected, package)
 
 
 def judge(

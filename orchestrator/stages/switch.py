@@ -8,16 +8,17 @@ controller, the worker or the network is dead, the old system comes back alone.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from orchestrator.command import Command, CommandResult, script
 from orchestrator.errors import CommandError, StageError, UnreachableError
 from orchestrator.model.report import SwitchReport
+from orchestrator.model.store import StorePath
 from orchestrator.transport.shell import LOST
 
 if TYPE_CHECKING:
-    from orchestrator.model.plan import HostPlan
     from orchestrator.transport.session import Session
 
 STAGE = "switch"
@@ -36,20 +37,35 @@ def activation_script(name: str, *arguments: str, timeout: float | None = None) 
     return script(text, *arguments, timeout=timeout)
 
 
-def activator(host: HostPlan) -> str:
-    """Say what activates on this host: its nixos-rebuild, or the system itself."""
-    able = host.facts.nixos_rebuild_store_path
-    return "nixos-rebuild" if able else "switch-to-configuration"
-
-
-def switch(session: Session, host: HostPlan, run: str, confirm_timeout: float) -> SwitchReport:
-    """Activate the planned system, with the way back armed.
+@dataclass(frozen=True, slots=True)
+class Activation:
+    """What is to run on a host, what runs there now, and what activates it.
 
     Args:
-        session: an open session on the host.
-        host: its plan; `host.previous` is what must run now.
+        host: the inventory name.
+        toplevel: the system to activate; its closure is on the host.
+        previous: what runs now and where the way back leads; None on a host
+            that has no NixOS system yet.
         run: the run's id.
         confirm_timeout: seconds until the host goes back by itself.
+        by_nixos_rebuild: whether its own nixos-rebuild takes a store path.
+    """
+
+    host: str
+    toplevel: StorePath
+    previous: StorePath | None
+    run: str
+    confirm_timeout: float
+    by_nixos_rebuild: bool
+
+    @property
+    def activator(self) -> str:
+        """What the scripts are told to activate with."""
+        return "nixos-rebuild" if self.by_nixos_rebuild else "switch-to-configuration"
+
+
+def switch(session: Session, activation: Activation) -> SwitchReport:
+    """Activate a system, with the way back armed.
 
     Raises:
         UnreachableError: the connection broke; the way back is armed.
@@ -57,16 +73,16 @@ def switch(session: Session, host: HostPlan, run: str, confirm_timeout: float) -
     """
     command = activation_script(
         "switch.sh",
-        host.evaluation.toplevel,
-        host.previous or "",
-        run,
-        f"{confirm_timeout:g}",
-        activator(host),
-        timeout=confirm_timeout,
+        activation.toplevel,
+        activation.previous or "",
+        activation.run,
+        f"{activation.confirm_timeout:g}",
+        activation.activator,
+        timeout=activation.confirm_timeout,
     )
     result = session.run_privileged(command)
     if result.returncode == 0:
-        return SwitchReport(host.name, host.previous, host.evaluation.toplevel, 0)
+        return SwitchReport(activation.host, activation.previous, activation.toplevel, 0)
     raise _switch_failed(result)
 
 

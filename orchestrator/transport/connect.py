@@ -53,6 +53,11 @@ class ConnectionPool:
                 self._shells[host.name] = shell
             return shell
 
+    async def drop(self, host: Host) -> None:
+        """Forget the connection to `host`: the next shell is a new login."""
+        if shell := self._shells.pop(host.name, None):
+            shell.connection.abort()
+
     async def close(self) -> None:
         """Close every connection."""
         shells = tuple(self._shells.values())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,7 +23,8 @@ def remove_tree(cgroup: Path, seconds: float = 20) -> None:
     """Kill everything in the cgroup and below, then remove it."""
     deadline = time.monotonic() + seconds
     while cgroup.is_dir() and time.monotonic() < deadline:
-        _kill(cgroup)
+        # Atomic over the tree, forks included (Linux 5.14).
+        (cgroup / "cgroup.kill").write_text("1")
         for directory in _deepest_first(cgroup):
             try:
                 directory.rmdir()
@@ -32,20 +32,6 @@ def remove_tree(cgroup: Path, seconds: float = 20) -> None:
                 # A process in it has not finished dying.
                 time.sleep(0.01)
                 break
-
-
-def _kill(cgroup: Path) -> None:
-    at_once = cgroup / "cgroup.kill"
-    if at_once.exists():
-        at_once.write_text("1")
-        return
-    # Before Linux 5.14: one by one, again and again, as they may fork meanwhile.
-    for directory in _deepest_first(cgroup):
-        for pid in (directory / "cgroup.procs").read_text().split():
-            try:
-                os.kill(int(pid), signal.SIGKILL)
-            except ProcessLookupError:
-                continue
 
 
 def _deepest_first(cgroup: Path) -> Iterator[Path]:

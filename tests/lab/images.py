@@ -40,6 +40,14 @@ _BUILDER_PACKAGES = (
 # Kept small: nobody reads manuals on a host of the lab.
 _UNWANTED = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*")
 _NIX_BYTES = 64 << 30
+# No journal: a power cut in the lab kills the guest's processes, not the kernel that
+# keeps this filesystem whole. No reserve: full means full. The rest keeps an empty
+# one at 100 KB in few pieces, because each host copies it and each lab removes it.
+_NIX_FORMAT = (
+    *("-m", "0", "-i", "65536", "-G", "1024"),
+    *("-O", "^has_journal,^resize_inode,sparse_super2"),
+    *("-E", "lazy_itable_init=1,nodiscard,num_backup_sb=0"),
+)
 
 
 @dataclass(frozen=True)
@@ -69,7 +77,8 @@ class Image:
         A host's /nix is a copy of it on a loop device, because only a filesystem
         of its own can be full for one host alone.
         """
-        return cached(f"{self.suite}-{self.key}.nix.ext4", self._format_nix)
+        key = content_key(self.key, str(_NIX_BYTES), *_NIX_FORMAT)
+        return cached(f"{self.suite}-{key}.nix.ext4", self._format_nix)
 
     def _debootstrap(self, target: Path) -> None:
         scratch = target.with_suffix(".scratch")
@@ -110,10 +119,7 @@ class Image:
     def _format_nix(self, target: Path) -> None:
         with target.open("wb") as volume:
             volume.truncate(_NIX_BYTES)
-        # No journal: a power cut in the lab kills the guest's processes, not the
-        # kernel that keeps this filesystem whole. No reserve: full means full.
-        options = ["-m", "0", "-O", "^has_journal", "-E", "lazy_itable_init=1", "-i", "65536"]
-        run(["mkfs.ext4", "-q", *options, "-d", self.root() / "nix", target])
+        run(["mkfs.ext4", "-q", *_NIX_FORMAT, "-d", self.root() / "nix", target])
 
 
 IMAGES = {

@@ -424,6 +424,7 @@ def test_lab_ends_what_its_controller_started(fleet: Lab) -> None:
             start_new_session=True,
             stdout=subprocess.PIPE,
         )
+        assert forgotten.stdout is not None
         assert forgotten.stdout.readline() == b"here\n"
     forgotten.communicate()
     assert forgotten.returncode == -signal.SIGKILL

@@ -8,10 +8,11 @@ set -eu
 host=$1 lower=$2 cgroup=$3
 guest=$(dirname "$0")
 
-# Mounted once, not at each boot: the disks outlive the processes.
+# Mounted once, not at each boot: the disks outlive the processes. Never forced to
+# the machine's disk (volatile, nobarrier): nothing of a lab outlives the machine.
 mount -t overlay overlay \
-  -o "lowerdir=$lower,upperdir=$host/upper,workdir=$host/work" "$host/root"
-mount -o loop,noatime "$host/nix.ext4" "$host/root/nix"
+  -o "volatile,lowerdir=$lower,upperdir=$host/upper,workdir=$host/work" "$host/root"
+mount -o loop,noatime,nobarrier "$host/nix.ext4" "$host/root/nix"
 rmdir "$host/root/nix/lost+found"
 exec 3<>"$host/power"
 echo off >"$host/state"

@@ -1,0 +1,101 @@
+"""What holds for the whole fleet, from the vars of the group `all`."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from inventory.host import Fleet
+from inventory.names import check_path
+from inventory.variables import absolute
+from orchestrator.errors import InventoryError
+
+if TYPE_CHECKING:
+    from inventory.variables import Variables
+
+FLEET_VARIABLES = frozenset(
+    {
+        "orchestrate_confirm_timeout",
+        "orchestrate_evaluate_on",
+        "orchestrate_evaluation_memory_mib",
+        "orchestrate_flake",
+        "orchestrate_llama_cpp",
+        "orchestrate_serial",
+    }
+)
+"""Our variables that only the group `all` can set."""
+
+_PERCENT = re.compile(r"(100|[1-9][0-9]?)%")
+_WHOLE = re.compile(r"[1-9][0-9]{0,8}")
+_PATH = re.compile(r"(?P<scheme>path:)?(?P<path>[^?#]*)(?P<rest>.*)", re.DOTALL)
+
+
+def fleet_of(everywhere: Variables) -> Fleet:
+    """Interpret the fleet's settings.
+
+    Raises:
+        InventoryError: one has the wrong type.
+    """
+    memory = "orchestrate_evaluation_memory_mib"
+    return Fleet(
+        flake=_flake(everywhere, "orchestrate_flake"),
+        llama_cpp=_flake(everywhere, "orchestrate_llama_cpp") or Fleet().llama_cpp,
+        serial=_serial(everywhere),
+        confirm_timeout=everywhere.number("orchestrate_confirm_timeout", 180.0),
+        evaluation_memory_mib=everywhere.integer(memory, 0) or None,
+        evaluate_on=everywhere.text("orchestrate_evaluate_on"),
+    )
+
+
+def check_not_lower(host: Variables, everywhere: Variables) -> None:
+    """Refuse a fleet setting on a host or on a group other than `all`.
+
+    Raises:
+        InventoryError: there is one that differs from the fleet's.
+    """
+    for name in sorted(FLEET_VARIABLES & host.values.keys()):
+        if name not in everywhere.values or everywhere.values[name] != host.values[name]:
+            raise InventoryError(
+                message=f"{name} is set for this host or one of its groups, "
+                "and holds for the whole fleet",
+                hint="move it to the vars of the group all",
+                host=host.host,
+            )
+
+
+def _flake(everywhere: Variables, name: str) -> str | None:
+    """Read a flake reference, or a path relative to the inventory.
+
+    A path is what starts like one, or names something that is there; Nix would
+    look up a bare word in its registry.
+    """
+    value = check_path(everywhere.text(name), name)
+    found = _PATH.fullmatch(value) if value else None
+    if found is None:
+        return value
+    path = found["path"]
+    starts_like_one = path.startswith(("/", ".", "~")) or found["scheme"] is not None
+    if starts_like_one or (":" not in path and path and Path(everywhere.base, path).exists()):
+        return f"{found['scheme'] or ''}{absolute(path, everywhere.base)}{found['rest']}"
+    return value
+
+
+def _serial(everywhere: Variables) -> tuple[int | str, ...]:
+    """Read batch sizes as Ansible's `serial`: "Setting the batch size with serial"."""
+    name, expected = "orchestrate_serial", 'numbers or percentages, such as [1, "30%"]'
+    value = everywhere.raw(name, expected)
+    if value is None:
+        return Fleet().serial
+    sizes = [_size(item) for item in (value if isinstance(value, list) else [value])]
+    whole = tuple(size for size in sizes if size is not None)
+    if not whole or len(whole) != len(sizes):
+        raise everywhere.wrong(name, repr(value), expected)
+    return whole
+
+
+def _size(item: object) -> int | str | None:
+    text = "" if isinstance(item, bool) else str(item)
+    if _PERCENT.fullmatch(text):
+        return text
+    return int(text) if _WHOLE.fullmatch(text) else None

@@ -1,0 +1,32 @@
+"""`orchestrate build`: the builds of a deployment, and nothing on the targets."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import click
+
+from orchestrator.cli.invocation import (
+    Invocation,
+    broker_option,
+    inventory_option,
+    json_option,
+    target_argument,
+)
+from orchestrator.cli.run import run
+from orchestrator.model.plan import Goal
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@click.command(name="build")
+@target_argument
+@inventory_option
+@broker_option
+@json_option
+def command(target: str, inventory: Path, broker: str | None, *, as_json: bool) -> int:
+    """Build every system on the builders, so that a deployment only copies."""
+    invocation = Invocation(inventory, target, as_json=as_json, broker_option=broker)
+    return run(invocation, lambda plan: replace(plan, goal=Goal.BUILD))

@@ -1,0 +1,73 @@
+"""`orchestrate facts`: what the machines are."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import click
+import msgspec
+
+from orchestrator.cli.invocation import Invocation, inventory_option, json_option, target_argument
+from orchestrator.errors import OrchestrateError
+from orchestrator.stages.facts import gather_facts
+from orchestrator.transport.connect import connections
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from inventory.host import Host
+    from orchestrator.model.facts import Facts
+
+
+@click.command(name="facts")
+@target_argument
+@inventory_option
+@json_option
+def command(target: str, inventory: Path, *, as_json: bool) -> int:
+    """Look at the hardware and the system of each machine."""
+    hosts = Invocation(inventory, target).hosts
+    answers = asyncio.run(_gather(hosts))
+    for host, answer in zip(hosts, answers, strict=True):
+        if as_json:
+            error = {"host": host.name, "error": str(answer)}
+            found = error if isinstance(answer, OrchestrateError) else msgspec.to_builtins(answer)
+            click.echo(msgspec.json.encode(found).decode())
+        elif isinstance(answer, OrchestrateError):
+            click.echo(str(answer), err=True)
+        else:
+            click.echo(describe(answer))
+    return 3 if any(isinstance(answer, OrchestrateError) for answer in answers) else 0
+
+
+async def _gather(hosts: Sequence[Host]) -> list[Facts | OrchestrateError]:
+    async with connections() as pool:
+
+        async def one(host: Host) -> Facts | OrchestrateError:
+            try:
+                return await gather_facts(await pool.shell(host))
+            except OrchestrateError as error:
+                return error
+
+        return await asyncio.gather(*(one(host) for host in hosts))
+
+
+def describe(facts: Facts) -> str:
+    """Render one machine's facts for a reader."""
+    gpus = [f"{gpu.name} (compute {gpu.compute_capability})" for gpu in facts.nvidia_gpus]
+    gpus += list(facts.kfd_gfx_targets)
+    gpus = gpus or [f"{pci.vendor} {pci.device_id} ({pci.driver})" for pci in facts.pci_displays]
+    rows = (
+        ("system", f"{facts.system}, kernel {facts.kernel}, Nix {facts.nix_version}"),
+        ("runs", facts.running_system or "no NixOS system yet"),
+        ("boots", facts.boot_default or "nothing of ours"),
+        ("CPU", f"{facts.cpu_count} x {facts.cpu_model}"),
+        ("memory", f"{facts.memory_mib} MiB, {facts.memory_available_mib} MiB free"),
+        ("store", f"{facts.store_free_mib} MiB free"),
+        ("GPU", ", ".join(gpus) or "none"),
+        ("Vulkan", ", ".join(facts.vulkan_devices) or "no device"),
+        ("features", ", ".join(facts.system_features)),
+    )
+    lines = [facts.host, *(f"  {name:<9}{value}" for name, value in rows)]
+    return "\n".join(lines)

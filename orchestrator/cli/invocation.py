@@ -1,0 +1,132 @@
+"""What every command begins with: the inventory, the targets, the settings."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+import msgspec
+
+from inventory.pattern import select
+from inventory.read import read_inventory
+from orchestrator.errors import UsageError
+from orchestrator.log import configure_log
+from orchestrator.workspace import workspace_for
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from inventory.host import Host, Inventory
+    from orchestrator.workspace import Workspace
+
+F = TypeVar("F", bound="Callable[..., Any]")
+
+_CONFIGURATION = "orchestrate.toml"
+
+
+class Configuration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`orchestrate.toml` beside the inventory.
+
+    `broker` is the URL of a Redis or Valkey server that a cluster's workers
+    share; without it every run has a private one.
+    """
+
+    broker: str | None = None
+
+
+@dataclass(frozen=True)
+class Invocation:
+    """The options that most commands share, and what follows from them.
+
+    Not slotted: the inventory is read once, when it is first asked for.
+    """
+
+    inventory_path: Path
+    target: str = "fleet"
+    as_json: bool = False
+    broker_option: str | None = None
+
+    @cached_property
+    def inventory(self) -> Inventory:
+        """The inventory, read and checked.
+
+        Raises:
+            InventoryError: it can't be read.
+        """
+        if not self.inventory_path.exists():
+            raise UsageError(
+                message=f"there is no inventory at {self.inventory_path}",
+                hint="make one with `orchestrate init`, or name one with --inventory",
+            )
+        return read_inventory(self.inventory_path)
+
+    @property
+    def hosts(self) -> tuple[Host, ...]:
+        """The hosts that TARGET means.
+
+        Raises:
+            InventoryError: it means none.
+        """
+        return select(self.inventory, self.target)
+
+    @cached_property
+    def workspace(self) -> Workspace:
+        """This project's workspace, with the log opened in it."""
+        workspace = workspace_for(self.inventory_path)
+        configure_log(workspace.log)
+        return workspace
+
+    @property
+    def broker(self) -> str | None:
+        """The broker's URL from the option or the configuration; None for a private one.
+
+        Raises:
+            UsageError: the configuration can't be read.
+        """
+        if self.broker_option is not None:
+            return self.broker_option
+        file = self.inventory_path.parent / _CONFIGURATION
+        if not file.is_file():
+            return None
+        try:
+            found = tomllib.loads(file.read_text(encoding="utf-8"))
+            return msgspec.convert(found, Configuration).broker
+        except (OSError, ValueError) as error:
+            message = f"{file}: {error}"
+            raise UsageError(message, hint='it may hold: broker = "rediss://…"') from error
+
+
+def inventory_option(function: F) -> F:
+    """Add `--inventory`."""
+    return click.option(
+        "-i",
+        "--inventory",
+        type=click.Path(path_type=Path),
+        default=Path("inventory.yml"),
+        envvar="ORCHESTRATE_INVENTORY",
+        show_default=True,
+        help="The inventory, in Ansible's format.",
+    )(function)
+
+
+def json_option(function: F) -> F:
+    """Add `--json`."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON, one object a line.")(
+        function
+    )
+
+
+def broker_option(function: F) -> F:
+    """Add `--broker`."""
+    return click.option(
+        "--broker", metavar="URL", help="A Redis or Valkey server to use instead of a private one."
+    )(function)
+
+
+def target_argument(function: F) -> F:
+    """Add TARGET."""
+    return click.argument("target", default="fleet")(function)

@@ -1,0 +1,85 @@
+"""`orchestrate`: the commands, and how errors become messages and exit codes.
+
+Exit codes: 0 all good; 1 a defect of this program; 2 usage or configuration,
+nothing was touched; 3 some hosts failed or were rolled back well; 4 a host
+needs hands.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+import click
+
+from orchestrator.errors import OrchestrateError
+
+_COMMANDS = (
+    "init",
+    "doctor",
+    "facts",
+    "plan",
+    "build",
+    "deploy",
+    "resume",
+    "smoke",
+    "rollback",
+    "status",
+    "worker",
+)
+
+
+class LazyGroup(click.Group):
+    """Imports a command's module when that command is asked for, and no other."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        """Give the commands in the order of a newcomer's first day."""
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
+        """Import `orchestrator.cli.<command>` and give its `command`."""
+        if cmd_name not in _COMMANDS:
+            return None
+        module = import_module(f"orchestrator.cli.{cmd_name}")
+        command: click.Command = module.command
+        return command
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="orchestrate", prog_name="orchestrate")
+@click.option("--debug", is_flag=True, help="Show a traceback with an error.")
+def orchestrate(*, debug: bool) -> None:
+    """Bring hardware-optimised llama.cpp to a fleet of NixOS machines.
+
+    TARGET is `fleet`, a host, a group or an Ansible pattern such as
+    `gpu:!nitrogen` or `carbon,boron`.
+    """
+    del debug  # read from argv by main(), which also has to report what click can't parse
+
+
+def main() -> None:
+    """Run the command line and exit with its code."""
+    debug = "--debug" in sys.argv[1:]
+    try:
+        code = orchestrate.main(standalone_mode=False, prog_name="orchestrate")
+    except OrchestrateError as error:
+        if debug:
+            raise
+        click.echo(f"orchestrate: {error}", err=True)
+        code = error.exit_code
+    except click.ClickException as error:
+        error.show()
+        code = 2
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("orchestrate: interrupted", err=True)
+        code = 130
+    except Exception as error:
+        if debug:
+            raise
+        click.echo(
+            f"orchestrate: a defect: {type(error).__name__}: {error}\n"
+            "  next: run it again with --debug and report what it prints",
+            err=True,
+        )
+        code = 1
+    sys.exit(code or 0)

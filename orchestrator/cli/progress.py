@@ -1,0 +1,235 @@
+"""What a run looks like: live lines, plain lines, or one JSON object a line."""
+
+from __future__ import annotations
+
+import sys
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
+
+import msgspec
+from rich.live import Live
+
+from orchestrator.command import printable
+from orchestrator.model.report import HostResult, Outcome
+from orchestrator.model.store import store_hash, store_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rich.table import Table
+
+    from orchestrator.model.event import Event
+    from orchestrator.model.store import StorePath
+
+
+class Progress(Protocol):
+    """Something that shows events as they come."""
+
+    def hear(self, event: Event) -> None:
+        """Show one event."""
+        ...
+
+
+@contextmanager
+def open_progress(*, as_json: bool, stream: TextIO | None = None) -> Iterator[Progress]:
+    """Choose how a run is shown: JSON if asked for, live on a terminal, else plain."""
+    stream = stream or sys.stdout
+    if as_json:
+        yield JsonProgress(stream)
+    elif not stream.isatty():
+        yield PlainProgress(stream)
+    else:
+        # rich takes a tenth of a second to import, which only a terminal pays.
+        from rich.console import Console  # noqa: PLC0415
+        from rich.live import Live  # noqa: PLC0415
+
+        live = Live(console=Console(file=stream), refresh_per_second=8, transient=True)
+        with live:
+            yield LiveProgress(live)
+
+
+@dataclass(frozen=True, slots=True)
+class JsonProgress:
+    """One object a line: `ts, run, host, stage, event`, and what the event brings."""
+
+    stream: TextIO
+
+    def hear(self, event: Event) -> None:
+        """Write the event."""
+        flat = {
+            "ts": round(event.ts, 3),
+            "run": event.run,
+            "host": event.host,
+            "stage": event.stage,
+            "event": event.event,
+        }
+        self.stream.write(msgspec.json.encode({**event.data, **flat}).decode() + "\n")
+        self.stream.flush()
+
+
+@dataclass(frozen=True, slots=True)
+class PlainProgress:
+    """One line for each event that a reader cares for, host and stage in front."""
+
+    stream: TextIO
+
+    def hear(self, event: Event) -> None:
+        """Write the event's line, where it has one."""
+        text = sentence(event)
+        if not text:
+            return
+        place = " ".join(part for part in (event.host, event.stage) if part)
+        first, *others = text.splitlines()
+        lines = [f"{place}: {first}" if place else first, *(f"  {line}" for line in others)]
+        self.stream.write("".join(f"{printable(line)}\n" for line in lines))
+        self.stream.flush()
+
+
+@dataclass(slots=True)
+class _Line:
+    stage: str = ""
+    text: str = ""
+    since: float = field(default_factory=time.monotonic)
+    style: str = ""
+
+
+@dataclass(slots=True)
+class LiveProgress:
+    """A line a host: its stage, how long it has been in it, the last thing it said."""
+
+    live: Live
+    lines: dict[str, _Line] = field(default_factory=dict)
+
+    def hear(self, event: Event) -> None:
+        """Take the event into its host's line and draw all lines anew."""
+        if not event.host:
+            return
+        line = self.lines.setdefault(event.host, _Line())
+        if event.stage and event.stage != line.stage:
+            line.stage, line.since = event.stage, time.monotonic()
+        line.text = printable(sentence(event, with_logs=True).split("\n")[0]) or line.text
+        line.style = _STYLES.get(event.event, "")
+        if event.event == "host_finished":
+            outcome = Outcome(event.data["outcome"])
+            line.stage = outcome.value
+            line.style = "green" if outcome.is_good else "red"
+        self.live.update(self._table())
+
+    def _table(self) -> Table:
+        from rich.table import Table  # noqa: PLC0415 - see open_progress
+        from rich.text import Text  # noqa: PLC0415
+
+        table = Table.grid(padding=(0, 2))
+        for host, line in self.lines.items():
+            seconds = f"{time.monotonic() - line.since:.0f}s"
+            table.add_row(
+                Text(host, style="bold"),
+                Text(line.stage, style=line.style),
+                Text(seconds, style="dim"),
+                Text(line.text, overflow="ellipsis", no_wrap=True),
+            )
+        return table
+
+
+_STYLES = {"stage_failed": "red", "builder_lost": "yellow", "stage_finished": "green"}
+
+
+def sentence(event: Event, *, with_logs: bool = False) -> str:
+    """Say what happened; empty for what is only worth a record."""
+    data = event.data
+    text = ""
+    match event.event:
+        case "stage_started" if event.stage not in ("facts", "evaluate"):
+            text = "begun"
+        case "stage_failed":
+            text = _failure(data)
+        case "builder_lost":
+            text = str(data.get("message", ""))
+        case "progress" if with_logs:
+            text = f"{data.get('bytes', 0) / 2**20:.0f} MiB"
+        case "log_line" if with_logs:
+            text = str(data.get("line", ""))
+        case "stage_finished":
+            text = _finished(event.stage, data)
+        case "host_finished":
+            result = msgspec.convert(data, HostResult)
+            text = " ".join(part for part in (result.outcome.value, result.message) if part)
+    return text
+
+
+def _failure(data: dict[str, Any]) -> str:
+    lines = [str(data.get("message", "failed"))]
+    lines += [f"| {line}" for line in data.get("last_lines", ())]
+    if data.get("hint"):
+        lines.append(f"next: {data['hint']}")
+    return "\n".join(lines)
+
+
+def _finished(stage: str, data: dict[str, Any]) -> str:
+    report = data.get("report") or {}
+    text = ""
+    match stage:
+        case "variant":
+            warnings = "".join(f"\nwarning: {text}" for text in data.get("warnings", ()))
+            text = f"{data.get('variant')}: {data.get('reason')}{warnings}"
+        case "build":
+            name = store_name(report["output"])
+            done = "was there" if report["was_valid"] else f"built in {report['seconds']:.1f} s"
+            text = f"{name} {done}"
+        case "copy_closure":
+            size = report["copied_bytes"] / 2**20
+            text = f"{report['copied_paths']} paths, {size:.0f} MiB, {report['route']}"
+        case "smoke" if report["passed"]:
+            text = f"{report['backend']}, {report['tokens_per_second']} tokens/s"
+        case "smoke":
+            text = f"failed: {report['failure']}"
+        case "rollback":
+            text = f"{report['verdict']}: {report['detail']}"
+        case "switch":
+            text = "the new system runs"
+        case "confirm":
+            text = "the new system is the boot default"
+    return text
+
+
+def summary(results: dict[str, HostResult]) -> str:
+    """Render how a run ended as a table for a reader."""
+    header = ("host", "outcome", "variant", "backend", "tokens/s", "system")
+    rows = [header, *(_row(host, result) for host, result in results.items())]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+    notes = [
+        f"{host}: {printable(result.message.splitlines()[0])}"
+        for host, result in results.items()
+        if result.message
+    ]
+    return "\n".join([*lines, *([""] if notes else []), *notes])
+
+
+def _row(host: str, result: HostResult) -> tuple[str, ...]:
+    speed = result.tokens_per_second
+    outcome = result.outcome.value
+    if result.verdict is not None and result.outcome is Outcome.FAILED:
+        outcome = f"{outcome} ({result.verdict})"
+    return (
+        host,
+        outcome,
+        result.variant or "-",
+        result.backend or "-",
+        f"{speed:g}" if speed is not None else "-",
+        _change(result.previous, result.current),
+    )
+
+
+def _change(previous: StorePath | None, current: StorePath | None) -> str:
+    def short(path: StorePath | None) -> str:
+        return store_hash(path)[:8] if path else "none"
+
+    if previous == current:
+        return short(current)
+    return f"{short(previous)} → {short(current)}"

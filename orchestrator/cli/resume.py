@@ -1,0 +1,35 @@
+"""`orchestrate resume`: go on with a run whose controller died."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from orchestrator.cli.engine import open_journal
+from orchestrator.cli.invocation import Invocation, broker_option, inventory_option, json_option
+from orchestrator.cli.run import resume
+from orchestrator.deploy.journal import Journal, runs
+from orchestrator.errors import UsageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@click.command(name="resume")
+@click.argument("run", required=False)
+@inventory_option
+@broker_option
+@json_option
+def command(run: str | None, inventory: Path, broker: str | None, *, as_json: bool) -> int:
+    """Go on with RUN, or with the last run that has not ended."""
+    invocation = Invocation(inventory, as_json=as_json, broker_option=broker)
+    return resume(invocation, run or _unfinished(invocation))
+
+
+def _unfinished(invocation: Invocation) -> str:
+    with open_journal(invocation) as client:
+        for run in runs(client):
+            if not Journal(client, run).is_finished():
+                return run
+    raise UsageError(message="every run has ended", hint="start one with `orchestrate deploy`")

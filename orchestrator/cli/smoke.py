@@ -1,0 +1,85 @@
+"""`orchestrate smoke`: let the llama-cli that runs now answer, and change nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import click
+import msgspec
+
+from orchestrator.cli.invocation import Invocation, inventory_option, json_option, target_argument
+from orchestrator.errors import OrchestrateError
+from orchestrator.stages.copy_closure import Receiver
+from orchestrator.stages.facts import gather_facts
+from orchestrator.stages.smoke import run_smoke
+from orchestrator.stages.smoke_model import deliver_model, model_path, read_model
+from orchestrator.stages.variant import choose_variant
+from orchestrator.transport.connect import connections
+from orchestrator.transport.session import become_password
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from inventory.host import Host
+    from orchestrator.model.report import SmokeReport
+    from orchestrator.transport.connect import ConnectionPool
+
+
+@click.command(name="smoke")
+@target_argument
+@inventory_option
+@json_option
+def command(target: str, inventory: Path, *, as_json: bool) -> int:
+    """Run the smoke inference on each machine's installed llama-cli.
+
+    The backend must be the one of the variant that the hardware asks for.
+    """
+    answers = asyncio.run(_smoke_all(Invocation(inventory, target).hosts))
+    for host, answer in answers.items():
+        if as_json:
+            error = {"host": host, "passed": False, "failure": str(answer)}
+            found = error if isinstance(answer, OrchestrateError) else msgspec.to_builtins(answer)
+            click.echo(msgspec.json.encode(found).decode())
+        else:
+            click.echo(describe(answer))
+    return 0 if all(_passed(answer) for answer in answers.values()) else 3
+
+
+async def _smoke_all(hosts: Sequence[Host]) -> dict[str, SmokeReport | OrchestrateError]:
+    async with connections() as pool:
+
+        async def one(host: Host) -> SmokeReport | OrchestrateError:
+            try:
+                return await _smoke_one(pool, host)
+            except OrchestrateError as error:
+                return error
+
+        answers = await asyncio.gather(*(one(host) for host in hosts))
+    return {host.name: answer for host, answer in zip(hosts, answers, strict=True)}
+
+
+async def _smoke_one(pool: ConnectionPool, host: Host) -> SmokeReport:
+    shell = await pool.shell(host)
+    variant = choose_variant(host, await gather_facts(shell)).variant
+    receiver = Receiver(shell, host.become, become_password(host))
+    model = read_model(model_path(host.smoke))
+    await deliver_model(receiver, model, lambda _: None)
+    return await run_smoke(receiver, model, host.smoke, variant.backend, None)
+
+
+def _passed(answer: SmokeReport | OrchestrateError) -> bool:
+    return not isinstance(answer, OrchestrateError) and answer.passed
+
+
+def describe(report: SmokeReport | OrchestrateError) -> str:
+    """Render one machine's smoke for a reader."""
+    if isinstance(report, OrchestrateError):
+        return str(report)
+    if not report.passed:
+        return "\n".join(
+            (f"{report.host}: smoke: {report.failure}", *(f"  | {x}" for x in report.last_lines))
+        )
+    used = f"{report.backend} ({report.device})" if report.device else f"{report.backend}"
+    return f"{report.host}: {used}, {report.tokens_per_second} tokens/s: {report.text!r}"

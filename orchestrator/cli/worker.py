@@ -1,0 +1,39 @@
+"""`orchestrate worker`: join a cluster and serve some of its queues."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from orchestrator.cli.invocation import Invocation, broker_option, inventory_option
+from orchestrator.errors import UsageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@click.command(name="worker")
+@click.option(
+    "--serve",
+    default="deploy,build.x86_64-linux",
+    show_default=True,
+    metavar="QUEUES",
+    help="Queues to serve, separated by commas: deploy, build.<system>[.cuda|.rocm].",
+)
+@click.option("--concurrency", default=8, show_default=True, help="Steps at the same time.")
+@inventory_option
+@broker_option
+def command(serve: str, concurrency: int, inventory: Path, broker: str | None) -> int:
+    """Serve a cluster's queues until interrupted."""
+    url = Invocation(inventory, broker_option=broker).broker
+    if url is None:
+        raise UsageError(
+            message="a worker needs a broker that others reach",
+            hint='name one with --broker, or with broker = "rediss://…" in orchestrate.toml',
+        )
+    # Celery takes half a second to import: only the commands that use it pay.
+    from tasks.worker import serve as serve_queues  # noqa: PLC0415
+
+    serve_queues(tuple(queue.strip() for queue in serve.split(",")), url, concurrency)
+    return 0

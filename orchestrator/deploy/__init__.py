@@ -1,0 +1,1 @@
+"""A run: surveyed, planned, journaled in Redis, driven to its end."""

@@ -1,0 +1,244 @@
+"""A run's journal in Redis: its plan, where each step stands, what happened.
+
+Every step has a fencing token that grows each time the step is sent. Only the
+holder of the current token may begin or end it, so a message that is delivered
+twice, or a worker that comes back from the dead, changes nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
+import redis
+
+from orchestrator.errors import PayloadError
+from orchestrator.model.event import Event
+from orchestrator.model.journal import Step, StepKey, StepRecord, StepState
+from orchestrator.model.plan import Plan
+from orchestrator.model.report import HostResult
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+LEASE_SECONDS = 10
+"""How long a started step counts as alive after its worker's last sign."""
+
+UNCLAIMED_SECONDS = 60.0
+"""How long a sent step waits for a worker before it is sent again."""
+
+EVENTS_KEPT = 20_000
+"""Events that a run's stream holds; a long build's log is bounded by this."""
+
+RUN_EXPIRY_SECONDS = 90 * 24 * 3600
+"""How long a run stays readable after its last change."""
+
+_RUNS = "orchestrate:runs"
+
+T = TypeVar("T")
+
+# Both scripts read the step's record, compare its token, and write it in one
+# step. KEYS[1] is the run's hash of records, KEYS[2] the step's lease; ARGV[1]
+# the field, ARGV[2] the token, ARGV[3] the new record, ARGV[4] the lease in
+# seconds, 0 to end it.
+_WRITE_IF_CURRENT = """
+local found = redis.call('HGET', KEYS[1], ARGV[1])
+if not found then return 0 end
+local record = cjson.decode(found)
+if record.token ~= tonumber(ARGV[2]) then return 0 end
+if ARGV[5] ~= record.state then return 0 end
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
+if tonumber(ARGV[4]) > 0 then
+  redis.call('SET', KEYS[2], ARGV[2], 'EX', ARGV[4])
+else
+  redis.call('DEL', KEYS[2])
+end
+return 1
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Journal:
+    """The journal of one run, on a connected client that returns bytes."""
+
+    client: redis.Redis
+    run: str
+
+    def create(self, plan: Plan) -> None:
+        """Write the plan; a run begins with this."""
+        pipeline = self.client.pipeline(transaction=True)
+        pipeline.set(self._key("plan"), msgspec.json.encode(plan), ex=RUN_EXPIRY_SECONDS)
+        pipeline.zadd(_RUNS, {self.run: time.time()})
+        pipeline.execute()
+
+    def plan(self) -> Plan:
+        """Read the plan back.
+
+        Raises:
+            PayloadError: there is none, or it was damaged.
+        """
+        found = self.client.get(self._key("plan"))
+        if found is None:
+            message = f"there is no run {self.run}"
+            raise PayloadError(message, hint="see `orchestrate status` for the last runs")
+        return _decode(found, Plan, f"the plan of run {self.run}")
+
+    def records(self) -> dict[StepKey, StepRecord]:
+        """Read where every step stands that was ever sent.
+
+        Raises:
+            PayloadError: an entry was damaged.
+        """
+        found = self.client.hgetall(self._key("steps"))
+        return {
+            parse_step_key(_text(field)): _decode(
+                value, StepRecord, f"step {_text(field)} of run {self.run}"
+            )
+            for field, value in found.items()
+        }
+
+    def send(self, key: StepKey) -> int:
+        """Note that a step is being sent and give its new fencing token."""
+        token = int(self.client.hincrby(self._key("tokens"), str(key), 1))
+        record = StepRecord(StepState.SENT, token, sent_at=time.time())
+        pipeline = self.client.pipeline(transaction=True)
+        pipeline.hset(self._key("steps"), str(key), msgspec.json.encode(record))
+        pipeline.expire(self._key("steps"), RUN_EXPIRY_SECONDS)
+        pipeline.expire(self._key("tokens"), RUN_EXPIRY_SECONDS)
+        pipeline.execute()
+        return token
+
+    def claim(self, key: StepKey, token: int) -> bool:
+        """Begin a step; False where another one began it or the token is old."""
+        record = StepRecord(StepState.STARTED, token)
+        return self._write(key, StepState.SENT, record, LEASE_SECONDS)
+
+    def finish(self, key: StepKey, token: int, report: dict[str, Any]) -> bool:
+        """End a step well; False where the token is not the current one any more."""
+        record = StepRecord(StepState.DONE, token, report=report)
+        return self._write(key, StepState.STARTED, record, 0)
+
+    def fail(self, key: StepKey, token: int, error: dict[str, Any]) -> bool:
+        """End a step badly; False where the token is not the current one any more."""
+        record = StepRecord(StepState.FAILED, token, error=error)
+        return self._write(key, StepState.STARTED, record, 0)
+
+    def heartbeat(self, key: StepKey, token: int) -> None:
+        """Renew the lease of a step that runs."""
+        self.client.set(self._lease(key), token, ex=LEASE_SECONDS, xx=True)
+
+    def lost(self, records: dict[StepKey, StepRecord]) -> tuple[StepKey, ...]:
+        """Give the steps that have to be sent again.
+
+        Those that were begun and whose worker gives no sign any more, and those
+        that nobody began for long: their message may be lost. If it isn't, its
+        token is old by the time it arrives.
+        """
+        return tuple(key for key, record in records.items() if self._is_lost(key, record))
+
+    def _is_lost(self, key: StepKey, record: StepRecord) -> bool:
+        if record.state is StepState.STARTED:
+            return not self.client.exists(self._lease(key))
+        waited = time.time() - record.sent_at
+        return record.state is StepState.SENT and waited > UNCLAIMED_SECONDS
+
+    def emit(self, event: Event) -> None:
+        """Append an event to the run's stream."""
+        self.client.xadd(
+            self._key("events"),
+            {b"event": msgspec.json.encode(event)},
+            maxlen=EVENTS_KEPT,
+            approximate=True,
+        )
+
+    def events(self, after: str, wait_seconds: float) -> Iterator[tuple[str, Event]]:
+        """Give the events behind the id `after`, waiting a while for the first."""
+        wait = max(1, int(wait_seconds * 1000))
+        answer: Any = self.client.xread({self._key("events"): after}, block=wait)
+        # RESP2 answers with a list of pairs, RESP3 with a mapping.
+        streams = answer.items() if isinstance(answer, dict) else answer or ()
+        for _, found in streams:
+            entries = found[0] if found and isinstance(found[0], list) else found
+            for number, fields in entries:
+                event = _decode(fields[b"event"], Event, f"an event of run {self.run}")
+                yield number.decode(), event
+
+    def save_results(self, results: dict[str, HostResult]) -> None:
+        """Keep the run's end per host, and each host's last result."""
+        pipeline = self.client.pipeline(transaction=True)
+        pipeline.set(self._key("results"), msgspec.json.encode(results), ex=RUN_EXPIRY_SECONDS)
+        for host, result in results.items():
+            pipeline.hset("orchestrate:hosts", host, msgspec.json.encode((self.run, result)))
+        pipeline.execute()
+
+    def is_finished(self) -> bool:
+        """Whether the run's results were saved."""
+        return bool(self.client.exists(self._key("results")))
+
+    def _write(self, key: StepKey, before: StepState, record: StepRecord, lease: int) -> bool:
+        written = self.client.eval(
+            _WRITE_IF_CURRENT,
+            2,
+            self._key("steps"),
+            self._lease(key),
+            str(key),
+            record.token,
+            msgspec.json.encode(record),
+            lease,
+            before.value,
+        )
+        return bool(written)
+
+    def _key(self, name: str) -> str:
+        return f"orchestrate:run:{self.run}:{name}"
+
+    def _lease(self, key: StepKey) -> str:
+        return self._key(f"lease:{key}")
+
+
+def runs(client: redis.Redis) -> tuple[str, ...]:
+    """Give the ids of the runs that are still readable, the newest first."""
+    client.zremrangebyscore(_RUNS, 0, time.time() - RUN_EXPIRY_SECONDS)
+    found: Any = client.zrevrange(_RUNS, 0, -1)
+    return tuple(_text(run) for run in found)
+
+
+def last_results(client: redis.Redis) -> dict[str, tuple[str, HostResult]]:
+    """Give each host's last result and the run it comes from.
+
+    Raises:
+        PayloadError: an entry was damaged.
+    """
+    found = client.hgetall("orchestrate:hosts")
+    return {
+        _text(host): _decode(value, tuple[str, HostResult], f"the last result of {host!r}")
+        for host, value in found.items()
+    }
+
+
+def parse_step_key(text: str) -> StepKey:
+    """Read a step's key as `StepKey.__str__` writes it.
+
+    Raises:
+        PayloadError: it names no step.
+    """
+    name, _, subject = text.partition(":")
+    if name not in set(Step) or not subject:
+        message = f"expected a step of a run, found {text[:120]!r}"
+        raise PayloadError(message)
+    return StepKey(Step(name), subject)
+
+
+def _text(value: bytes | str) -> str:
+    return value if isinstance(value, str) else value.decode(errors="replace")
+
+
+def _decode(data: bytes | str, kind: type[T], what: str) -> T:
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        message = f"{what} can't be read back: {error}"
+        hint = "another version wrote it, or it was changed in Redis; start a new run"
+        raise PayloadError(message, hint=hint) from error

@@ -1,0 +1,253 @@
+"""Perform one journaled step: find what the stage needs, call it, report.
+
+The stages know nothing of runs or journals; this is the only place that joins
+the two.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from orchestrator.deploy.journal import Journal
+from orchestrator.deploy.runtime import Runtime, process_runtime
+from orchestrator.errors import CommandError, PayloadError, StageError, UnreachableError
+from orchestrator.model.event import Event
+from orchestrator.model.journal import Step, StepKey, StepState
+from orchestrator.model.plan import Plan
+from orchestrator.model.report import (
+    BuildReport,
+    CopyReport,
+    RollbackReport,
+    SmokeReport,
+    SwitchReport,
+)
+from orchestrator.model.store import DerivationPath
+from orchestrator.stages.build import build
+from orchestrator.stages.confirm import confirm
+from orchestrator.stages.copy_closure import Receiver, copy_closure
+from orchestrator.stages.rollback import reactivate, verdict
+from orchestrator.stages.smoke import run_smoke
+from orchestrator.stages.smoke_model import deliver_model, model_path, read_model
+from orchestrator.stages.switch import Activation, switch
+from orchestrator.transport.session import Session, become_password, session
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from inventory.host import Host
+    from orchestrator.model.plan import Build, HostPlan
+    from orchestrator.model.store import StorePath
+    from orchestrator.model.variant import Backend
+    from orchestrator.transport.connect import ConnectionPool
+
+Report = BuildReport | CopyReport | SwitchReport | SmokeReport | RollbackReport
+
+_PROGRESS_INTERVAL = 0.5
+"""Seconds between two reports of how much was copied."""
+
+_RETRY_INTERVAL = 1.0
+"""Seconds between two attempts to log in to a host that must come back."""
+
+_WAY_BACK_MARGIN = 60.0
+"""Seconds that the way back itself may take, once its timer has fired."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Context:
+    journal: Journal
+    plan: Plan
+    runtime: Runtime
+
+    def tell(self, host: str, stage: str, event: str, **data: Any) -> None:  # noqa: ANN401 - JSON
+        self.journal.emit(Event(time.time(), self.plan.run, host, stage, event, data))
+
+    def builder(self, name: str) -> Host:
+        for builder in self.plan.builders:
+            if builder.name == name:
+                return builder
+        message = f"the plan names the builder {name!r}, which it doesn't describe"
+        raise PayloadError(message)
+
+    def build_report(self, derivation: DerivationPath) -> BuildReport | None:
+        record = self.journal.records().get(StepKey(Step.BUILD, derivation))
+        if record is None or record.state is not StepState.DONE:
+            return None
+        return msgspec.convert(record.report, BuildReport)
+
+
+def perform(journal: Journal, plan: Plan, key: StepKey) -> Report:
+    """Do one step and give its report.
+
+    Raises:
+        OrchestrateError: the step failed; it names host, stage and what to do.
+    """
+    context = _Context(journal, plan, process_runtime())
+    if key.step is Step.BUILD:
+        return _build(context, plan.build(DerivationPath(key.subject)))
+    host = plan.host(key.subject)
+    steps: dict[Step, Callable[[_Context, HostPlan], Report]] = {
+        Step.COPY: _copy,
+        Step.SWITCH: _switch,
+        Step.SMOKE: _smoke,
+        Step.CONFIRM: _confirm,
+        Step.ROLLBACK: _rollback,
+    }
+    return steps[key.step](context, host)
+
+
+def _build(context: _Context, wanted: Build) -> BuildReport:
+    """Build on the planned builder, or on the next that fits when it can't be reached."""
+    candidates = list(dict.fromkeys((wanted.builder, *wanted.fallbacks)))
+    made = context.build_report(wanted.after) if wanted.after else None
+    if made is not None:
+        candidates.sort(key=lambda name: name != made.builder)
+    failure: UnreachableError | None = None
+    for name in candidates:
+        try:
+            return _build_on(context, wanted, name)
+        except UnreachableError as error:
+            failure = error
+            context.tell(name, Step.BUILD, "builder_lost", message=error.message)
+    raise failure or StageError(message="no builder is left", stage=Step.BUILD)
+
+
+def _build_on(context: _Context, wanted: Build, name: str) -> BuildReport:
+    builder = context.builder(name)
+
+    def hear(line: str) -> None:
+        context.tell(name, Step.BUILD, "log_line", line=line, derivation=wanted.derivation)
+
+    async def work() -> BuildReport:
+        return await build(await context.runtime.pool.shell(builder), wanted, hear)
+
+    return context.runtime.run(work())
+
+
+def _copy(context: _Context, host: HostPlan) -> CopyReport:
+    made = context.build_report(host.evaluation.toplevel_drv)
+    if made is None:
+        message = "nobody has built its system"
+        raise StageError(message, host=host.name, stage=Step.COPY)
+    told = _Throttle()
+
+    def hear(count: int) -> None:
+        if told.due():
+            context.tell(host.name, Step.COPY, "progress", bytes=count)
+
+    async def work() -> CopyReport:
+        source = await context.runtime.pool.shell(context.builder(made.builder))
+        receiver = await _receiver(context.runtime.pool, host.host)
+        await deliver_model(receiver, read_model(model_path(host.host.smoke)), hear)
+        return await copy_closure(source, receiver, (host.evaluation.toplevel,), hear)
+
+    return context.runtime.run(work())
+
+
+def _switch(context: _Context, host: HostPlan) -> SwitchReport:
+    with session(host.host) as opened:
+        return switch(opened, activation_of(context.plan, host))
+
+
+def activation_of(plan: Plan, host: HostPlan) -> Activation:
+    """Say what the run activates on a host."""
+    return Activation(
+        host=host.name,
+        toplevel=host.evaluation.toplevel,
+        previous=host.previous,
+        run=plan.run,
+        confirm_timeout=plan.confirm_timeout,
+        by_nixos_rebuild=host.facts.nixos_rebuild_store_path,
+    )
+
+
+def _smoke(context: _Context, host: HostPlan) -> SmokeReport:
+    return _run_smoke(context, host, host.choice.variant.backend, host.evaluation.llama)
+
+
+def _run_smoke(
+    context: _Context, host: HostPlan, expected: Backend | None, package: StorePath | None
+) -> SmokeReport:
+    """Run the smoke, once more on a new connection where the switch cut the old one."""
+    pool = context.runtime.pool
+    smoke = host.host.smoke
+    model = read_model(model_path(smoke))
+
+    async def once() -> SmokeReport:
+        receiver = await _receiver(pool, host.host)
+        return await run_smoke(receiver, model, smoke, expected, package)
+
+    async def work() -> SmokeReport:
+        try:
+            return await once()
+        except UnreachableError:
+            await pool.drop(host.host)
+            return await once()
+
+    return context.runtime.run(work())
+
+
+async def _receiver(pool: ConnectionPool, host: Host) -> Receiver:
+    return Receiver(await pool.shell(host), host.become, become_password(host))
+
+
+def _confirm(context: _Context, host: HostPlan) -> SwitchReport:
+    with session(host.host) as opened:
+        return confirm(opened, activation_of(context.plan, host))
+
+
+def _rollback(context: _Context, host: HostPlan) -> RollbackReport:
+    """Go back, and prove it with the old system's own llama-cli where it has one."""
+    previous = host.previous
+    if previous is None:
+        return verdict(host.name, previous, None, None)
+    try:
+        with _session_until(host.host, context.plan.confirm_timeout) as opened:
+            reactivated = reactivate(opened, previous, context.plan.run)
+    except CommandError as error:
+        return verdict(host.name, previous, error, None)
+    smoked = None
+    if host.facts.llama_cli:
+        smoked = _run_smoke(context, host, None, None)
+    return verdict(host.name, previous, reactivated, smoked)
+
+
+@contextmanager
+def _session_until(host: Host, confirm_timeout: float) -> Iterator[Session]:
+    """Log in again and again until the way back on the host must have been taken.
+
+    A host whose network died with the new system answers once its timer has
+    brought the old one back.
+
+    Raises:
+        UnreachableError: it doesn't answer even then.
+    """
+    deadline = time.monotonic() + confirm_timeout + _WAY_BACK_MARGIN
+    with ExitStack() as stack:
+        while True:
+            try:
+                opened = stack.enter_context(session(host))
+                break
+            except UnreachableError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(_RETRY_INTERVAL)
+        yield opened
+
+
+class _Throttle:
+    """Lets through one report of progress in a while."""
+
+    def __init__(self) -> None:
+        self._last = 0.0
+
+    def due(self) -> bool:
+        now = time.monotonic()
+        if now - self._last < _PROGRESS_INTERVAL:
+            return False
+        self._last = now
+        return True

@@ -1,0 +1,63 @@
+"""Prepare a run: survey, plan, and bring the derivations to where they are built."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from typing import TYPE_CHECKING
+
+from orchestrator.deploy.survey import survey_fleet
+from orchestrator.stages.copy_closure import Receiver, copy_closure
+from orchestrator.stages.plan import make_plan
+from orchestrator.transport.session import become_password
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from inventory.host import Host
+    from orchestrator.deploy.survey import Evaluator, Surveyor
+    from orchestrator.model.plan import Plan
+    from orchestrator.model.store import DerivationPath
+
+
+def new_run_id() -> str:
+    """Make a run's id: the time in UTC, so that ids sort, and four random characters."""
+    return f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(2)}"
+
+
+async def prepare(surveyor: Surveyor, hosts: Sequence[Host]) -> tuple[Plan, Evaluator | None]:
+    """Survey `hosts` and plan; nothing is touched.
+
+    Raises:
+        OrchestrateError: no plan can be made.
+    """
+    survey, evaluator = await survey_fleet(surveyor, hosts)
+    return make_plan(surveyor.run, surveyor.inventory, hosts, survey), evaluator
+
+
+async def send_derivations(surveyor: Surveyor, plan: Plan, evaluator: Evaluator) -> None:
+    """Bring each builder the derivations that it builds, or may have to take over.
+
+    After this, no worker needs the evaluator: a build can move to any builder
+    that fits while the controller is gone.
+
+    Raises:
+        CommandError: the builder that is to build something can't take it.
+    """
+    wanted: dict[str, list[DerivationPath]] = {}
+    for build in plan.builds:
+        for builder in (build.builder, *build.fallbacks):
+            wanted.setdefault(builder, []).append(build.derivation)
+
+    async def send(builder: Host, derivations: Sequence[DerivationPath]) -> None:
+        shell = await surveyor.pool.shell(builder)
+        if shell.host == evaluator.shell.host:
+            return
+        receiver = Receiver(shell, builder.become, become_password(builder))
+        surveyor.tell(builder.name, "evaluate", "stage_started")
+        await copy_closure(evaluator.shell, receiver, tuple(derivations), lambda _: None)
+        surveyor.tell(builder.name, "evaluate", "stage_finished", derivations=len(derivations))
+
+    builders = {builder.name: builder for builder in plan.builders}
+    await asyncio.gather(*(send(builders[name], drvs) for name, drvs in wanted.items()))

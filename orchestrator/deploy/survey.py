@@ -1,0 +1,247 @@
+"""Look at the fleet: facts, variants, flake, evaluation, before anything is decided.
+
+Nothing on a target changes here. A host that fails a step is left out with its
+reason; the others go on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeVar
+
+from inventory.host import Inventory
+from orchestrator.errors import OrchestrateError, PlanError, UnreachableError, UsageError
+from orchestrator.model.event import Event
+from orchestrator.model.plan import Action, Evaluation, FlakeRef
+from orchestrator.stages.evaluate import evaluate, lock_flake, process_limit
+from orchestrator.stages.facts import gather_facts
+from orchestrator.stages.flake import write_flake
+from orchestrator.stages.plan import Survey, action_for
+from orchestrator.stages.send_flake import send_flake
+from orchestrator.stages.smoke_model import model_path, read_model
+from orchestrator.stages.variant import choose_variant
+from orchestrator.transport.connect import ConnectionPool
+from orchestrator.transport.shell import LocalShell, Shell
+from orchestrator.workspace import Workspace
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Sequence
+
+    from inventory.host import Host
+    from orchestrator.model.facts import Facts
+    from orchestrator.model.variant import VariantChoice
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Surveyor:
+    """What looking needs: the fleet, the connections, a place for the flake, an ear."""
+
+    run: str
+    inventory: Inventory
+    pool: ConnectionPool
+    workspace: Workspace
+    on_event: Callable[[Event], None]
+
+    def tell(self, host: str, stage: str, event: str, **data: object) -> None:
+        """Report an event of this run."""
+        self.on_event(Event(time.time(), self.run, host, stage, event, data))
+
+
+@dataclass(slots=True)
+class LeftOut:
+    """The hosts that a survey goes on without, and why."""
+
+    unreachable: dict[str, str] = field(default_factory=dict)
+    blocked: dict[str, str] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+
+    def add(self, host: str, error: OrchestrateError) -> None:
+        """Note a host under the kind of its failure."""
+        if isinstance(error, UnreachableError):
+            self.unreachable[host] = str(error)
+        elif isinstance(error, PlanError):
+            self.blocked[host] = str(error)
+        else:
+            self.failed[host] = str(error)
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluator:
+    """A machine with Nix, and what it can afford."""
+
+    shell: Shell
+    cpu_count: int
+    memory_available_mib: int
+
+
+async def survey_fleet(
+    surveyor: Surveyor, hosts: Sequence[Host]
+) -> tuple[Survey, Evaluator | None]:
+    """Find out what the fleet is and what it should become.
+
+    Returns:
+        the survey, and who evaluated it; None when nothing was evaluated.
+
+    Raises:
+        OrchestrateError: nothing can be known of any host: no flake, no
+            evaluator, a model that is none.
+    """
+    for path in {model_path(host.smoke) for host in hosts}:
+        read_model(path)
+    left_out = LeftOut()
+    facts = await look(surveyor, hosts, left_out)
+    choices = choose(surveyor, hosts, facts, left_out)
+    chosen = [host for host in hosts if host.name in choices]
+    evaluator = await pick_evaluator(surveyor) if chosen else None
+    evaluations = {}
+    if evaluator is not None:
+        evaluations = await evaluate_fleet(surveyor, evaluator, choices, left_out)
+    moving = any(
+        action_for(facts[name], evaluation) is Action.DEPLOY
+        for name, evaluation in evaluations.items()
+    )
+    builders: dict[str, Facts] = {}
+    if moving:
+        builders = await look(surveyor, surveyor.inventory.builders, LeftOut())
+    survey = Survey(
+        facts=facts,
+        choices=choices,
+        evaluations=evaluations,
+        builders=builders,
+        unreachable=left_out.unreachable,
+        blocked=left_out.blocked,
+        failed=left_out.failed,
+    )
+    return survey, evaluator
+
+
+async def look(surveyor: Surveyor, hosts: Sequence[Host], left_out: LeftOut) -> dict[str, Facts]:
+    """Read the facts of `hosts`, all at once."""
+
+    async def one(host: Host) -> Facts:
+        return await gather_facts(await surveyor.pool.shell(host))
+
+    return await _each(surveyor, "facts", {host.name: one(host) for host in hosts}, left_out)
+
+
+def choose(
+    surveyor: Surveyor, hosts: Sequence[Host], facts: dict[str, Facts], left_out: LeftOut
+) -> dict[str, VariantChoice]:
+    """Choose a variant for every host whose facts are known."""
+    choices = {}
+    for host in hosts:
+        if host.name not in facts:
+            continue
+        try:
+            choice = choose_variant(host, facts[host.name])
+        except OrchestrateError as error:
+            left_out.add(host.name, error)
+            surveyor.tell(host.name, "variant", "stage_failed", message=error.message)
+            continue
+        choices[host.name] = choice
+        surveyor.tell(
+            host.name,
+            "variant",
+            "stage_finished",
+            variant=choice.variant,
+            reason=choice.reason,
+            warnings=list(choice.warnings),
+        )
+    return choices
+
+
+async def evaluate_fleet(
+    surveyor: Surveyor,
+    evaluator: Evaluator,
+    choices: dict[str, VariantChoice],
+    left_out: LeftOut,
+) -> dict[str, Evaluation]:
+    """Write the flake of these choices and evaluate it, wherever Nix is."""
+    flake = await place_flake(surveyor, evaluator, list(choices.values()))
+    await lock_flake(evaluator.shell, flake, ("user",))
+    processes = process_limit(
+        evaluator.cpu_count,
+        evaluator.memory_available_mib,
+        surveyor.inventory.fleet.evaluation_memory_mib,
+    )
+    answers = await evaluate(evaluator.shell, flake, list(choices), processes)
+    evaluations = {}
+    for name, answer in answers.items():
+        if isinstance(answer, Evaluation):
+            evaluations[name] = answer
+            surveyor.tell(name, "evaluate", "stage_finished", toplevel=answer.toplevel)
+        else:
+            left_out.add(name, answer)
+            surveyor.tell(name, "evaluate", "stage_failed", message=answer.message)
+    return evaluations
+
+
+async def place_flake(
+    surveyor: Surveyor, evaluator: Evaluator, choices: Sequence[VariantChoice]
+) -> FlakeRef:
+    """Write the flake where the evaluator can read it."""
+    directory = surveyor.workspace.flake
+    if isinstance(evaluator.shell, LocalShell):
+        return FlakeRef(str(write_flake(directory, surveyor.inventory, choices)))
+    return await send_flake(evaluator.shell, surveyor.inventory, choices, directory)
+
+
+async def pick_evaluator(surveyor: Surveyor) -> Evaluator:
+    """Choose where Nix evaluates: here where Nix is, else the first builder that answers.
+
+    Raises:
+        UsageError: there is no Nix anywhere, or not where the inventory wants it.
+    """
+    wanted = surveyor.inventory.fleet.evaluate_on
+    if wanted in (None, "controller") and shutil.which("nix"):
+        return Evaluator(LocalShell(), os.cpu_count() or 1, _memory_available_mib())
+    if wanted == "controller":
+        message = "orchestrate_evaluate_on says controller, where nix is not on PATH"
+        raise UsageError(message, stage="evaluate", hint="install Nix here, or name a builder")
+    builders = surveyor.inventory.builders
+    candidates = [surveyor.inventory.host(wanted)] if wanted else builders
+    for builder in candidates:
+        facts = await look(surveyor, [builder], LeftOut())
+        if builder.name in facts:
+            known = facts[builder.name]
+            shell = await surveyor.pool.shell(builder)
+            return Evaluator(shell, known.cpu_count, known.memory_available_mib)
+    raise UsageError(
+        message="there is no Nix to evaluate with: none here, and no builder answers",
+        stage="evaluate",
+        hint="install Nix here, or name a builder with orchestrate_evaluate_on",
+    )
+
+
+def _memory_available_mib() -> int:
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2**20
+
+
+async def _each(
+    surveyor: Surveyor,
+    stage: str,
+    work: dict[str, Coroutine[None, None, T]],
+    left_out: LeftOut,
+) -> dict[str, T]:
+    """Do `work` for every host at once; a host that fails is left out and told of."""
+
+    async def one(host: str, job: Coroutine[None, None, T]) -> T | None:
+        surveyor.tell(host, stage, "stage_started")
+        try:
+            done = await job
+        except OrchestrateError as error:
+            left_out.add(host, error)
+            surveyor.tell(host, stage, "stage_failed", message=error.message)
+            return None
+        surveyor.tell(host, stage, "stage_finished")
+        return done
+
+    answers = await asyncio.gather(*(one(host, job) for host, job in work.items()))
+    return {host: answer for host, answer in zip(work, answers, strict=True) if answer is not None}

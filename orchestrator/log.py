@@ -1,0 +1,55 @@
+"""The program's own log: structlog, one JSON object a line, secrets left out.
+
+Every line carries run, host and stage where there are any. What a user reads
+are the events and errors; this is for the maintainer who reads afterwards.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import structlog
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from structlog.typing import EventDict, WrappedLogger
+
+_SECRET_KEY = re.compile(r"password|passphrase|secret|token$|private_key|credential", re.IGNORECASE)
+_URL_PASSWORD = re.compile(r"(\w+://[^:/@\s]*:)[^@/\s]+@")
+
+
+def configure_log(file: Path) -> None:
+    """Send this process's log to `file`, appending.
+
+    The directory is the user's alone: the log names hosts and paths.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            redact,
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        logger_factory=structlog.WriteLoggerFactory(file=file.open("a", encoding="utf-8")),
+        cache_logger_on_first_use=True,
+    )
+
+
+def redact(_logger: WrappedLogger, _method: str, entry: EventDict) -> EventDict:
+    """Blank values whose key says secret, and passwords inside URLs."""
+    return {key: _redacted(key, value) for key, value in entry.items()}
+
+
+def _redacted(key: str, value: object) -> object:
+    if _SECRET_KEY.search(key):
+        return "[redacted]"
+    if isinstance(value, dict):
+        return {inner: _redacted(str(inner), item) for inner, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_redacted(key, item) for item in value]
+    return _URL_PASSWORD.sub(r"\1[redacted]@", value) if isinstance(value, str) else value

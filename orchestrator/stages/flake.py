@@ -1,0 +1,224 @@
+"""Write the flake that Nix evaluates: the template, and the choices as JSON beside it.
+
+No Nix code is made here except two strings, the inputs' URLs. Everything else
+that differs between fleets is data in fleet.json.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote, urlencode
+
+import msgspec
+
+import orchestrator
+from orchestrator.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from inventory.host import Host, Inventory
+    from orchestrator.model.variant import VariantChoice
+
+STAGE = "flake"
+
+_COPIED = ("module.nix", "overlay.nix")
+_FLEET_JSON = "fleet.json"
+
+# The Nix manual, "String literal": a backslash and a double quote end or escape,
+# `${` interpolates, and the lexer turns a carriage return into a newline.
+_ESCAPES = str.maketrans(
+    {"\\": "\\\\", '"': '\\"', "$": "\\$", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
+)
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
+
+
+class FleetEntry(msgspec.Struct, frozen=True, rename="camel"):
+    """One host in fleet.json: its attribute in the user's flake, and its package.
+
+    `attribute` is the overlay's, or None for a host that keeps its own system.
+    """
+
+    nixos_name: str
+    attribute: str | None = None
+    cpu_features: tuple[str, ...] = ()
+    cuda_capabilities: tuple[str, ...] = ()
+    rocm_gpu_targets: tuple[str, ...] = ()
+
+
+class _FleetFile(msgspec.Struct, frozen=True):
+    hosts: dict[str, FleetEntry]
+
+
+def write_flake(directory: Path, inventory: Inventory, choices: Sequence[VariantChoice]) -> Path:
+    """Write the fleet's flake into `directory` and give that directory.
+
+    A file whose bytes are right already is not touched, and flake.lock never:
+    Nix's evaluation cache holds as long as nothing changes. A host that this
+    run did not look at keeps its earlier choice for the same reason.
+
+    Args:
+        directory: where the flake lives; made if absent.
+        inventory: names the targets and the two inputs.
+        choices: what this run chose, for some or all of the targets.
+
+    Raises:
+        UsageError: the inventory names no flake, or a URL can't be written.
+    """
+    if inventory.fleet.flake is None:
+        raise UsageError(
+            message=f"{inventory.path} names no flake",
+            hint="set orchestrate_flake in the vars of the group all",
+            stage=STAGE,
+        )
+    directory.mkdir(parents=True, exist_ok=True)
+    user_url = flake_url(inventory.fleet.flake)
+    llama_cpp_url = source_url(inventory.fleet.llama_cpp)
+    earlier = _earlier_entries(directory / _FLEET_JSON)
+    template = template_directory()
+    for name in _COPIED:
+        _write_if_different(directory / name, (template / name).read_bytes())
+    _write_if_different(
+        directory / _FLEET_JSON, fleet_json(choices, inventory.targets, earlier=earlier)
+    )
+    _write_if_different(directory / "flake.nix", flake_nix(user_url, llama_cpp_url).encode())
+    return directory
+
+
+def fleet_json(
+    choices: Sequence[VariantChoice],
+    hosts: Sequence[Host],
+    *,
+    earlier: Mapping[str, FleetEntry] | None = None,
+) -> bytes:
+    """Give fleet.json: an entry a host, sorted, the same bytes for the same choices.
+
+    A host without a choice keeps its entry of `earlier`, or gets no package.
+    """
+    chosen = {choice.host: choice for choice in choices}
+    entries = {}
+    for host in hosts:
+        if host.name in chosen:
+            entries[host.name] = _entry(host, chosen[host.name])
+        else:
+            known = (earlier or {}).get(host.name, FleetEntry(host.nixos_name))
+            entries[host.name] = msgspec.structs.replace(known, nixos_name=host.nixos_name)
+    text = json.dumps(msgspec.to_builtins(_FleetFile(entries)), indent=2, sort_keys=True)
+    return f"{text}\n".encode()
+
+
+def _entry(host: Host, choice: VariantChoice) -> FleetEntry:
+    return FleetEntry(
+        nixos_name=host.nixos_name,
+        attribute=choice.variant.attribute,
+        cpu_features=choice.cpu_features,
+        cuda_capabilities=choice.cuda_capabilities,
+        rocm_gpu_targets=choice.rocm_gfx_targets,
+    )
+
+
+def _earlier_entries(file: Path) -> dict[str, FleetEntry]:
+    """Read an earlier run's choices; what can't be read is chosen anew."""
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=_FleetFile).hosts
+    except (FileNotFoundError, msgspec.DecodeError):
+        return {}
+
+
+def flake_nix(user_url: str, llama_cpp_url: str) -> str:
+    """Give flake.nix with its two inputs' URLs filled in.
+
+    Raises:
+        UsageError: a URL holds what no Nix string can.
+    """
+    urls = {"@user@": user_url, "@llama-cpp@": llama_cpp_url}
+    template = (template_directory() / "flake.nix").read_text(encoding="utf-8")
+    # In one pass: a URL that contains the other's mark stays as it is.
+    return re.sub(
+        r'"(@user@|@llama-cpp@)"', lambda match: f'"{nix_string(urls[match[1]])}"', template
+    )
+
+
+def nix_string(text: str) -> str:
+    r"""Escape a text for between the double quotes of a Nix string.
+
+    Raises:
+        UsageError: it holds a NUL, which Nix refuses, or half a surrogate pair.
+    """
+    if "\0" in text or _SURROGATE.search(text):
+        raise UsageError(
+            message=f"{text!r} can't be written as a Nix string",
+            hint="leave out the NUL or the undecodable byte",
+            stage=STAGE,
+        )
+    return text.translate(_ESCAPES)
+
+
+def flake_url(reference: str) -> str:
+    """Give the URL of a flake input for a flake reference or a path on this machine.
+
+    A path in a git work tree becomes `git+file:`, of which Nix copies only what
+    git tracks; any other `path:`. What is no path passes through.
+    """
+    path = _local_path(reference)
+    if path is None:
+        return reference
+    root = _git_work_tree(path)
+    return f"path:{quote(str(path))}" if root is None else _git_url(root, path)
+
+
+def source_url(reference: str) -> str:
+    """Give the URL of an input that is a source tree, not a flake.
+
+    As `flake_url`, but a folder inside a work tree is a `path:`: Nix ignores the
+    `dir` of an input with `flake = false` and would take the whole tree.
+    """
+    path = _local_path(reference)
+    if path is None or path == _git_work_tree(path):
+        return flake_url(reference)
+    return f"path:{quote(str(path))}"
+
+
+def _local_path(reference: str) -> Path | None:
+    """Give the path that a reference is; None for a flake reference."""
+    if reference.startswith(("/", "./", "../")) or reference in {".", ".."}:
+        return Path(reference).resolve()
+    return None
+
+
+def _git_url(root: Path, path: Path) -> str:
+    query = {}
+    if path != root:
+        query["dir"] = path.relative_to(root).as_posix()
+    # Nix refuses a clone without its history unless told that it is one.
+    if (root / ".git" / "shallow").exists():
+        query["shallow"] = "1"
+    suffix = f"?{urlencode(query, quote_via=quote, safe='/')}" if query else ""
+    return f"git+file://{quote(str(root))}{suffix}"
+
+
+def _git_work_tree(path: Path) -> Path | None:
+    """Give the top of the work tree around `path`: `.git` is a file in a linked one."""
+    for directory in (path, *path.parents):
+        if (directory / ".git").exists():
+            return directory
+    return None
+
+
+def template_directory() -> Path:
+    """Give where the template's files are: in the wheel, else in the checkout."""
+    package = Path(orchestrator.__file__).parent
+    installed = package / "flake-template"
+    return installed if installed.is_dir() else package.parent / "flake-template"
+
+
+def _write_if_different(file: Path, content: bytes) -> None:
+    """Write a file whole or not at all, and only where its bytes change."""
+    if file.is_file() and file.read_bytes() == content:
+        return
+    partial = file.with_name(f".{file.name}.partial")
+    partial.write_bytes(content)
+    partial.replace(file)

@@ -1,0 +1,92 @@
+"""Send the flake to an evaluator elsewhere: for a controller without Nix.
+
+Only what Nix would see travels: in a git work tree the tracked files. Remote
+references stay as they are; the evaluator fetches them itself.
+"""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orchestrator.command import Command, script
+from orchestrator.model.plan import FlakeRef
+from orchestrator.stages.flake import write_flake
+from orchestrator.transport.shell import LocalShell
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from inventory.host import Inventory
+    from orchestrator.model.variant import VariantChoice
+    from orchestrator.transport.shell import Shell
+
+STAGE = "evaluate"
+
+_UNPACK = """
+set -eu
+mkdir -p "$HOME/.cache/orchestrate/$1"
+cd "$HOME/.cache/orchestrate/$1"
+if [ "$2" = replace ]; then find . -mindepth 1 -delete; fi
+tar -xf -
+pwd
+"""
+
+
+async def send_flake(
+    shell: Shell, inventory: Inventory, choices: Sequence[VariantChoice], directory: Path
+) -> FlakeRef:
+    """Write the flake here with the evaluator's paths in it, and send it there.
+
+    The lock file stays on the evaluator, beside the flake: what it has locked is
+    what it goes on evaluating.
+
+    Raises:
+        CommandError: the evaluator can't store it.
+        UsageError: the inventory names no flake.
+    """
+    project = directory.parent.name
+    fleet = inventory.fleet
+    flake = await _send_input(shell, f"{project}/user", fleet.flake) if fleet.flake else None
+    llama_cpp = await _send_input(shell, f"{project}/llama-cpp", fleet.llama_cpp)
+    there = replace(inventory, fleet=replace(fleet, flake=flake, llama_cpp=llama_cpp))
+    written = write_flake(directory.with_name(f"flake-on-{shell.host}"), there, choices)
+    names = tuple(sorted(path.name for path in written.iterdir()))
+    return FlakeRef(await _send(shell, f"{project}/flake", written, names, keep=True))
+
+
+async def _send_input(shell: Shell, name: str, reference: str) -> str:
+    """Send a local flake and give its reference there; leave a remote one alone."""
+    if not reference.startswith("/"):
+        return reference
+    directory = Path(reference)
+    sent = await _send(shell, name, directory, await _tracked_files(directory), keep=False)
+    return f"path:{sent}"
+
+
+async def _tracked_files(directory: Path) -> tuple[str, ...]:
+    """Give the files that git tracks, or all of them where there is no git."""
+    listed = await LocalShell().run(Command(("git", "-C", str(directory), "ls-files", "-z")))
+    if listed.returncode == 0:
+        return tuple(name for name in listed.stdout.split("\0") if name)
+    return _files_under(directory)
+
+
+def _files_under(directory: Path) -> tuple[str, ...]:
+    found = (path for path in directory.rglob("*") if path.is_file())
+    return tuple(sorted(str(path.relative_to(directory)) for path in found))
+
+
+async def _send(
+    shell: Shell, name: str, directory: Path, files: tuple[str, ...], *, keep: bool
+) -> str:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        for file in files:
+            archive.add(directory / file, arcname=file, recursive=False)
+    unpack = script(_UNPACK, name, "keep" if keep else "replace")
+    result = await shell.run(replace(unpack, stdin=packed.getvalue()))
+    return result.check(STAGE, "the flake can't be stored there").stdout.strip()

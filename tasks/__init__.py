@@ -1,0 +1,1 @@
+"""Celery: the steps of a run as tasks, a few lines each, and where they run."""

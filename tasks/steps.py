@@ -1,0 +1,133 @@
+"""The one task: do a journaled step, if its token is still the current one."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import contextmanager
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import redis
+import structlog
+from celery import Task, shared_task
+
+from orchestrator.deploy.journal import LEASE_SECONDS, Journal, parse_step_key
+from orchestrator.errors import OrchestrateError, PayloadError
+from orchestrator.model.event import Event
+from orchestrator.model.journal import Step, StepKey
+from tasks.app import STEP_TASK
+from tasks.broker import open_client
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from orchestrator.model.plan import Plan
+
+log = structlog.get_logger()
+
+PERFORMER = "orchestrator.deploy.perform:perform"
+"""Where the function that does a step is, as `module:name`."""
+
+
+@shared_task(name=STEP_TASK, bind=True)
+def step(self: Task[[str, str, int], None], run: str, key: str, token: int) -> None:
+    """Claim a step and do it; a stale token or a second delivery ends at once.
+
+    Args:
+        self: the task, for the application's settings.
+        run: the run's id.
+        key: the step, as `StepKey` writes itself.
+        token: the fencing token that it was sent with.
+    """
+    client = open_client(self.app.conf.broker_url)
+    journal = Journal(client, run)
+    step_key = parse_step_key(key)
+    if not journal.claim(step_key, token):
+        return
+    perform = _performer(self.app.conf.get("orchestrate_performer", PERFORMER))
+    with structlog.contextvars.bound_contextvars(run=run, stage=step_key.step):
+        _do(journal, step_key, token, perform)
+
+
+def _do(
+    journal: Journal, key: StepKey, token: int, perform: Callable[[Journal, Plan, StepKey], Any]
+) -> None:
+    try:
+        plan = journal.plan()
+        host = _host_of(plan, key)
+        _tell(journal, host, key, "stage_started")
+        with _alive(journal, key, token), structlog.contextvars.bound_contextvars(host=host):
+            report = msgspec.to_builtins(perform(journal, plan, key))
+    except OrchestrateError as error:
+        _fail(journal, key, token, error)
+    except Exception as error:
+        log.exception("step failed by a defect")
+        defect = OrchestrateError(
+            message=f"a defect: {type(error).__name__}: {error}",
+            hint="the worker's log has the traceback: report it",
+            stage=key.step,
+        )
+        _fail(journal, key, token, defect)
+    else:
+        # Journal first: whoever hears of the end must find it there.
+        if journal.finish(key, token, report):
+            _tell(journal, host, key, "stage_finished", report=report)
+
+
+def _fail(journal: Journal, key: StepKey, token: int, error: OrchestrateError) -> None:
+    report = {
+        "message": error.message,
+        "hint": error.hint,
+        "command": error.command,
+        "last_lines": list(error.last_lines),
+    }
+    log.warning("step failed", subject=key.subject, **report)
+    if journal.fail(key, token, report):
+        host = error.host or ("" if key.step is Step.BUILD else key.subject)
+        _tell(journal, host, key, "stage_failed", **report)
+
+
+def _host_of(plan: Plan, key: StepKey) -> str:
+    if key.step is not Step.BUILD:
+        return key.subject
+    for build in plan.builds:
+        if build.derivation == key.subject:
+            return build.builder
+    message = f"the plan builds no {key.subject}"
+    raise PayloadError(message, stage=key.step)
+
+
+def _tell(journal: Journal, host: str, key: StepKey, event: str, **data: object) -> None:
+    if key.step is Step.BUILD:
+        data["derivation"] = key.subject
+    journal.emit(Event(time.time(), journal.run, host, key.step, event, data))
+
+
+@contextmanager
+def _alive(journal: Journal, key: StepKey, token: int) -> Iterator[None]:
+    """Renew the step's lease from a thread for as long as it runs."""
+    ended = threading.Event()
+
+    def beat() -> None:
+        while not ended.wait(LEASE_SECONDS / 4):
+            try:
+                journal.heartbeat(key, token)
+            except redis.RedisError as error:
+                # The next beat may find the server back, within the lease.
+                log.warning("heartbeat failed", error=str(error))
+
+    thread = threading.Thread(target=beat, daemon=True, name=f"lease {key}")
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def _performer(path: str) -> Callable[[Journal, Plan, StepKey], Any]:
+    module, _, name = path.partition(":")
+    found: Callable[[Journal, Plan, StepKey], Any] = getattr(import_module(module), name)
+    return found
