@@ -1,6 +1,4 @@
-"""`python -m orchestrator`: the command line from a checkout, without installing it."""
-
-from __future__ import annotations
+"""`python -m orchestrator` is `orchestrate`."""
 
 from orchestrator.cli.main import main
 

@@ -77,12 +77,7 @@ def _do(
 
 
 def _fail(journal: Journal, key: StepKey, token: int, error: OrchestrateError) -> None:
-    report = {
-        "message": error.message,
-        "hint": error.hint,
-        "command": error.command,
-        "last_lines": list(error.last_lines),
-    }
+    report = error.as_data()
     log.warning("step failed", subject=key.subject, **report)
     if journal.fail(key, token, report):
         host = error.host or ("" if key.step is Step.BUILD else key.subject)

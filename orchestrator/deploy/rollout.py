@@ -42,7 +42,8 @@ def _host_step(plan: Plan, host: HostPlan, records: Mapping[StepKey, StepRecord]
     """Give the step that a host is at; the journal says whether it was sent."""
     if must_roll_back(host, records):
         return Step.ROLLBACK
-    if not _done(records, Step.BUILD, host.evaluation.toplevel_drv):
+    derivation = host.evaluation.toplevel_drv
+    if derivation is not None and not _done(records, Step.BUILD, derivation):
         return None
     if not _done(records, Step.COPY, host.name):
         return Step.COPY
@@ -84,10 +85,10 @@ def is_settled(plan: Plan, host: HostPlan, records: Mapping[StepKey, StepRecord]
 
 
 def failed_build(
-    plan: Plan, derivation: DerivationPath, records: Mapping[StepKey, StepRecord]
+    plan: Plan, derivation: DerivationPath | None, records: Mapping[StepKey, StepRecord]
 ) -> StepRecord | None:
     """Give the failure that keeps a derivation from being built: its own or an earlier one's."""
-    wanted: DerivationPath | None = derivation
+    wanted = derivation
     while wanted is not None:
         record = records.get(StepKey(Step.BUILD, wanted))
         if record is not None and record.state is StepState.FAILED:

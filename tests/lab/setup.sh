@@ -67,7 +67,7 @@ fi
 [ -e /dev/loop-control ] || modprobe loop 2>/dev/null || fail "this kernel has no loop devices"
 grep -qw overlay /proc/filesystems || modprobe overlay 2>/dev/null ||
   fail "this kernel has no overlay filesystem"
-[ -e /proc/self/ns/cgroup ] && [ "$(uname -r | cut -d. -f1)" -ge 6 ] ||
+[ "$(uname -r | cut -d. -f1)" -ge 6 ] ||
   fail "the lab needs Linux 6: it ends a cgroup at once by cgroup.kill"
 [ -e /sys/fs/cgroup/unified ] || [ -e /sys/fs/cgroup/cgroup.procs ] ||
   fail "cgroup2 is mounted neither at /sys/fs/cgroup nor at /sys/fs/cgroup/unified"
