@@ -26,9 +26,6 @@ BUILDERS = ("forge", "anvil")
 ORCHESTRATE = (sys.executable, "-m", "orchestrator")
 """The product of this checkout, whatever is installed."""
 
-_ACTIVATED = """
-systemctl show --property=ActiveEnterTimestampMonotonic --value greeter.service
-"""
 _number = count()
 
 
@@ -48,8 +45,9 @@ class HostState:
 def state_of(host: Host) -> HostState:
     """Ask a host what it runs, boots and has."""
     asked = host.shell(
-        "readlink -f /run/current-system || echo\n"
-        "readlink -f /nix/var/nix/profiles/system || echo\n"
+        "resolved() { [ -e $1 ] && readlink -f $1 || echo; }\n"
+        "resolved /run/current-system\n"
+        "resolved /nix/var/nix/profiles/system\n"
         "cat /proc/sys/kernel/random/boot_id\n"
         "systemctl show --property=ActiveEnterTimestampMonotonic --value greeter.service || echo\n"
         "cat /run/greeter/greeting 2>/dev/null || echo\n"
