@@ -70,6 +70,12 @@ class PayloadError(OrchestrateError):
     """Something read back (Redis, a host's output, a file) is not what it must be."""
 
 
+class RunInterruptedError(OrchestrateError):
+    """A run stopped before its end; its journal knows how to go on."""
+
+    exit_code: ClassVar[int] = 4
+
+
 class StageError(OrchestrateError):
     """A stage failed on one host; the others go on."""
 

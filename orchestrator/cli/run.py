@@ -51,8 +51,8 @@ def run(invocation: Invocation, preparing: Preparing) -> int:
     with ExitStack() as stack, open_progress(as_json=invocation.as_json) as progress:
         hear = _hearer(progress, invocation)
 
-        async def preparation() -> tuple[Plan, str]:
-            broker = ""
+        async def preparation() -> tuple[Plan, str, Callable[[], None]]:
+            broker, check = "", _nothing
             async with connections() as pool:
                 surveyor = Surveyor(run_id, invocation.inventory, pool, invocation.workspace, hear)
                 plan, evaluator = await preparing(surveyor, hosts)
@@ -60,18 +60,22 @@ def run(invocation: Invocation, preparing: Preparing) -> int:
                     # Broker and worker start while the derivations travel; a run
                     # with nothing to do needs neither.
                     broker = stack.enter_context(open_broker(invocation))
-                    stack.enter_context(workers(invocation, broker))
+                    check = stack.enter_context(workers(invocation, broker))
                 if plan.builds and evaluator is not None:
                     await send_derivations(surveyor, plan, evaluator)
-                return plan, broker
+                return plan, broker, check
 
-        plan, broker = asyncio.run(preparation())
+        plan, broker, check = asyncio.run(preparation())
         if plan.has_work:
-            ended = run_plan(broker, plan, hear)
+            ended = run_plan(broker, plan, hear, check)
         else:
             ended = results(plan, {})
             hear(run_finished(run_id, ended))
     return report(invocation, ended)
+
+
+def _nothing() -> None:
+    """Check nothing: a run without work has no worker."""
 
 
 def resume(invocation: Invocation, run_id: str) -> int:
@@ -79,8 +83,8 @@ def resume(invocation: Invocation, run_id: str) -> int:
     with open_broker(invocation) as broker, open_progress(as_json=invocation.as_json) as progress:
         journal = Journal(open_client(broker), run_id)
         journal.plan()
-        with workers(invocation, broker):
-            ended = go_on(broker, journal, _hearer(progress, invocation))
+        with workers(invocation, broker) as check:
+            ended = go_on(broker, journal, _hearer(progress, invocation), check)
     return report(invocation, ended)
 
 
