@@ -130,7 +130,7 @@ class Fleet:
         return {"PYTHONPATH": str(REPOSITORY)}
 
     def orchestrate(
-        self, *args: str, check: bool = True, timeout: float = 120
+        self, *args: str, check: bool = True, timeout: float = 60
     ) -> subprocess.CompletedProcess[str]:
         """Run a command of the product to its end."""
         return self.controller.run(

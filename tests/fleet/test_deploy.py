@@ -105,7 +105,6 @@ def test_second_deployment_ends_after_evaluation(fleet: Fleet) -> None:
 
 def test_change_reaches_every_machine(fleet: Fleet) -> None:
     """A changed flake gives every machine a new system, from the one it ran before."""
-    fleet.deploy_json()
     before = fleet.states()
     greeting = fleet.change()
     deployment = fleet.deploy_json()
