@@ -76,7 +76,7 @@ def open_client(broker: str) -> redis.Redis:
 @cache
 def _client(broker: str, _process: int) -> redis.Redis:
     # The process number keeps a forked child from sharing its parent's sockets.
-    options: dict[str, Any] = {"retry_on_timeout": True, "health_check_interval": 30}
+    options: dict[str, Any] = {"health_check_interval": 30}
     parts = urlsplit(broker)
     if parts.scheme == "redis+socket":
         return redis.Redis(unix_socket_path=unquote(parts.path), **options)

@@ -127,7 +127,14 @@ def main() -> None:
     _die_with(int(parent))
     configure_log(Path(log).with_suffix(".jsonl"))
     given = msgspec.json.decode(settings, type=WorkerSettings)
-    serve(ALL_QUEUES, broker, int(concurrency), given)
+    try:
+        serve(ALL_QUEUES, broker, int(concurrency), given)
+    except SystemExit as ended:
+        # All is closed; taking the interpreter apart is a quarter of a second
+        # that the user would wait for.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(ended.code if isinstance(ended.code, int) else 1)
 
 
 if __name__ == "__main__":
