@@ -86,7 +86,7 @@ def _fail(journal: Journal, key: StepKey, token: int, error: OrchestrateError) -
 
 
 def _host_of(plan: Plan, key: StepKey) -> str:
-    places = {build.derivation: build.builder for build in plan.builds}
+    places: dict[str, str] = {build.derivation: build.builder for build in plan.builds}
     if key.step is not Step.BUILD:
         places = {host.name: host.name for host in plan.hosts}
     place = places.get(key.subject)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from orchestrator.model.journal import StepKey
     from orchestrator.model.plan import Plan
 
-SLOW_SECONDS = 3.0
+SLOW_SECONDS = 2.0
 
 
 def ran_key(run: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
@@ -17,17 +16,6 @@ from tasks.app import STEP_TASK, WorkerSettings, make_app
 from tasks.broker import open_client
 from tests.engine.conftest import SETTINGS, Engine, kill, wait_until
 from tests.plans import Wanted, derivation, make_plan
-
-if TYPE_CHECKING:
-    from orchestrator.model.plan import Plan
-
-
-def ended_well(engine: Engine, plan: Plan) -> bool:
-    """Whether every host of a run was deployed, as its journal has it."""
-    records = engine.journal(plan).records()
-    return all(
-        records[StepKey(Step.CONFIRM, host.name)].state is StepState.DONE for host in plan.hosts
-    )
 
 
 def test_two_hosts_go_the_whole_way(engine: Engine) -> None:
@@ -190,17 +178,35 @@ def test_a_damaged_record_is_one_clear_error(engine: Engine, damage: bytes) -> N
 
 
 def test_garbage_in_the_queue_stops_nothing(engine: Engine) -> None:
-    """Payloads that are no steps are dropped, and the run behind them goes on."""
+    """Messages that are no steps are dropped, and the run behind them goes on."""
     plan = make_plan(Wanted("carbon"))
+    garbage: tuple[tuple[object, ...], ...] = (
+        (),
+        ("run", "nothing", 1),
+        (3, {}, "x"),
+        ("run", "switch:carbon", 9, 9),
+    )
     app = make_app(engine.broker)
-    for args in ((), ("run", "nothing", 1), (3, {}, "x"), ("run", "switch:carbon", 9, 9)):
+    for args in garbage:
         app.send_task(STEP_TASK, args=args, queue="deploy")
     app.send_task("unknown", queue="deploy")
     app.close()
-    open_client(engine.broker).lpush("deploy", b"not a message at all")
     with engine.worker() as process:
         ended = engine.run(plan)
         assert process.poll() is None
+    assert ended["carbon"].outcome is Outcome.DEPLOYED
+
+
+def test_what_is_no_message_interrupts_the_run(engine: Engine) -> None:
+    """A worker dies of what isn't even a message; the run says so, and is resumed."""
+    plan = make_plan(Wanted("carbon"))
+    engine.journal(plan).create(plan)
+    open_client(engine.broker).lpush("deploy", b"not a message at all")
+    log = engine.directory / "worker.log"
+    with engine.worker() as process, pytest.raises(RunInterruptedError, match="exit status 1"):
+        engine.drive(plan, lambda: check_worker(process, log))
+    with engine.worker():
+        ended = engine.drive(plan)
     assert ended["carbon"].outcome is Outcome.DEPLOYED
 
 
