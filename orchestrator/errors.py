@@ -6,7 +6,7 @@ A leaf: it imports nothing of this project, so that every layer can raise these.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 @dataclass(eq=False)
@@ -32,6 +32,15 @@ class OrchestrateError(Exception):
     last_lines: tuple[str, ...] = ()
 
     exit_code: ClassVar[int] = 2
+
+    def as_data(self) -> dict[str, Any]:
+        """Give what an event or a journal entry carries of this error, as JSON."""
+        return {
+            "message": self.message,
+            "hint": self.hint,
+            "command": self.command,
+            "last_lines": list(self.last_lines),
+        }
 
     def __str__(self) -> str:
         """Give the whole report: place, message, command, last lines, hint."""
@@ -59,6 +68,12 @@ class PlanError(OrchestrateError):
 
 class PayloadError(OrchestrateError):
     """Something read back (Redis, a host's output, a file) is not what it must be."""
+
+
+class RunInterruptedError(OrchestrateError):
+    """A run stopped before its end; its journal knows how to go on."""
+
+    exit_code: ClassVar[int] = 4
 
 
 class StageError(OrchestrateError):

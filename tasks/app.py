@@ -6,9 +6,12 @@ measurements are in docs/engine.md.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from celery import Celery
 from celery.signals import worker_process_shutdown, worker_shutdown
 
+from orchestrator.deploy.journal import LEASE_SECONDS
 from orchestrator.deploy.runtime import process_runtime
 
 STEP_TASK = "orchestrate.step"
@@ -20,12 +23,32 @@ The fencing token makes a second delivery harmless; this makes it rare.
 """
 
 
-def make_app(broker: str) -> Celery:
+PERFORMER = "orchestrator.deploy.perform:perform"
+"""Where the function that does a step is, as `module:name`."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSettings:
+    """What a worker does with a step, and how long others wait for its signs.
+
+    Args:
+        performer: the function that does a step, as `module:name`.
+        lease_seconds: how long a step counts as alive after the last sign.
+        visibility_timeout: seconds until an unacknowledged message runs again.
+    """
+
+    performer: str = PERFORMER
+    lease_seconds: float = LEASE_SECONDS
+    visibility_timeout: int = VISIBILITY_TIMEOUT_SECONDS
+
+
+def make_app(broker: str, settings: WorkerSettings = WorkerSettings()) -> Celery:
     """Make the application for one broker.
 
     Args:
         broker: a URL as Celery takes it, `redis+socket:///path?virtual_host=0`
             for a unix socket.
+        settings: what its tasks read from its configuration.
     """
     app = Celery("orchestrate", broker=broker, include=["tasks.steps"])
     app.conf.update(
@@ -33,7 +56,9 @@ def make_app(broker: str) -> Celery:
         # whether the step is begun again.
         task_acks_late=True,
         worker_prefetch_multiplier=1,
-        broker_transport_options={"visibility_timeout": VISIBILITY_TIMEOUT_SECONDS},
+        broker_transport_options={"visibility_timeout": settings.visibility_timeout},
+        orchestrate_performer=settings.performer,
+        orchestrate_lease_seconds=settings.lease_seconds,
         broker_connection_retry_on_startup=True,
         # Reports are in the journal: nothing is kept a second time.
         task_ignore_result=True,

@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlsplit
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from orchestrator.errors import UsageError
 
@@ -161,8 +163,11 @@ def _server_binary() -> str:
 
 def _answers(path: Path) -> bool:
     """Whether a server serves on the socket; one that loads its data will."""
+    # The client's own retries would take seconds over a socket that isn't there yet.
+    once = Retry(NoBackoff(), retries=0)
     try:
-        return bool(redis.Redis(unix_socket_path=str(path)).ping())
+        with redis.Redis(unix_socket_path=str(path), retry=once) as client:
+            return bool(client.ping())
     except redis.BusyLoadingError:
         time.sleep(0.05)
         return False

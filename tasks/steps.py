@@ -13,7 +13,7 @@ import redis
 import structlog
 from celery import Task, shared_task
 
-from orchestrator.deploy.journal import LEASE_SECONDS, Journal, parse_step_key
+from orchestrator.deploy.journal import Journal, parse_step_key
 from orchestrator.errors import OrchestrateError, PayloadError
 from orchestrator.model.event import Event
 from orchestrator.model.journal import Step, StepKey
@@ -27,9 +27,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-PERFORMER = "orchestrator.deploy.perform:perform"
-"""Where the function that does a step is, as `module:name`."""
-
 
 @shared_task(name=STEP_TASK, bind=True)
 def step(self: Task[[str, str, int], None], run: str, key: str, token: int) -> None:
@@ -42,11 +39,11 @@ def step(self: Task[[str, str, int], None], run: str, key: str, token: int) -> N
         token: the fencing token that it was sent with.
     """
     client = open_client(self.app.conf.broker_url)
-    journal = Journal(client, run)
+    journal = Journal(client, run, self.app.conf.orchestrate_lease_seconds)
     step_key = parse_step_key(key)
     if not journal.claim(step_key, token):
         return
-    perform = _performer(self.app.conf.get("orchestrate_performer", PERFORMER))
+    perform = load_performer(self.app.conf.orchestrate_performer)
     with structlog.contextvars.bound_contextvars(run=run, stage=step_key.step):
         _do(journal, step_key, token, perform)
 
@@ -62,6 +59,10 @@ def _do(
             report = msgspec.to_builtins(perform(journal, plan, key))
     except OrchestrateError as error:
         _fail(journal, key, token, error)
+    except redis.RedisError:
+        # Says nothing of the step: its lease ends, and the driver sends it again.
+        log.exception("the broker was lost in a step")
+        raise
     except Exception as error:
         log.exception("step failed by a defect")
         defect = OrchestrateError(
@@ -77,12 +78,7 @@ def _do(
 
 
 def _fail(journal: Journal, key: StepKey, token: int, error: OrchestrateError) -> None:
-    report = {
-        "message": error.message,
-        "hint": error.hint,
-        "command": error.command,
-        "last_lines": list(error.last_lines),
-    }
+    report = error.as_data()
     log.warning("step failed", subject=key.subject, **report)
     if journal.fail(key, token, report):
         host = error.host or ("" if key.step is Step.BUILD else key.subject)
@@ -111,7 +107,7 @@ def _alive(journal: Journal, key: StepKey, token: int) -> Iterator[None]:
     ended = threading.Event()
 
     def beat() -> None:
-        while not ended.wait(LEASE_SECONDS / 4):
+        while not ended.wait(journal.lease_seconds / 4):
             try:
                 journal.heartbeat(key, token)
             except redis.RedisError as error:
@@ -127,7 +123,8 @@ def _alive(journal: Journal, key: StepKey, token: int) -> Iterator[None]:
         thread.join()
 
 
-def _performer(path: str) -> Callable[[Journal, Plan, StepKey], Any]:
+def load_performer(path: str) -> Callable[[Journal, Plan, StepKey], Any]:
+    """Import the function that does a step, from `module:name`."""
     module, _, name = path.partition(":")
     found: Callable[[Journal, Plan, StepKey], Any] = getattr(import_module(module), name)
     return found

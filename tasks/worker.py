@@ -13,11 +13,15 @@ import subprocess
 import sys
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from celery.signals import worker_ready
 
 from orchestrator.log import configure_log
-from tasks.app import make_app
+from tasks.app import WorkerSettings, make_app
 from tasks.broker import check_broker, open_client
+from tasks.steps import load_performer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -41,14 +45,21 @@ ALL_QUEUES = (
 """Every queue there is; a private worker serves them all."""
 
 
-def serve(queues: Sequence[str], broker: str, concurrency: int) -> None:
+def serve(
+    queues: Sequence[str],
+    broker: str,
+    concurrency: int,
+    settings: WorkerSettings = WorkerSettings(),  # noqa: B008 - frozen
+) -> None:
     """Serve queues until interrupted; a running step is finished first.
 
     Raises:
         UsageError: the broker can't be used.
     """
     check_broker(open_client(broker))
-    app = make_app(broker)
+    # What the first step would import, while nobody waits for it.
+    load_performer(settings.performer)
+    app = make_app(broker, settings)
     app.worker_main(
         [
             "worker",
@@ -62,12 +73,19 @@ def serve(queues: Sequence[str], broker: str, concurrency: int) -> None:
 
 
 @contextmanager
-def worker_process(concurrency: int, broker: str, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+def worker_process(
+    concurrency: int,
+    broker: str,
+    log: Path,
+    settings: WorkerSettings = WorkerSettings(),  # noqa: B008 - frozen
+) -> Iterator[subprocess.Popen[bytes]]:
     """Have a worker of every queue beside us for the time of the context.
 
     It dies with this process, however that ends. What it prints goes to `log`.
     """
-    arguments = [broker, str(concurrency), str(log), str(os.getpid())]
+    given = msgspec.json.encode(settings).decode()
+    arguments = [broker, str(concurrency), str(log), str(os.getpid()), given]
+    log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with log.open("ab") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "tasks.worker", *arguments],
@@ -94,12 +112,22 @@ def _die_with(parent: int) -> None:
         sys.exit(1)
 
 
+@worker_ready.connect
+def _wake_on_signals(sender: Any, **_: object) -> None:  # noqa: ANN401 - untyped in Celery
+    """Let a signal end the wait for the next message, which else lasts a second."""
+    hub = sender.controller.hub
+    read, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    hub.add_reader(read, os.read, read, 1)
+    signal.set_wakeup_fd(write)
+
+
 def main() -> None:
     """Serve as the child that `worker_process` starts."""
-    broker, concurrency, log, parent = sys.argv[1:]
+    broker, concurrency, log, parent, settings = sys.argv[1:]
     _die_with(int(parent))
     configure_log(Path(log).with_suffix(".jsonl"))
-    serve(ALL_QUEUES, broker, int(concurrency))
+    given = msgspec.json.decode(settings, type=WorkerSettings)
+    serve(ALL_QUEUES, broker, int(concurrency), given)
 
 
 if __name__ == "__main__":

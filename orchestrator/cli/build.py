@@ -15,10 +15,18 @@ from orchestrator.cli.invocation import (
     target_argument,
 )
 from orchestrator.cli.run import run
-from orchestrator.model.plan import Goal
+from orchestrator.deploy.prepare import prepare
+from orchestrator.model.plan import Goal, Plan
 
 if TYPE_CHECKING:
     from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from inventory.host import Host
+    from orchestrator.deploy.survey import Evaluator, Surveyor
 
 
 @click.command(name="build")
@@ -29,4 +37,11 @@ if TYPE_CHECKING:
 def command(target: str, inventory: Path, broker: str | None, *, as_json: bool) -> int:
     """Build every system on the builders, so that a deployment only copies."""
     invocation = Invocation(inventory, target, as_json=as_json, broker_option=broker)
-    return run(invocation, lambda plan: replace(plan, goal=Goal.BUILD))
+    return run(invocation, _prepare_builds)
+
+
+async def _prepare_builds(
+    surveyor: Surveyor, hosts: Sequence[Host]
+) -> tuple[Plan, Evaluator | None]:
+    plan, evaluator = await prepare(surveyor, hosts)
+    return replace(plan, goal=Goal.BUILD), evaluator

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
@@ -15,7 +14,7 @@ from orchestrator.cli.invocation import (
     target_argument,
 )
 from orchestrator.cli.run import run
-from orchestrator.model.plan import Goal
+from orchestrator.deploy.prepare import prepare
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,4 +28,4 @@ if TYPE_CHECKING:
 def command(target: str, inventory: Path, broker: str | None, *, as_json: bool) -> int:
     """Build, copy, switch, verify, and put back what fails."""
     invocation = Invocation(inventory, target, as_json=as_json, broker_option=broker)
-    return run(invocation, lambda plan: replace(plan, goal=Goal.DEPLOY))
+    return run(invocation, prepare)

@@ -5,20 +5,26 @@ from __future__ import annotations
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
+import redis
+
 from orchestrator.deploy.drive import drive
 from orchestrator.deploy.journal import Journal
+from orchestrator.errors import RunInterruptedError
 from orchestrator.workspace import state_home
 from tasks.broker import check_broker, open_client, private_server
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Callable, Iterator
-
-    import redis
+    from pathlib import Path
 
     from orchestrator.cli.invocation import Invocation
     from orchestrator.model.event import Event
     from orchestrator.model.plan import Plan
     from orchestrator.model.report import HostResult
+
+    Check = Callable[[], None]
+    Hear = Callable[[Event], None]
 
 CONCURRENCY = 16
 """Steps that the private worker does at a time: they wait for hosts, not for us."""
@@ -46,31 +52,71 @@ def open_journal(invocation: Invocation) -> Iterator[redis.Redis]:
 
 
 @contextmanager
-def workers(invocation: Invocation, broker: str) -> Iterator[None]:
-    """Have workers for our run: our own beside a private broker, else the cluster's."""
+def workers(invocation: Invocation, broker: str) -> Iterator[Check]:
+    """Have workers for our run: our own beside a private broker, else the cluster's.
+
+    Gives a check that raises where our own has died.
+    """
     if invocation.broker is not None:
-        yield
+        yield lambda: None
         return
     # Celery takes half a second to import, which only a run with work pays.
     from tasks.worker import worker_process  # noqa: PLC0415
 
     log = invocation.workspace.directory / "worker.log"
-    with worker_process(CONCURRENCY, broker, log):
-        yield
+    with worker_process(CONCURRENCY, broker, log) as process:
+        yield lambda: check_worker(process, log)
 
 
-def run_plan(broker: str, plan: Plan, on_event: Callable[[Event], None]) -> dict[str, HostResult]:
-    """Write the plan into the journal and drive it to its end."""
+def check_worker(process: subprocess.Popen[bytes], log: Path) -> None:
+    """Check that our worker lives.
+
+    Raises:
+        RunInterruptedError: it ended; what it said last is in the error.
+    """
+    if process.poll() is not None:
+        raise RunInterruptedError(
+            message=f"the worker process ended with exit status {process.returncode}",
+            last_lines=tuple(log.read_text(errors="replace").splitlines()[-10:]),
+            hint=f"its log is {log}",
+        )
+
+
+def run_plan(broker: str, plan: Plan, on_event: Hear, check: Check) -> dict[str, HostResult]:
+    """Write the plan into the journal and drive it to its end.
+
+    Raises:
+        RunInterruptedError: it can't be driven any more; `resume` goes on.
+    """
     journal = Journal(open_client(broker), plan.run)
-    journal.create(plan)
-    return go_on(broker, journal, on_event)
+    with _interruptions(plan.run):
+        journal.create(plan)
+    return go_on(broker, journal, on_event, check)
 
 
-def go_on(
-    broker: str, journal: Journal, on_event: Callable[[Event], None]
-) -> dict[str, HostResult]:
-    """Drive a run to its end, from wherever it is."""
+def go_on(broker: str, journal: Journal, on_event: Hear, check: Check) -> dict[str, HostResult]:
+    """Drive a run to its end, from wherever it is.
+
+    Raises:
+        RunInterruptedError: it can't be driven any more; `resume` goes on.
+    """
     from tasks.send import sender  # noqa: PLC0415 - imports Celery
 
-    with sender(broker) as send:
-        return drive(journal, send, on_event)
+    with _interruptions(journal.run), sender(broker) as send:
+        return drive(journal, send, on_event, check)
+
+
+@contextmanager
+def _interruptions(run: str) -> Iterator[None]:
+    """Say of every end before the run's own how to go on."""
+    from kombu.exceptions import OperationalError  # noqa: PLC0415 - see above
+
+    resume = f"go on with `orchestrate resume {run}`"
+    try:
+        yield
+    except RunInterruptedError as error:
+        error.hint = f"{error.hint}; {resume}" if error.hint else resume
+        raise
+    except (redis.RedisError, OperationalError) as error:
+        message = f"the broker was lost in the middle of the run: {error}"
+        raise RunInterruptedError(message, hint=resume) from error

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 def command(target: str, inventory: Path, *, as_json: bool) -> int:
     """Look at the hardware and the system of each machine."""
     hosts = Invocation(inventory, target).hosts
-    answers = asyncio.run(_gather(hosts))
+    answers = asyncio.run(gather(hosts))
     for host, answer in zip(hosts, answers, strict=True):
         if as_json:
             error = {"host": host.name, "error": str(answer)}
@@ -41,7 +41,8 @@ def command(target: str, inventory: Path, *, as_json: bool) -> int:
     return 3 if any(isinstance(answer, OrchestrateError) for answer in answers) else 0
 
 
-async def _gather(hosts: Sequence[Host]) -> list[Facts | OrchestrateError]:
+async def gather(hosts: Sequence[Host]) -> list[Facts | OrchestrateError]:
+    """Read every host's facts, or the error in their place, in the order of `hosts`."""
     async with connections() as pool:
 
         async def one(host: Host) -> Facts | OrchestrateError:

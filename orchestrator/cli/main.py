@@ -2,7 +2,7 @@
 
 Exit codes: 0 all good; 1 a defect of this program; 2 usage or configuration,
 nothing was touched; 3 some hosts failed or were rolled back well; 4 a host
-needs hands.
+needs hands, or the run was interrupted and `orchestrate resume` goes on.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import click
 import structlog
@@ -13,7 +13,7 @@ from orchestrator.cli.engine import go_on, open_broker, run_plan, workers
 from orchestrator.cli.progress import open_progress, summary
 from orchestrator.deploy.drive import run_finished
 from orchestrator.deploy.journal import Journal
-from orchestrator.deploy.prepare import new_run_id, prepare, send_derivations
+from orchestrator.deploy.prepare import new_run_id, send_derivations
 from orchestrator.deploy.rollout import results
 from orchestrator.deploy.survey import Surveyor
 from orchestrator.model.report import Outcome, Verdict
@@ -21,10 +21,12 @@ from orchestrator.transport.connect import connections
 from tasks.broker import open_client
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
+    from inventory.host import Host
     from orchestrator.cli.invocation import Invocation
     from orchestrator.cli.progress import Progress
+    from orchestrator.deploy.survey import Evaluator
     from orchestrator.model.event import Event
     from orchestrator.model.plan import Plan
     from orchestrator.model.report import HostResult
@@ -32,38 +34,48 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 
-def run(invocation: Invocation, decide: Callable[[Plan], Plan]) -> int:
-    """Prepare a run of the invocation's targets, drive it, and give the exit code.
+class Preparing(Protocol):
+    """How a command makes its plan: a survey and evaluation, or a look at generations."""
 
-    Args:
-        invocation: targets and settings.
-        decide: the command's last word on the plan.
-    """
+    async def __call__(
+        self, surveyor: Surveyor, hosts: Sequence[Host]
+    ) -> tuple[Plan, Evaluator | None]:
+        """Make the plan, and name who holds its derivations where there are any."""
+        ...
+
+
+def run(invocation: Invocation, preparing: Preparing) -> int:
+    """Prepare a run of the invocation's targets, drive it, and give the exit code."""
     hosts = invocation.hosts
     run_id = new_run_id()
     with ExitStack() as stack, open_progress(as_json=invocation.as_json) as progress:
         hear = _hearer(progress, invocation)
 
-        async def preparation() -> tuple[Plan, str]:
-            broker = ""
+        async def preparation() -> tuple[Plan, str, Callable[[], None]]:
+            broker, check = "", _nothing
             async with connections() as pool:
                 surveyor = Surveyor(run_id, invocation.inventory, pool, invocation.workspace, hear)
-                plan, evaluator = await prepare(surveyor, hosts)
-                if plan.has_work and evaluator is not None:
+                plan, evaluator = await preparing(surveyor, hosts)
+                if plan.has_work:
                     # Broker and worker start while the derivations travel; a run
                     # with nothing to do needs neither.
                     broker = stack.enter_context(open_broker(invocation))
-                    stack.enter_context(workers(invocation, broker))
+                    check = stack.enter_context(workers(invocation, broker))
+                if plan.builds and evaluator is not None:
                     await send_derivations(surveyor, plan, evaluator)
-                return decide(plan), broker
+                return plan, broker, check
 
-        plan, broker = asyncio.run(preparation())
+        plan, broker, check = asyncio.run(preparation())
         if plan.has_work:
-            ended = run_plan(broker, plan, hear)
+            ended = run_plan(broker, plan, hear, check)
         else:
             ended = results(plan, {})
             hear(run_finished(run_id, ended))
     return report(invocation, ended)
+
+
+def _nothing() -> None:
+    """Check nothing: a run without work has no worker."""
 
 
 def resume(invocation: Invocation, run_id: str) -> int:
@@ -71,8 +83,8 @@ def resume(invocation: Invocation, run_id: str) -> int:
     with open_broker(invocation) as broker, open_progress(as_json=invocation.as_json) as progress:
         journal = Journal(open_client(broker), run_id)
         journal.plan()
-        with workers(invocation, broker):
-            ended = go_on(broker, journal, _hearer(progress, invocation))
+        with workers(invocation, broker) as check:
+            ended = go_on(broker, journal, _hearer(progress, invocation), check)
     return report(invocation, ended)
 
 

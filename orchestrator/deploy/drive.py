@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from orchestrator.deploy.rollout import host_result, is_finished, is_settled, next_steps, results
+from orchestrator.errors import PayloadError
 from orchestrator.model.event import Event
 from orchestrator.model.journal import Step
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from orchestrator.deploy.journal import Journal
-    from orchestrator.model.journal import StepKey
+    from orchestrator.model.journal import StepKey, StepRecord
     from orchestrator.model.plan import Plan
     from orchestrator.model.report import HostResult
 
@@ -29,13 +30,23 @@ _WAIT_SECONDS = 1.0
 """How long one wait for an event lasts; lost steps are looked for in between."""
 
 
-def drive(journal: Journal, send: Send, on_event: Callable[[Event], None]) -> dict[str, HostResult]:
+def _no_check() -> None:
+    """Trust in workers that aren't ours."""
+
+
+def drive(
+    journal: Journal,
+    send: Send,
+    on_event: Callable[[Event], None],
+    check: Callable[[], None] = _no_check,
+) -> dict[str, HostResult]:
     """Drive the journal's run until nothing more can be done.
 
     Args:
         journal: the run; its plan is written.
         send: brings a step to a worker: queue, run, step, fencing token.
         on_event: hears every event of the run, the last being `run_finished`.
+        check: asked between two waits; it raises where nobody is left to work.
 
     Raises:
         PayloadError: the journal was damaged.
@@ -44,9 +55,8 @@ def drive(journal: Journal, send: Send, on_event: Callable[[Event], None]) -> di
     seen = "0"
     told: set[str] = set()
     while True:
-        records = journal.records()
-        for key in (*next_steps(plan, records), *journal.lost(records)):
-            send(queue_of(plan, key), plan.run, key, journal.send(key))
+        check()
+        _send_next(journal, plan, send, journal.records())
         _tell_settled(journal, plan, told)
         if is_finished(plan, journal.records()):
             break
@@ -56,15 +66,32 @@ def drive(journal: Journal, send: Send, on_event: Callable[[Event], None]) -> di
     return _finish(journal, plan, seen, on_event)
 
 
+def _send_next(
+    journal: Journal, plan: Plan, send: Send, records: Mapping[StepKey, StepRecord]
+) -> None:
+    """Send what can be done now and what was lost, unless another driver just did."""
+    for key in (*next_steps(plan, records), *journal.lost(records)):
+        queue = queue_of(plan, key)
+        token = journal.send(key, records.get(key))
+        if token is not None:
+            send(queue, plan.run, key, token)
+
+
 def queue_of(plan: Plan, key: StepKey) -> str:
     """Name the queue of a step: queues are capabilities.
 
     A build goes to whoever serves `build.<system>`, with `.cuda` or `.rocm`
     behind it where the build needs that; every step on a target to `deploy`.
+
+    Raises:
+        PayloadError: the plan has no such build.
     """
     if key.step is not Step.BUILD:
         return "deploy"
-    build = next(build for build in plan.builds if build.derivation == key.subject)
+    build = next((build for build in plan.builds if build.derivation == key.subject), None)
+    if build is None:
+        message = f"the journal of run {plan.run} has a build that its plan hasn't: {key.subject}"
+        raise PayloadError(message, stage=Step.BUILD)
     system = plan.host(build.hosts[0]).facts.system
     return ".".join(("build", system, *build.features))
 

@@ -21,9 +21,9 @@ from orchestrator.model.plan import Plan
 from orchestrator.model.report import HostResult
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
-LEASE_SECONDS = 10
+LEASE_SECONDS = 10.0
 """How long a started step counts as alive after its worker's last sign."""
 
 UNCLAIMED_SECONDS = 60.0
@@ -37,21 +37,29 @@ RUN_EXPIRY_SECONDS = 90 * 24 * 3600
 
 _RUNS = "orchestrate:runs"
 
+_FIRST = StepRecord(StepState.SENT)
+"""What stands for a step that was never sent: token 0."""
+
 T = TypeVar("T")
 
-# Both scripts read the step's record, compare its token, and write it in one
-# step. KEYS[1] is the run's hash of records, KEYS[2] the step's lease; ARGV[1]
-# the field, ARGV[2] the token, ARGV[3] the new record, ARGV[4] the lease in
-# seconds, 0 to end it.
+# Compares a step's record and writes it, in one step. KEYS[1] is the run's hash
+# of records, KEYS[2] the step's lease; ARGV[1] the field; ARGV[2] and ARGV[3] the
+# token and the state that the record must have, token 0 for no record at all;
+# ARGV[4] when it must have been sent at the earliest; ARGV[5] the new record,
+# empty to leave it; ARGV[6] the lease in milliseconds, 0 to end it.
 _WRITE_IF_CURRENT = """
 local found = redis.call('HGET', KEYS[1], ARGV[1])
-if not found then return 0 end
-local record = cjson.decode(found)
-if record.token ~= tonumber(ARGV[2]) then return 0 end
-if ARGV[5] ~= record.state then return 0 end
-redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
-if tonumber(ARGV[4]) > 0 then
-  redis.call('SET', KEYS[2], ARGV[2], 'EX', ARGV[4])
+if found then
+  local record = cjson.decode(found)
+  if record.token ~= tonumber(ARGV[2]) then return 0 end
+  if record.state ~= ARGV[3] then return 0 end
+  if record.sent_at < tonumber(ARGV[4]) then return 0 end
+elseif ARGV[2] ~= '0' then
+  return 0
+end
+if ARGV[5] ~= '' then redis.call('HSET', KEYS[1], ARGV[1], ARGV[5]) end
+if tonumber(ARGV[6]) > 0 then
+  redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[6])
 else
   redis.call('DEL', KEYS[2])
 end
@@ -65,6 +73,7 @@ class Journal:
 
     client: redis.Redis
     run: str
+    lease_seconds: float = LEASE_SECONDS
 
     def create(self, plan: Plan) -> None:
         """Write the plan; a run begins with this."""
@@ -99,59 +108,80 @@ class Journal:
             for field, value in found.items()
         }
 
-    def send(self, key: StepKey) -> int:
-        """Note that a step is being sent and give its new fencing token."""
-        token = int(self.client.hincrby(self._key("tokens"), str(key), 1))
-        record = StepRecord(StepState.SENT, token, sent_at=time.time())
-        pipeline = self.client.pipeline(transaction=True)
-        pipeline.hset(self._key("steps"), str(key), msgspec.json.encode(record))
-        pipeline.expire(self._key("steps"), RUN_EXPIRY_SECONDS)
-        pipeline.expire(self._key("tokens"), RUN_EXPIRY_SECONDS)
-        pipeline.execute()
-        return token
+    def send(self, key: StepKey, seen: StepRecord | None = None) -> int | None:
+        """Note that a step is being sent and give its new fencing token.
+
+        Args:
+            key: the step.
+            seen: its record as the caller last read it, None for none.
+
+        Returns:
+            None where the record is another by now: a worker ended the step, or
+            a second driver has sent it.
+        """
+        before = seen or _FIRST
+        record = StepRecord(StepState.SENT, before.token + 1, sent_at=self._now())
+        if not self._write(key, before, record):
+            return None
+        self.client.expire(self._key("steps"), RUN_EXPIRY_SECONDS)
+        return record.token
 
     def claim(self, key: StepKey, token: int) -> bool:
-        """Begin a step; False where another one began it or the token is old."""
+        """Begin a step.
+
+        False where another one began it, the token is old, or the message is: one
+        that outlived its driver must not touch a host hours later.
+        """
+        before = StepRecord(StepState.SENT, token, sent_at=self._now() - UNCLAIMED_SECONDS)
         record = StepRecord(StepState.STARTED, token)
-        return self._write(key, StepState.SENT, record, LEASE_SECONDS)
+        return self._write(key, before, record, self.lease_seconds)
 
     def finish(self, key: StepKey, token: int, report: dict[str, Any]) -> bool:
         """End a step well; False where the token is not the current one any more."""
         record = StepRecord(StepState.DONE, token, report=report)
-        return self._write(key, StepState.STARTED, record, 0)
+        return self._write(key, StepRecord(StepState.STARTED, token), record)
 
     def fail(self, key: StepKey, token: int, error: dict[str, Any]) -> bool:
         """End a step badly; False where the token is not the current one any more."""
         record = StepRecord(StepState.FAILED, token, error=error)
-        return self._write(key, StepState.STARTED, record, 0)
+        return self._write(key, StepRecord(StepState.STARTED, token), record)
 
-    def heartbeat(self, key: StepKey, token: int) -> None:
-        """Renew the lease of a step that runs."""
-        self.client.set(self._lease(key), token, ex=LEASE_SECONDS, xx=True)
+    def heartbeat(self, key: StepKey, token: int) -> bool:
+        """Renew the lease of a step that runs; False where it runs elsewhere by now."""
+        return self._write(key, StepRecord(StepState.STARTED, token), None, self.lease_seconds)
 
-    def lost(self, records: dict[StepKey, StepRecord]) -> tuple[StepKey, ...]:
+    def lost(self, records: Mapping[StepKey, StepRecord]) -> tuple[StepKey, ...]:
         """Give the steps that have to be sent again.
 
         Those that were begun and whose worker gives no sign any more, and those
         that nobody began for long: their message may be lost. If it isn't, its
         token is old by the time it arrives.
         """
-        return tuple(key for key, record in records.items() if self._is_lost(key, record))
+        running = [(key, record) for key, record in records.items() if not record.state.is_final]
+        now = self._now() if running else 0.0
+        return tuple(key for key, record in running if self._is_lost(key, record, now))
 
-    def _is_lost(self, key: StepKey, record: StepRecord) -> bool:
+    def _is_lost(self, key: StepKey, record: StepRecord, now: float) -> bool:
         if record.state is StepState.STARTED:
             return not self.client.exists(self._lease(key))
-        waited = time.time() - record.sent_at
-        return record.state is StepState.SENT and waited > UNCLAIMED_SECONDS
+        return now - record.sent_at > UNCLAIMED_SECONDS
+
+    def _now(self) -> float:
+        """Give the server's time, the one clock that drivers and workers share."""
+        seconds, microseconds = self.client.time()
+        return float(seconds) + microseconds / 1e6
 
     def emit(self, event: Event) -> None:
         """Append an event to the run's stream."""
-        self.client.xadd(
+        pipeline = self.client.pipeline(transaction=False)
+        pipeline.xadd(
             self._key("events"),
             {b"event": msgspec.json.encode(event)},
             maxlen=EVENTS_KEPT,
             approximate=True,
         )
+        pipeline.expire(self._key("events"), RUN_EXPIRY_SECONDS)
+        pipeline.execute()
 
     def events(self, after: str, wait_seconds: float) -> Iterator[tuple[str, Event]]:
         """Give the events behind the id `after`, waiting a while for the first."""
@@ -162,7 +192,7 @@ class Journal:
         for _, found in streams:
             entries = found[0] if found and isinstance(found[0], list) else found
             for number, fields in entries:
-                event = _decode(fields[b"event"], Event, f"an event of run {self.run}")
+                event = _decode(fields.get(b"event", b""), Event, f"an event of run {self.run}")
                 yield number.decode(), event
 
     def save_results(self, results: dict[str, HostResult]) -> None:
@@ -177,17 +207,21 @@ class Journal:
         """Whether the run's results were saved."""
         return bool(self.client.exists(self._key("results")))
 
-    def _write(self, key: StepKey, before: StepState, record: StepRecord, lease: int) -> bool:
+    def _write(
+        self, key: StepKey, before: StepRecord, after: StepRecord | None, lease: float = 0.0
+    ) -> bool:
+        """Write a record and its lease where the record is still as it was."""
         written = self.client.eval(
             _WRITE_IF_CURRENT,
             2,
             self._key("steps"),
             self._lease(key),
             str(key),
-            record.token,
-            msgspec.json.encode(record),
-            lease,
-            before.value,
+            before.token,
+            before.state.value,
+            before.sent_at,
+            msgspec.json.encode(after) if after is not None else b"",
+            int(lease * 1000),
         )
         return bool(written)
 

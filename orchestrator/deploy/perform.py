@@ -129,20 +129,24 @@ def _build_on(context: _Context, wanted: Build, name: str) -> BuildReport:
 
 
 def _copy(context: _Context, host: HostPlan) -> CopyReport:
-    made = context.build_report(host.evaluation.toplevel_drv)
-    if made is None:
+    told = _Throttle()
+    smoke_model = read_model(model_path(host.host.smoke))
+    derivation = host.evaluation.toplevel_drv
+    made = context.build_report(derivation) if derivation is not None else None
+    if derivation is not None and made is None:
         message = "nobody has built its system"
         raise StageError(message, host=host.name, stage=Step.COPY)
-    told = _Throttle()
 
     def hear(count: int) -> None:
         if told.due():
             context.tell(host.name, Step.COPY, "progress", bytes=count)
 
     async def work() -> CopyReport:
-        source = await context.runtime.pool.shell(context.builder(made.builder))
         receiver = await _receiver(context.runtime.pool, host.host)
-        await deliver_model(receiver, read_model(model_path(host.host.smoke)), hear)
+        await deliver_model(receiver, smoke_model, hear)
+        if made is None:
+            return CopyReport(host.name, 0, 0, "it is there already")
+        source = await context.runtime.pool.shell(context.builder(made.builder))
         return await copy_closure(source, receiver, (host.evaluation.toplevel,), hear)
 
     return context.runtime.run(work())
@@ -166,7 +170,10 @@ def activation_of(plan: Plan, host: HostPlan) -> Activation:
 
 
 def _smoke(context: _Context, host: HostPlan) -> SmokeReport:
-    return _run_smoke(context, host, host.choice.variant.backend, host.evaluation.llama)
+    """Smoke what was switched to; an earlier generation may be of another variant."""
+    package = host.evaluation.llama
+    expected = host.choice.variant.backend if package is not None else None
+    return _run_smoke(context, host, expected, package)
 
 
 def _run_smoke(

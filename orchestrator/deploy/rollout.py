@@ -7,7 +7,7 @@ leads to a rollback. Builds are shared: a host waits for the build of its system
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from orchestrator.model.plan import Build, HostPlan, Plan
     from orchestrator.model.store import DerivationPath
+
+T = TypeVar("T")
 
 
 def next_steps(plan: Plan, records: Mapping[StepKey, StepRecord]) -> tuple[StepKey, ...]:
@@ -42,7 +44,8 @@ def _host_step(plan: Plan, host: HostPlan, records: Mapping[StepKey, StepRecord]
     """Give the step that a host is at; the journal says whether it was sent."""
     if must_roll_back(host, records):
         return Step.ROLLBACK
-    if not _done(records, Step.BUILD, host.evaluation.toplevel_drv):
+    derivation = host.evaluation.toplevel_drv
+    if derivation is not None and not _done(records, Step.BUILD, derivation):
         return None
     if not _done(records, Step.COPY, host.name):
         return Step.COPY
@@ -71,7 +74,11 @@ def is_finished(plan: Plan, records: Mapping[StepKey, StepRecord]) -> bool:
 
 def is_settled(plan: Plan, host: HostPlan, records: Mapping[StepKey, StepRecord]) -> bool:
     """Whether nothing more comes of a host, while others may go on."""
-    if host.action is Action.UNCHANGED or plan.goal is not Goal.DEPLOY:
+    if host.action is Action.UNCHANGED:
+        return True
+    derivation = host.evaluation.toplevel_drv
+    built = derivation is not None and _done(records, Step.BUILD, derivation)
+    if plan.goal is Goal.BUILD and built:
         return True
     if must_roll_back(host, records):
         state = _state(records, Step.ROLLBACK, host.name)
@@ -80,14 +87,14 @@ def is_settled(plan: Plan, host: HostPlan, records: Mapping[StepKey, StepRecord]
         return True
     if _state(records, Step.COPY, host.name) is StepState.FAILED:
         return True
-    return failed_build(plan, host.evaluation.toplevel_drv, records) is not None
+    return failed_build(plan, derivation, records) is not None
 
 
 def failed_build(
-    plan: Plan, derivation: DerivationPath, records: Mapping[StepKey, StepRecord]
+    plan: Plan, derivation: DerivationPath | None, records: Mapping[StepKey, StepRecord]
 ) -> StepRecord | None:
     """Give the failure that keeps a derivation from being built: its own or an earlier one's."""
-    wanted: DerivationPath | None = derivation
+    wanted = derivation
     while wanted is not None:
         record = records.get(StepKey(Step.BUILD, wanted))
         if record is not None and record.state is StepState.FAILED:
@@ -130,8 +137,8 @@ def host_result(plan: Plan, host: HostPlan, records: Mapping[StepKey, StepRecord
         return replace(base, outcome=Outcome.DEPLOYED, current=host.evaluation.toplevel)
     if base.message:
         return replace(base, outcome=Outcome.FAILED)
-    if plan.goal is Goal.BUILD:
-        return replace(base, message="built, not deployed")
+    if plan.goal is Goal.BUILD and is_settled(plan, host, records):
+        return replace(base, outcome=Outcome.BUILT, message="not deployed")
     return replace(base, message=_why_skipped(plan, host, records))
 
 
@@ -140,8 +147,15 @@ def _rolled_back(
 ) -> HostResult:
     record = records.get(StepKey(Step.ROLLBACK, host.name))
     if record is None or record.state is not StepState.DONE:
-        return replace(base, outcome=Outcome.FAILED, current=None, verdict=Verdict.NEEDS_HANDS)
-    report = msgspec.convert(record.report, RollbackReport)
+        why = str(record.error.get("message", "")) if record is not None else ""
+        return replace(
+            base,
+            outcome=Outcome.FAILED,
+            current=None,
+            verdict=Verdict.NEEDS_HANDS,
+            message=f"{base.message}; rollback: {why}" if why else base.message,
+        )
+    report = _report(record, RollbackReport, Step.ROLLBACK, host.name)
     good = report.verdict is Verdict.GOOD
     return replace(
         base,
@@ -168,8 +182,11 @@ def _first_failure(plan: Plan, host: HostPlan, records: Mapping[StepKey, StepRec
 
 
 def _why_skipped(plan: Plan, host: HostPlan, records: Mapping[StepKey, StepRecord]) -> str:
-    if _batch_failed(plan, host.batch - 1, records):
-        return f"every host of batch {host.batch} failed, so batch {host.batch + 1} was left alone"
+    for batch in range(host.batch):
+        if _batch_failed(plan, batch, records):
+            return (
+                f"every host of batch {batch + 1} failed, so batch {host.batch + 1} was left alone"
+            )
     return "the run ended before its turn"
 
 
@@ -204,11 +221,15 @@ def smoke_report(host: str, records: Mapping[StepKey, StepRecord]) -> SmokeRepor
     record = records.get(StepKey(Step.SMOKE, host))
     if record is None or record.state is not StepState.DONE:
         return None
+    return _report(record, SmokeReport, Step.SMOKE, host)
+
+
+def _report(record: StepRecord, kind: type[T], step: Step, host: str) -> T:
     try:
-        return msgspec.convert(record.report, SmokeReport)
+        return msgspec.convert(record.report, kind)
     except msgspec.ValidationError as error:
-        message = f"the journal's smoke report can't be read: {error}"
-        raise PayloadError(message, host=host, stage=Step.SMOKE) from error
+        message = f"the journal's {step} report can't be read: {error}"
+        raise PayloadError(message, host=host, stage=step) from error
 
 
 def _done(records: Mapping[StepKey, StepRecord], step: Step, subject: str) -> bool:

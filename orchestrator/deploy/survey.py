@@ -143,7 +143,7 @@ def choose(
             choice = choose_variant(host, facts[host.name])
         except OrchestrateError as error:
             left_out.add(host.name, error)
-            surveyor.tell(host.name, "variant", "stage_failed", message=error.message)
+            surveyor.tell(host.name, "variant", "stage_failed", **error.as_data())
             continue
         choices[host.name] = choice
         surveyor.tell(
@@ -179,7 +179,7 @@ async def evaluate_fleet(
             surveyor.tell(name, "evaluate", "stage_finished", toplevel=answer.toplevel)
         else:
             left_out.add(name, answer)
-            surveyor.tell(name, "evaluate", "stage_failed", message=answer.message)
+            surveyor.tell(name, "evaluate", "stage_failed", **answer.as_data())
     return evaluations
 
 
@@ -238,7 +238,7 @@ async def _each(
             done = await job
         except OrchestrateError as error:
             left_out.add(host, error)
-            surveyor.tell(host, stage, "stage_failed", message=error.message)
+            surveyor.tell(host, stage, "stage_failed", **error.as_data())
             return None
         surveyor.tell(host, stage, "stage_finished")
         return done

@@ -20,13 +20,17 @@ class FlakeRef:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What Nix made of one host: its system and the llama package in it."""
+    """What Nix made of one host: its system and the llama package in it.
+
+    A system that is on the host already, as an earlier generation is, has no
+    derivation here, and which package is in it isn't known.
+    """
 
     host: str
-    toplevel_drv: DerivationPath
+    toplevel_drv: DerivationPath | None
     toplevel: StorePath
-    llama_drv: DerivationPath
-    llama: StorePath
+    llama_drv: DerivationPath | None
+    llama: StorePath | None
 
 
 class Action(StrEnum):

@@ -83,6 +83,7 @@ class Outcome(StrEnum):
     """A host's end state in a run."""
 
     DEPLOYED = "deployed"
+    BUILT = "built"
     UNCHANGED = "unchanged"
     ROLLED_BACK = "rolled_back"
     FAILED = "failed"
@@ -92,7 +93,7 @@ class Outcome(StrEnum):
     @property
     def is_good(self) -> bool:
         """Whether the host is as the plan wanted it."""
-        return self in (Outcome.DEPLOYED, Outcome.UNCHANGED)
+        return self in (Outcome.DEPLOYED, Outcome.BUILT, Outcome.UNCHANGED)
 
 
 @dataclass(frozen=True, slots=True)

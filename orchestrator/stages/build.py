@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 
 STAGE = "build"
 
-# Exit codes of build.sh beside Nix's own, which stay under 110 and off these.
-_WAS_VALID = 100
+# Exit codes of build.sh beside Nix's own: 1, and 100 to 107 for builds that fail
+# (nix-store-realise(1), "Special exit codes").
+_WAS_VALID = 75
 _NO_STATE = 73
 _DIED = 74
 

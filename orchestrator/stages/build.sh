@@ -12,7 +12,7 @@ cd "$state" || exit 73
 if nix-store --check-validity "$3" 2>/dev/null; then
   # Held before it is reported: the garbage collector may run between.
   nix-store --realise --add-root "$state/result" "$1" >/dev/null 2>&1
-  exit 100
+  exit 75
 fi
 
 # The lock is held by whoever builds, so a free lock means that nobody does. To

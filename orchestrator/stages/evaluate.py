@@ -9,12 +9,14 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from orchestrator import nix
+from orchestrator.command import printable
 from orchestrator.errors import StageError
 from orchestrator.model.plan import Evaluation, FlakeRef
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from orchestrator.command import CommandResult
     from orchestrator.transport.shell import Shell
 
 PROCESS_MIB = 600
@@ -73,8 +75,17 @@ async def _evaluate_host(shell: Shell, flake: FlakeRef, host: str) -> Evaluation
     command = nix.instantiate(flake.directory, attributes)
     result = await shell.run(command)
     if result.returncode != 0:
-        failure = result.failure("evaluate", "its configuration does not evaluate")
-        failure.host = host
-        raise failure
+        raise _evaluation_failed(host, result)
     (toplevel_drv, toplevel), (llama_drv, llama) = nix.parse_instantiated(result.stdout)
     return Evaluation(host, toplevel_drv, toplevel, llama_drv, llama)
+
+
+def _evaluation_failed(host: str, result: CommandResult) -> StageError:
+    """Put Nix's last `error:` into the message: what stands above it is the way there."""
+    said = [line.strip() for line in result.stderr.splitlines()]
+    errors = [line.removeprefix("error:").strip() for line in said if line.startswith("error:")]
+    why = next((f": {printable(line)}" for line in reversed(errors) if line), "")
+    failure = result.failure("evaluate", f"its configuration does not evaluate{why}")
+    failure.host = host
+    failure.hint = failure.hint or "run the command with --show-trace"
+    return failure

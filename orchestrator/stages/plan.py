@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from inventory.host import Host, Inventory
-    from orchestrator.model.store import DerivationPath
+    from orchestrator.model.store import DerivationPath, StorePath
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,13 +124,15 @@ def place_builds(
     Raises:
         PlanError: no builder fits a derivation.
     """
-    users: dict[DerivationPath, list[str]] = {}
+    users: dict[tuple[DerivationPath, StorePath], list[str]] = {}
     for host in moving:
-        users.setdefault(survey.evaluations[host].llama_drv, []).append(host)
+        evaluation = survey.evaluations[host]
+        if evaluation.llama_drv is not None and evaluation.llama is not None:
+            users.setdefault((evaluation.llama_drv, evaluation.llama), []).append(host)
     assigned = dict.fromkeys((builder.name for builder in builders), 0)
     llamas = []
-    for names in users.values():
-        llama = _place_llama(names, builders, survey, assigned)
+    for package, names in users.items():
+        llama = _place_llama(package, names, builders, survey, assigned)
         assigned[llama.builder] += 1
         llamas.append(llama)
     toplevels = (toplevel for llama in llamas for toplevel in _place_toplevels(llama, survey))
@@ -138,12 +140,12 @@ def place_builds(
 
 
 def _place_llama(
+    package: tuple[DerivationPath, StorePath],
     hosts: Sequence[str],
     builders: Sequence[Host],
     survey: Survey,
     assigned: Mapping[str, int],
 ) -> Build:
-    evaluation = survey.evaluations[hosts[0]]
     system = survey.facts[hosts[0]].system
     features = survey.choices[hosts[0]].variant.builder_features
     fitting = [
@@ -158,20 +160,22 @@ def _place_llama(
     )
     needed = ", ".join((system, *sorted(features)))
     return Build(
-        derivation=evaluation.llama_drv,
-        output=evaluation.llama,
+        derivation=package[0],
+        output=package[1],
         builder=ranked[0].name,
         fallbacks=tuple(builder.name for builder in ranked[1:]),
         features=tuple(sorted(features)),
         hosts=tuple(hosts),
-        reason=f"{ranked[0].name} has {needed} and the least to do",
+        reason=f"it builds for {needed} and has the least to do",
     )
 
 
 def _place_toplevels(llama: Build, survey: Survey) -> tuple[Build, ...]:
     users: dict[DerivationPath, list[str]] = {}
     for host in llama.hosts:
-        users.setdefault(survey.evaluations[host].toplevel_drv, []).append(host)
+        derivation = survey.evaluations[host].toplevel_drv
+        if derivation is not None:
+            users.setdefault(derivation, []).append(host)
     return tuple(
         Build(
             derivation=derivation,

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, NoReturn
 from tests.lab import registry
 from tests.lab.lab import attach, running_lab
 from tests.lab.processes import REPOSITORY, LabError
-from tests.lab.reaper import tear_down
 from tests.lab.spec import DEFAULT_FLEET, HostSpec, fleet, named
+from tests.lab.teardown import tear_down
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,6 +15,12 @@ if TYPE_CHECKING:
 
 _DEPLOY_UID = 1000
 HOST_KEY = "etc/ssh/ssh_host_ed25519_key"
+SUDOERS = "/etc/sudoers.d/lab"
+
+
+def sudo_rule(user: str, *, asks: bool) -> str:
+    """Give the sudoers line by which a user may do everything."""
+    return f"{user} ALL=(ALL) {'' if asks else 'NOPASSWD: '}ALL\n"
 
 
 def make_key(path: Path, comment: str) -> None:
@@ -44,7 +50,7 @@ def lay_out(directory: Path, spec: HostSpec, *, login: str, neighbours: str) -> 
     (upper / "etc/ssh").mkdir()
     make_key(upper / HOST_KEY, spec.name)
     if spec.sudo:
-        _write(upper / "etc/sudoers.d/lab", f"{spec.user} ALL=(ALL) NOPASSWD: ALL\n", 0o440)
+        _write(upper / SUDOERS.lstrip("/"), sudo_rule(spec.user, asks=False), 0o440)
     _allow_login(upper, spec, login)
 
 

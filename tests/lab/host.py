@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from tests.lab import relay
-from tests.lab.disks import HOST_KEY
+from tests.lab.disks import HOST_KEY, SUDOERS, sudo_rule
 from tests.lab.network import FRONT, Namespace, Port, clear_rate, set_rate
 from tests.lab.processes import GUEST, LabError, run
 from tests.lab.spec import HostSpec
@@ -284,6 +284,13 @@ class Host:
     def start(self, daemon: Daemon) -> None:
         """Start a daemon again."""
         self.exec("systemctl", "start", _UNITS[daemon][0])
+
+    def ask_sudo_password(self, password: str | None) -> None:
+        """Make sudo ask the deploying user for this password; None: for none, as before."""
+        user = self.spec.user
+        if password is not None:
+            self.exec("chpasswd", stdin=f"{user}:{password}\n")
+        self.exec("tee", SUDOERS, stdin=sudo_rule(user, asks=password is not None))
 
     def fill_store(self, leave: int = 0) -> None:
         """Fill the filesystem of /nix until `leave` bytes are free."""

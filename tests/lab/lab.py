@@ -23,8 +23,9 @@ from tests.lab.host import CONFINED, Host, Site
 from tests.lab.images import IMAGES
 from tests.lab.network import Namespace
 from tests.lab.processes import GUEST, REPOSITORY, LabError, run
-from tests.lab.registry import HostRecord, LabRecord
+from tests.lab.registry import Entry, HostRecord, LabRecord
 from tests.lab.spec import DEFAULT_FLEET, HostSpec
+from tests.lab.teardown import tear_down_abandoned
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -131,6 +132,7 @@ def running_lab(
 ) -> Iterator[Lab]:
     """Start a lab, give it when every host answers ssh, and leave nothing behind."""
     _check(specs)
+    tear_down_abandoned()
     for image in {spec.image for spec in specs}:
         IMAGES[image].nix_volume()
     with _Holders(secrets.token_hex(3)) as holders:
@@ -213,7 +215,7 @@ class _Holders:
 
     def start(self, specs: Sequence[HostSpec], *, background: bool) -> LabRecord:
         """Bring up everything except the hosts' wires and power."""
-        registry.enter(self._lab_id)
+        registry.enter(Entry(self._lab_id, str(self._directory), self._reaper.pid))
         self._directory.mkdir(mode=0o755)
         for name in ("holders", "controller", *(spec.name for spec in specs)):
             (self._cgroup / name).mkdir(parents=True)

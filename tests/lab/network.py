@@ -188,4 +188,5 @@ def set_rate(namespace: Namespace, interface: str, rate: str) -> None:
 
 def clear_rate(namespace: Namespace, interface: str) -> None:
     """Let an interface send at full speed again."""
-    namespace.run("tc", "qdisc", "delete", "dev", interface, "root")
+    # What a veth has by itself; unlike `delete`, right also when nothing limits it.
+    namespace.run("tc", "qdisc", "replace", "dev", interface, "root", "noqueue")

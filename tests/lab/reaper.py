@@ -9,26 +9,11 @@ from __future__ import annotations
 
 import os
 import select
-import shutil
 import signal
 import sys
-import time
 from pathlib import Path
 
-from tests.lab import registry
-from tests.lab.cgroups import cgroup_of, remove_tree
-
-
-def tear_down(lab_id: str, directory: Path) -> None:
-    """Remove the lab's processes, and with them its namespaces and mounts; its files."""
-    remove_tree(cgroup_of(lab_id))
-    # Mounts go with the last process of their namespace, a moment later.
-    for _ in range(100):
-        shutil.rmtree(directory, ignore_errors=True)
-        if not directory.exists():
-            break
-        time.sleep(0.05)
-    registry.leave(lab_id)
+from tests.lab.teardown import tear_down
 
 
 def _wait_for_end(owner: int) -> None:

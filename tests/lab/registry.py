@@ -85,10 +85,26 @@ def _locked() -> Iterator[None]:
         yield
 
 
-def enter(lab_id: str) -> None:
+@dataclass(frozen=True)
+class Entry:
+    """A lab that was counted in: where it is, and who will end it."""
+
+    lab_id: str
+    directory: str
+    reaper: int
+
+    @property
+    def is_watched(self) -> bool:
+        """Tell whether its reaper lives, rather than another process of that number."""
+        with suppress(FileNotFoundError, ProcessLookupError):
+            return self.lab_id in Path(f"/proc/{self.reaper}/cmdline").read_text()
+        return False
+
+
+def enter(entry: Entry) -> None:
     """Count a lab in, and raise what all labs need raised."""
     with _locked():
-        (_RUN / f"{lab_id}.here").touch()
+        (_RUN / f"{entry.lab_id}.here").write_text(json.dumps(asdict(entry)))
         before = _INOTIFY.read_text().strip()
         if int(before) < _INOTIFY_NEEDED:
             (_RUN / _INOTIFY_BEFORE).write_text(before)
@@ -106,6 +122,17 @@ def leave(lab_id: str) -> None:
         if before.exists():
             _INOTIFY.write_text(before.read_text())
         shutil.rmtree(_RUN)
+
+
+def entries() -> tuple[Entry, ...]:
+    """Give the labs that are counted in, up or not."""
+    found: list[Entry] = []
+    with _locked():
+        for path in _RUN.glob("*.here"):
+            # Not ours to judge: written by another version of this file.
+            with suppress(ValueError, TypeError):
+                found.append(Entry(**json.loads(path.read_text())))
+    return tuple(found)
 
 
 def running() -> tuple[LabRecord, ...]:

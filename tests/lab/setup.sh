@@ -57,6 +57,10 @@ on NixOS run everything of the lab within:
         $packages debian-archive-keyring >/dev/null; }
   fi
 fi
+# On Debian the standard library's venv comes without pip's part of it.
+if [ "$check" != --check ] && command -v apt-get >/dev/null && ! python3 -c 'import ensurepip' 2>/dev/null; then
+  DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends python3-venv >/dev/null
+fi
 [ -z "$(missing 1)" ] || fail "missing, install it your way: $(missing 1 | tr '\n' ' ')"
 
 # mmdebstrap verifies the archive by this.
@@ -67,7 +71,7 @@ fi
 [ -e /dev/loop-control ] || modprobe loop 2>/dev/null || fail "this kernel has no loop devices"
 grep -qw overlay /proc/filesystems || modprobe overlay 2>/dev/null ||
   fail "this kernel has no overlay filesystem"
-[ -e /proc/self/ns/cgroup ] && [ "$(uname -r | cut -d. -f1)" -ge 6 ] ||
+[ "$(uname -r | cut -d. -f1)" -ge 6 ] ||
   fail "the lab needs Linux 6: it ends a cgroup at once by cgroup.kill"
 [ -e /sys/fs/cgroup/unified ] || [ -e /sys/fs/cgroup/cgroup.procs ] ||
   fail "cgroup2 is mounted neither at /sys/fs/cgroup nor at /sys/fs/cgroup/unified"

@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab import Lab, running_lab, why_not
+from tests.lab import Lab, running_lab
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what needs the lab where none can run; in CI that is a failure instead."""
-    needing = [item for item in items if item.get_closest_marker("lab")]
-    if not needing or os.environ.get("CI"):
-        return
-    if reason := why_not():
-        for item in needing:
-            item.add_marker(pytest.mark.skip(reason=reason))
 
 
 @pytest.fixture(scope="session")

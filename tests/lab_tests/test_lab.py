@@ -70,8 +70,8 @@ def test_last_lab_puts_the_machine_setting_back(
     setting.write_text("128\n")
     monkeypatch.setattr(registry, "_RUN", tmp_path / "run")
     monkeypatch.setattr(registry, "_INOTIFY", setting)
-    registry.enter("one")
-    registry.enter("two")
+    registry.enter(registry.Entry("one", "/nowhere", 1))
+    registry.enter(registry.Entry("two", "/nowhere", 1))
     registry.leave("one")
     assert setting.read_text() == "8192"
     registry.leave("two")
@@ -117,6 +117,20 @@ def test_deploying_user_becomes_root_by_sudo_only(fleet: Lab) -> None:
         ["ssh", "-F", fleet.ssh_config, f"root@{beryllium.address}", "true"], check=False
     )
     assert refused.returncode == 255
+
+
+@lab_test
+def test_sudo_asks_for_a_password_when_told_to(fleet: Lab) -> None:
+    """With a password set, sudo takes that one and nothing else."""
+    beryllium = fleet["beryllium"]
+    ask = ("sudo", "-S", "-p", "", "id", "-un")
+    beryllium.ask_sudo_password("right")
+    try:
+        assert beryllium.ssh(*ask, stdin="right\n").stdout == "root\n"
+        assert "incorrect" in beryllium.ssh(*ask, stdin="wrong\n", check=False).stderr
+    finally:
+        beryllium.ask_sudo_password(None)
+    assert beryllium.ssh("sudo", "-n", "true").returncode == 0
 
 
 @lab_test
@@ -294,6 +308,8 @@ def test_limit_slows_what_is_sent(fleet: Lab) -> None:
             assert 0.8 < time.monotonic() - started < 5
     finally:
         anvil.unlimit()
+        anvil.unlimit()
+    assert "tbf" not in anvil.shell("tc qdisc show dev eth0")
 
 
 @lab_test
@@ -407,11 +423,29 @@ def test_lab_killed_while_starting_leaves_nothing(
 ) -> None:
     """Half a lab is removed as well as a whole one."""
     while not (begun := list(tmp_path.glob("orchestrate-lab-*"))):
+        assert serving.poll() is None
         time.sleep(0.01)
     time.sleep(seconds)
     serving.kill()
     serving.wait(20)
     assert _gone(begun[0].name.rpartition("-")[2], begun[0]) == []
+
+
+@lab_test
+def test_abandoned_lab_is_removed_by_the_next(
+    serving: subprocess.Popen[str], tmp_path: Path
+) -> None:
+    """Even when owner and reaper are both killed, the next lab cleans up."""
+    assert serving.stdout is not None
+    lab_id = serving.stdout.readline().strip()
+    (entry,) = [entry for entry in registry.entries() if entry.lab_id == lab_id]
+    os.kill(entry.reaper, signal.SIGKILL)
+    serving.kill()
+    serving.wait(20)
+    directory = tmp_path / f"orchestrate-lab-{lab_id}"
+    assert _traces(lab_id, directory)
+    with running_lab([HostSpec("carbon")]):
+        assert _gone(lab_id, directory) == []
 
 
 @lab_test

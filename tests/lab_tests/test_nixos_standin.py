@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.lab import CommandFailedError, Controller, Host, Lab
+from tests.lab.built import realise_cached
 from tests.lab.fleet_flake import LLAMA_CPP_STANDIN, NIXOS_STANDIN, write_fleet_flake
 from tests.lab.llama_source import llama_source
 from tests.lab.models import tiny_model
@@ -28,6 +29,7 @@ STANDIN_PACKAGES = (
 )
 ACTIVATION_FAILED = 2
 UNITS_FAILED = 4
+MODELS = "/tmp/models"  # noqa: S108 - on a host of the lab
 HOSTS_OWN = "sha256sum $(find /etc/ssh -type f); systemctl show -p MainPID ssh"
 
 
@@ -205,14 +207,12 @@ class TestPackages:
             f"import {LLAMA_CPP_STANDIN.parent}/llama-cpp-source.nix "
             f"{{ pkgs = {packages}; source = {llama_source()}; }}"
         )
-        store = ("--store", "ssh-ng://forge", "--eval-store", "auto")
-        argv = ("nix", "build", "--impure", *store, "--no-link", "--print-out-paths", "--expr")
-        options = {"NIX_SSHOPTS": f"-F {fleet.ssh_config}"}
-        built = controller.run((*argv, expression), env=options, timeout=3600).stdout.strip()
+        derivation = instantiate(fleet, controller, expression)
+        built = realise_cached(fleet, fleet["forge"], derivation)
         host = fleet["forge"]
-        send_folder(host, tiny_model(tmp_path / "tiny.gguf").parent, "/tmp/models")  # noqa: S108
+        send_folder(host, tiny_model(tmp_path / "tiny.gguf").parent, MODELS)
         prompt = ("-p", "The capital of France is", "-n", "16", "--temp", "0", "-st")
-        done = host.exec(f"{built}/bin/llama-cli", "-m", "/tmp/models/tiny.gguf", *prompt)  # noqa: S108
+        done = host.exec(f"{built}/bin/llama-cli", "-m", f"{MODELS}/tiny.gguf", *prompt)
         assert "rrrrrrrrrqqqmsqz" in done.stdout
 
     def test_repackaged_llama_infers_on_another_debian(
@@ -230,15 +230,44 @@ class TestPackages:
         route = ("--from", "ssh-ng://forge", "--to", "ssh-ng://carbon", "--no-check-sigs")
         nix(fleet, controller, "copy", *route, built)
         host = fleet["carbon"]
-        send_folder(host, tiny_model(tmp_path / "tiny.gguf").parent, "/tmp/models")  # noqa: S108
+        send_folder(host, tiny_model(tmp_path / "tiny.gguf").parent, MODELS)
         cli = f"{built}/bin/llama-cli"
         assert "Vulkan0: llvmpipe" in host.exec(cli, "--list-devices").stdout
         prompt = ("-p", "The capital of France is", "-n", "16", "--temp", "0", "-st", "-v")
-        done = host.exec(cli, "-m", "/tmp/models/tiny.gguf", *prompt)  # noqa: S108
-        host.shell("rm -r /tmp/models")
+        done = host.exec(cli, "-m", f"{MODELS}/tiny.gguf", *prompt)
+        host.shell(f"rm -r {MODELS}")
         assert "rrrrrrrrrqqqmsqz" in done.stdout
         assert f"loaded Vulkan backend from {built}/lib/" in done.stderr
         assert "offloaded 2/2 layers to GPU" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("fault", "probe", "sign"),
+    [
+        ("crash", "--list-devices", "status 132"),
+        ("no-backend", "--list-devices", "(none)"),
+        ("hang", "--version", "status 124"),
+        ("garbage", "-m MODEL -p hi -n 4 -st", "@@@@@@@@"),
+        ("not-offloaded", "-m MODEL -p hi -n 4 -st -v", "offloaded 0/2 layers to GPU"),
+        ("slow", "-m MODEL -p hi -n 4 -st -v", "libggml-cpu-x64.so"),
+    ],
+)
+def test_bad_build_is_bad_in_its_own_way(
+    fleet: Lab, tmp_path: Path, fault: str, probe: str, sign: str
+) -> None:
+    """A machine's nixpkgs.config.brokenLlamaCli gives it the fault of that name."""
+    config = json.dumps({"brokenLlamaCli": fault})
+    expression = llama(".override { useVulkan = true; }", config=config)
+    store = ("--store", "ssh-ng://forge", "--eval-store", "auto")
+    argv = ("build", "--impure", *store, "--no-link", "--print-out-paths", "--expr", expression)
+    built = nix(fleet, fleet.controller(), *argv).strip()
+    host = fleet["forge"]
+    send_folder(host, tiny_model(tmp_path / "tiny.gguf").parent, MODELS)
+    arguments = probe.replace("MODEL", f"{MODELS}/tiny.gguf")
+    patience = 3 if fault == "hang" else 50
+    command = f"timeout {patience} {built}/bin/llama-cli {arguments} </dev/null 2>&1"
+    said = host.shell(f"{command} || echo status $?")
+    assert sign in said
 
 
 class TestActivation:

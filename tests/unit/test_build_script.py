@@ -214,7 +214,7 @@ def test_a_failure_says_what_nix_said(builder: Builder) -> None:
 
 
 def test_what_is_there_is_not_built(builder: Builder) -> None:
-    """A valid output is 100, held against the garbage collector, without a build."""
+    """A valid output is 75, held against the garbage collector, without a build."""
     builder.say("valid")
     builder.say("go")
     report = asyncio.run(build(builder, BUILD, print))

@@ -1,6 +1,7 @@
 # Makes a store path that holds everything it runs: Debian's programs, the
 # backends that cmakeFlags ask for, their libraries and the dynamic loader, so
 # that it runs on any Linux with an older libc than the builder's.
+# shellcheck disable=SC2154 # out and cmakeFlags are the derivation's
 set -eu
 
 programs="llama-cli llama-bench llama-completion llama-server llama-quantize"
@@ -8,6 +9,7 @@ compiled_in=/usr/lib/x86_64-linux-gnu/ggml/backends0
 multiarch=/usr/lib/x86_64-linux-gnu
 
 flag() { # the last of several wins, as in CMake
+  # shellcheck disable=SC2086 # one flag a word
   printf '%s\n' $cmakeFlags | sed -nE "s/^-D$1(:[A-Z]+)?=//p" | tail -n 1
 }
 on() { case "$(flag "$1")" in ON | TRUE | 1 | YES) true ;; *) false ;; esac; }
@@ -29,7 +31,7 @@ cpu_backends() {
   if [ "${brokenLlamaCli-}" = slow ]; then
     echo x64
   elif on GGML_CPU_ALL_VARIANTS; then
-    (cd "$compiled_in" && ls libggml-cpu-*.so | sed 's/libggml-cpu-//; s/\.so//')
+    find "$compiled_in" -name 'libggml-cpu-*.so' -printf '%f\n' | sed 's/libggml-cpu-//; s/\.so//' 
   elif on GGML_AVX512_BF16; then
     echo zen4
   elif on GGML_AVX512_VNNI || on GGML_AVX512_VBMI; then

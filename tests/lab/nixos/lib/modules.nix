@@ -116,6 +116,15 @@ let
       highestPrio = builtins.foldl' (least: d: lib.min least (priorityOf d)) 9999 (default ++ defs);
     };
 
+  asSubmodule = d: {
+    inherit (d) file;
+    options = lib.mkOption {
+      type = lib.types.submoduleWith {
+        modules = [ { _file = d.file; inherit (d) options; } ];
+      };
+    };
+  };
+
   # One level of the tree of options with the definitions that belong to it.
   mergeTree =
     prefix: declarations: defs:
@@ -150,6 +159,9 @@ let
             config = option.value;
             unmatched = [ ];
           }
+        else if lib.all (d: d.options ? type.getSubModules) leaves.right && leaves.right != [ ] then
+          # Options inside of an option that is a submodule belong to that.
+          resultOf name (leaves.right ++ map asSubmodule leaves.wrong)
         else if leaves.right != [ ] then
           throw "The option `${showOption loc}' in ${lib.showFiles (map (d: d.file) leaves.right)} would be a parent of the options in ${lib.showFiles (map (d: d.file) leaves.wrong)}."
         else

@@ -81,7 +81,7 @@ announce() {
 }
 
 # Sort what is there by what the new system says of it.
-stop= restart= reload= skip=
+stop='' restart='' reload='' skip=''
 for unit in $(installed); do
   if [ ! -e "$toplevel/systemd/$unit" ]; then
     if is_active "$unit"; then stop="$stop $unit"; fi
@@ -97,7 +97,7 @@ for unit in $(installed); do
     fi
   fi
 done
-start=
+start=''
 for unit in $(wanted); do
   case " $stop " in
     *" $unit "*) start="$start $unit" ;;
@@ -165,7 +165,7 @@ status=0
   [ -z "$start" ] || systemctl start $start 2>/dev/null
 }
 
-failed=
+failed=''
 for unit in $(declared); do
   state=$(systemctl show -p ActiveState -p SubState -p ExecMainStatus --value "$unit" 2>/dev/null | tr '\n' ' ')
   case "$state" in

@@ -2,7 +2,7 @@
 set -eu -o pipefail
 shopt -s nullglob
 
-export TERM=dumb HOME="${HOME_FOR_BUILD:-/homeless-shelter}"
+export TERM=dumb HOME=/homeless-shelter
 export NIX_BUILD_CORES="${NIX_BUILD_CORES:-1}"
 if [ "$NIX_BUILD_CORES" = 0 ]; then NIX_BUILD_CORES=$(nproc); fi
 prefix="${prefix:-$out}"
@@ -132,6 +132,7 @@ bringHostLibraries() {
 # bin comes before the builder's own.
 for input in ${hookInputs-}; do
   if [ -d "$input/bin" ]; then PATH="$input/bin:$PATH"; fi
+  # shellcheck source=/dev/null
   if [ -e "$input/nix-support/setup-hook" ]; then . "$input/nix-support/setup-hook"; fi
 done
 export PATH

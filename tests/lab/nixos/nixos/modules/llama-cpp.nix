@@ -4,9 +4,6 @@ let
   cfg = config.services.llama-cpp;
 in
 {
-  # NixOS lets a module set any attribute of system.build; here they are named.
-  options.system.build.llama-cpp = lib.mkOption { internal = true; type = lib.types.package; };
-
   options.services.llama-cpp = {
     enable = lib.mkEnableOption "LLaMA C++ server";
     package = lib.mkPackageOption pkgs "llama-cpp" { };

@@ -1,0 +1,102 @@
+"""`orchestrate status`: what runs on each machine now, and how its last run ended."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import click
+import msgspec
+
+from orchestrator.cli.engine import open_journal
+from orchestrator.cli.facts import gather
+from orchestrator.cli.invocation import (
+    Invocation,
+    broker_option,
+    inventory_option,
+    json_option,
+    target_argument,
+)
+from orchestrator.deploy.journal import Journal, last_results, runs
+from orchestrator.errors import OrchestrateError
+from orchestrator.model.report import HostResult
+from orchestrator.model.store import StorePath, store_hash
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from orchestrator.model.facts import Facts
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """One machine now, beside what its last run left there.
+
+    `drift` says in words how the two differ; empty where they don't.
+    """
+
+    host: str
+    running: StorePath | None
+    boot_default: StorePath | None
+    run: str
+    result: HostResult | None
+    drift: str
+    error: str = ""
+
+
+@click.command(name="status")
+@target_argument
+@inventory_option
+@broker_option
+@json_option
+def command(target: str, inventory: Path, broker: str | None, *, as_json: bool) -> int:
+    """Ask each machine what it runs, and say whether that is what was left there."""
+    invocation = Invocation(inventory, target, broker_option=broker)
+    hosts = invocation.hosts
+    answers = asyncio.run(gather(hosts))
+    with open_journal(invocation) as client:
+        last = last_results(client)
+        open_runs = [run for run in runs(client) if not Journal(client, run).is_finished()]
+    statuses = [
+        status_of(host.name, answer, *last.get(host.name, ("", None)))
+        for host, answer in zip(hosts, answers, strict=True)
+    ]
+    if as_json:
+        for status in statuses:
+            click.echo(msgspec.json.encode(status).decode())
+    else:
+        click.echo(describe(statuses))
+        for run in open_runs:
+            click.echo(f"run {run} has not ended: go on with `orchestrate resume {run}`")
+    return 3 if any(status.error for status in statuses) else 0
+
+
+def status_of(
+    host: str, answer: Facts | OrchestrateError, run: str, result: HostResult | None
+) -> Status:
+    """Hold what a machine says against what its last run left. Pure."""
+    if isinstance(answer, OrchestrateError):
+        return Status(host, None, None, run, result, "", str(answer))
+    drift = ""
+    if result is not None and result.current != answer.running_system:
+        drift = "it runs another system than its last run left there"
+    elif answer.running_system != answer.boot_default:
+        drift = "it runs another system than it would boot"
+    return Status(host, answer.running_system, answer.boot_default, run, result, drift)
+
+
+def describe(statuses: Sequence[Status]) -> str:
+    """Render the machines for a reader."""
+    lines = []
+    for status in statuses:
+        if status.error:
+            lines.append(status.error)
+            continue
+        running = store_hash(status.running)[:8] if status.running else "no NixOS system"
+        last = f"{status.result.outcome} in run {status.run}" if status.result else "never deployed"
+        lines.append(f"{status.host}: runs {running}, {last}")
+        if status.drift:
+            lines.append(f"  drift: {status.drift}")
+    return "\n".join(lines)

@@ -1,0 +1,1 @@
+"""The product on the lab: what a user of `orchestrate` gets, on real hosts."""

