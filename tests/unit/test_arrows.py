@@ -18,7 +18,7 @@ LAYERS = (
     ("orchestrator.stages",),
     ("orchestrator.deploy",),
     ("tasks",),
-    ("orchestrator.cli",),
+    ("orchestrator.cli", "orchestrator.__main__"),
 )
 LONGEST = 40
 DEEPEST = 3

@@ -10,6 +10,7 @@ from orchestrator.errors import (
     OrchestrateError,
     PayloadError,
     PlanError,
+    RunInterruptedError,
     StageError,
     UnreachableError,
     UsageError,
@@ -58,19 +59,20 @@ def test_what_is_unknown_leaves_no_trace(kind: type[OrchestrateError]) -> None:
         (InventoryError, 2),
         (PlanError, 2),
         (PayloadError, 2),
+        (RunInterruptedError, 4),
         (StageError, 3),
         (UnreachableError, 3),
         (CommandError, 3),
     ],
 )
 def test_exit_codes(kind: type[OrchestrateError], code: int) -> None:
-    """Configuration is 2, a failed host is 3."""
+    """Each kind of error has the documented code."""
     assert kind("x").exit_code == code
 
 
 def test_every_error_is_in_the_table_of_exit_codes() -> None:
     """A new kind of error gets an exit code on purpose."""
-    assert len(ALL) == 8
+    assert len(ALL) == 9
 
 
 def test_one_place_is_enough() -> None:
