@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 import msgspec
-from rich.live import Live
 
 from orchestrator.command import printable
 from orchestrator.model.report import HostResult, Outcome
@@ -18,6 +17,7 @@ from orchestrator.model.store import store_hash, store_name
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from rich.console import Console
     from rich.table import Table
 
     from orchestrator.model.event import Event
@@ -45,9 +45,13 @@ def open_progress(*, as_json: bool, stream: TextIO | None = None) -> Iterator[Pr
         from rich.console import Console  # noqa: PLC0415
         from rich.live import Live  # noqa: PLC0415
 
-        live = Live(console=Console(file=stream), refresh_per_second=8, transient=True)
-        with live:
-            yield LiveProgress(live)
+        console = Console(file=stream)
+        if console.is_dumb_terminal:
+            yield PlainProgress(stream)
+            return
+        progress = LiveProgress(console)
+        with Live(progress, console=console, refresh_per_second=8, transient=True):
+            yield progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +81,19 @@ class PlainProgress:
 
     def hear(self, event: Event) -> None:
         """Write the event's line, where it has one."""
-        text = sentence(event)
-        if not text:
-            return
-        place = " ".join(part for part in (event.host, event.stage) if part)
-        first, *others = text.splitlines()
-        lines = [f"{place}: {first}" if place else first, *(f"  {line}" for line in others)]
-        self.stream.write("".join(f"{printable(line)}\n" for line in lines))
+        self.stream.write("".join(f"{line}\n" for line in plain_lines(event)))
         self.stream.flush()
+
+
+def plain_lines(event: Event) -> list[str]:
+    """Give the lines of an event, none for what is only worth a record."""
+    text = sentence(event)
+    if not text:
+        return []
+    place = " ".join(part for part in (event.host, event.stage) if part)
+    first, *others = text.splitlines()
+    lines = [f"{place}: {first}" if place else first, *(f"  {line}" for line in others)]
+    return [printable(line) for line in lines]
 
 
 @dataclass(slots=True)
@@ -95,45 +104,58 @@ class _Line:
     style: str = ""
 
 
-@dataclass(slots=True)
 class LiveProgress:
-    """A line a host: its stage, how long it has been in it, the last thing it said."""
+    """A line a host: its stage, how long it has been in it, the last thing it said.
 
-    live: Live
-    lines: dict[str, _Line] = field(default_factory=dict)
+    What went wrong is also printed above the lines, to stay there.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.lines: dict[str, _Line] = {}
 
     def hear(self, event: Event) -> None:
-        """Take the event into its host's line and draw all lines anew."""
+        """Take the event into its host's line."""
         if not event.host:
             return
+        if event.event in _LASTING:
+            for text in plain_lines(event):
+                self.console.print(text, markup=False, highlight=False, style=_LASTING[event.event])
         line = self.lines.setdefault(event.host, _Line())
         if event.stage and event.stage != line.stage:
-            line.stage, line.since = event.stage, time.monotonic()
-        line.text = printable(sentence(event, with_logs=True).split("\n")[0]) or line.text
-        line.style = _STYLES.get(event.event, "")
+            line.stage, line.since, line.text = event.stage, time.monotonic(), ""
+        said = sentence(event, with_logs=True).split("\n")[0]
+        line.text = printable(said) or line.text
         if event.event == "host_finished":
-            outcome = Outcome(event.data["outcome"])
-            line.stage = outcome.value
-            line.style = "green" if outcome.is_good else "red"
-        self.live.update(self._table())
+            result = msgspec.convert(event.data, HostResult)
+            line.stage, line.text = result.outcome.value, printable(_speed(result))
+            line.style = "green" if result.outcome.is_good else "red"
 
-    def _table(self) -> Table:
+    def __rich__(self) -> Table:
+        """Draw the lines as they are now; rich asks for it several times a second."""
         from rich.table import Table  # noqa: PLC0415 - see open_progress
         from rich.text import Text  # noqa: PLC0415
 
         table = Table.grid(padding=(0, 2))
-        for host, line in self.lines.items():
-            seconds = f"{time.monotonic() - line.since:.0f}s"
+        for host, line in tuple(self.lines.items()):
+            seconds = "" if line.style else f"{time.monotonic() - line.since:.0f}s"
             table.add_row(
                 Text(host, style="bold"),
-                Text(line.stage, style=line.style),
+                Text(line.stage, style=line.style or "cyan"),
                 Text(seconds, style="dim"),
                 Text(line.text, overflow="ellipsis", no_wrap=True),
             )
         return table
 
 
-_STYLES = {"stage_failed": "red", "builder_lost": "yellow", "stage_finished": "green"}
+def _speed(result: HostResult) -> str:
+    if result.message or result.backend is None:
+        return result.message.split("\n")[0]
+    return f"{result.backend}, {result.tokens_per_second} tokens/s"
+
+
+_LASTING = {"stage_failed": "red", "builder_lost": "yellow"}
+"""Events that stay on the screen, and their colour."""
 
 
 def sentence(event: Event, *, with_logs: bool = False) -> str:
@@ -141,8 +163,8 @@ def sentence(event: Event, *, with_logs: bool = False) -> str:
     data = event.data
     text = ""
     match event.event:
-        case "stage_started" if event.stage not in ("facts", "evaluate"):
-            text = "begun"
+        case "stage_started" if event.stage == "build":
+            text = f"building {store_name(data['derivation']).removesuffix('.drv')}"
         case "stage_failed":
             text = _failure(data)
         case "builder_lost":

@@ -76,7 +76,9 @@ def is_settled(plan: Plan, host: HostPlan, records: Mapping[StepKey, StepRecord]
     """Whether nothing more comes of a host, while others may go on."""
     if host.action is Action.UNCHANGED:
         return True
-    if plan.goal is Goal.BUILD and _done(records, Step.BUILD, host.evaluation.toplevel_drv):
+    derivation = host.evaluation.toplevel_drv
+    built = derivation is not None and _done(records, Step.BUILD, derivation)
+    if plan.goal is Goal.BUILD and built:
         return True
     if must_roll_back(host, records):
         state = _state(records, Step.ROLLBACK, host.name)
@@ -85,7 +87,7 @@ def is_settled(plan: Plan, host: HostPlan, records: Mapping[StepKey, StepRecord]
         return True
     if _state(records, Step.COPY, host.name) is StepState.FAILED:
         return True
-    return failed_build(plan, host.evaluation.toplevel_drv, records) is not None
+    return failed_build(plan, derivation, records) is not None
 
 
 def failed_build(

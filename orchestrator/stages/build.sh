@@ -15,37 +15,37 @@ if nix-store --check-validity "$3" 2>/dev/null; then
   exit 75
 fi
 
-# The lock is held by whoever builds. A unit that was only just started doesn't
-# hold it yet, on a busy builder for seconds.
-unit=orchestrate-build-$2
-running() {
-  ! flock -n lock true || systemctl is-active --quiet "$unit.service" 2>/dev/null
-}
+# The lock is held by whoever builds, so a lock that can be shared means that
+# nobody does. Looking is sharing: two that look at once don't take each other
+# for a builder, and one that begins waits for those that look.
+running() { ! flock --nonblock --shared lock true; }
 
 # Two systems that share a derivation wait for each other's lock, and Nix looks
 # for it every build-poll-interval seconds: 5 by default.
-body='nix-store --realise --option build-poll-interval 1 --add-root result "$0" >out 2>log
+body='[ -e rc ] && exit
+nix-store --realise --option build-poll-interval 1 --add-root result "$0" >out 2>log
 echo $? >rc.new
 mv rc.new rc'
-# Two who want the same build don't both start it.
+
+# One at a time decides whether to begin, until the build holds its lock.
 exec 9>start.lock
 flock 9
 if ! running; then
   rm -f rc
   : >log
   if [ "$(id -u)" = 0 ] && [ -d /run/systemd/system ] && command -v systemd-run >/dev/null; then
-    # Whoever asks whether it runs holds the lock for a moment: it has to wait.
-    systemd-run --quiet --collect --unit="$unit" --setenv=PATH="$PATH" \
-      --working-directory="$state" flock lock sh -c "$body" "$1" || exit 73
+    systemd-run --quiet --collect --unit="orchestrate-build-$2" --setenv=PATH="$PATH" \
+      --working-directory="$state" flock --timeout 10 lock sh -c "$body" "$1" 9>&- || exit 73
   else
-    # Locked by us and inherited: held from the first moment to the build's end.
-    exec 8>lock
-    flock 8
-    setsid sh -c "$body" "$1" </dev/null >/dev/null 2>&1 9>&- &
-    exec 8>&-
+    setsid flock --timeout 10 lock sh -c "$body" "$1" </dev/null >/dev/null 2>&1 9>&- &
   fi
+  waited=0
+  while ! running && [ ! -e rc ] && [ "$waited" -lt 200 ]; do
+    waited=$((waited + 1))
+    sleep 0.05
+  done
 fi
-exec 9>&-
+flock --unlock 9
 
 shown=0
 missed=0
@@ -58,8 +58,8 @@ while :; do
     shown=$size
   fi
   [ "$done" ] && exit "$(cat rc)"
-  # Between the exit code and the look for it there is a moment in which nobody
-  # holds the lock: only five in a row mean a dead build.
+  # Between the exit code and the lock's end there is a moment with neither: only
+  # five in a row mean a dead build.
   if running; then missed=0; else missed=$((missed + 1)); fi
   [ "$missed" -gt 5 ] && exit 74
   sleep 0.1

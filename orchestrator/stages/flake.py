@@ -166,7 +166,7 @@ def flake_url(reference: str) -> str:
     path = _local_path(reference)
     if path is None:
         return reference
-    root = _git_work_tree(path)
+    root = git_work_tree(path)
     return f"path:{quote(str(path))}" if root is None else _git_url(root, path)
 
 
@@ -177,7 +177,7 @@ def source_url(reference: str) -> str:
     `dir` of an input with `flake = false` and would take the whole tree.
     """
     path = _local_path(reference)
-    if path is None or path == _git_work_tree(path):
+    if path is None or path == git_work_tree(path):
         return flake_url(reference)
     return f"path:{quote(str(path))}"
 
@@ -200,7 +200,7 @@ def _git_url(root: Path, path: Path) -> str:
     return f"git+file://{quote(str(root))}{suffix}"
 
 
-def _git_work_tree(path: Path) -> Path | None:
+def git_work_tree(path: Path) -> Path | None:
     """Give the top of the work tree around `path`: `.git` is a file in a linked one."""
     for directory in (path, *path.parents):
         if (directory / ".git").exists():

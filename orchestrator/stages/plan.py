@@ -165,7 +165,7 @@ def _place_llama(
         fallbacks=tuple(builder.name for builder in ranked[1:]),
         features=tuple(sorted(features)),
         hosts=tuple(hosts),
-        reason=f"{ranked[0].name} has {needed} and the least to do",
+        reason=f"it builds for {needed} and has the least to do",
     )
 
 

@@ -7,6 +7,7 @@ references stay as they are; the evaluator fetches them itself.
 from __future__ import annotations
 
 import io
+import os
 import tarfile
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.command import Command, script
 from orchestrator.model.plan import FlakeRef
-from orchestrator.stages.flake import write_flake
+from orchestrator.stages.flake import git_work_tree, write_flake
 from orchestrator.transport.shell import LocalShell
 
 if TYPE_CHECKING:
@@ -68,15 +69,26 @@ async def _send_input(shell: Shell, name: str, reference: str) -> str:
 
 
 async def _tracked_files(directory: Path) -> tuple[str, ...]:
-    """Give the files that git tracks, or all of them where there is no git."""
+    """Give the files that git tracks, or all of them where there is no work tree.
+
+    Raises:
+        CommandError: git is missing here, or refuses the work tree: everything
+            in it may be more than its owner means to show.
+    """
+    if git_work_tree(directory) is None:
+        return _files_under(directory)
     listed = await LocalShell().run(Command(("git", "-C", str(directory), "ls-files", "-z")))
-    if listed.returncode == 0:
-        return tuple(name for name in listed.stdout.split("\0") if name)
-    return _files_under(directory)
+    names = listed.check(STAGE, "git can't say which files it tracks").stdout.split("\0")
+    return tuple(name for name in names if name and _is_there(directory / name))
+
+
+def _is_there(path: Path) -> bool:
+    """Whether a tracked file is still on the disk; Nix leaves out the others as well."""
+    return os.path.lexists(path)
 
 
 def _files_under(directory: Path) -> tuple[str, ...]:
-    found = (path for path in directory.rglob("*") if path.is_file())
+    found = (path for path in directory.rglob("*") if path.is_file() or path.is_symlink())
     return tuple(sorted(str(path.relative_to(directory)) for path in found))
 
 

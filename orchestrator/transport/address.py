@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from inventory.host import Connection, HostKeyPolicy, JumpHost
+from orchestrator.command import Command
 
 KEEPALIVE_INTERVAL = 2.0
 """Seconds between keepalives; with `KEEPALIVE_COUNT` a dead link shows in 6 s."""
@@ -35,17 +36,30 @@ def known_hosts_file(connection: Connection) -> Path:
 
 
 def known_hosts_lines(connection: Connection) -> bytes:
-    """Give the known_hosts text to check against: a pinned key, or the file.
+    """Give the known_hosts text that the host itself is checked against.
 
-    With a key pinned in the inventory, the file still answers for the jump host.
+    A key pinned in the inventory is the only one that counts: what the file has
+    for this host, in whatever spelling, is not asked.
     """
-    file = known_hosts_file(connection)
-    recorded = file.read_bytes() if file.is_file() else b""
     if connection.host_key is None:
-        return recorded
-    pattern = host_pattern(connection)
-    others = [line for line in recorded.splitlines() if pattern.encode() not in line]
-    return b"\n".join([*others, f"{pattern} {connection.host_key}".encode(), b""])
+        return recorded_lines(connection)
+    return f"{host_pattern(connection)} {_key_only(connection.host_key)}\n".encode()
+
+
+def recorded_lines(connection: Connection) -> bytes:
+    """Give the known_hosts text of the file, which the jump host is checked against."""
+    file = known_hosts_file(connection)
+    return file.read_bytes() if file.is_file() else b""
+
+
+def accepts_new(connection: Connection) -> bool:
+    """Whether a host key seen for the first time is recorded: never where one is pinned."""
+    return connection.host_key_policy is HostKeyPolicy.ACCEPT_NEW and connection.host_key is None
+
+
+def _key_only(line: str) -> str:
+    """Give algorithm and key of a public key line, without its comment."""
+    return " ".join(line.split()[:2])
 
 
 def host_pattern(connection: Connection | JumpHost) -> str:
@@ -86,21 +100,72 @@ def fabric_options(connection: Connection | JumpHost, connect_timeout: float) ->
 
 
 def openssh_argv(connection: Connection) -> tuple[str, ...]:
-    """Render for OpenSSH, as the options a user can paste after `ssh`."""
-    checking = "accept-new" if connection.host_key_policy is HostKeyPolicy.ACCEPT_NEW else "yes"
+    """Render for OpenSSH, as the options a user can paste after `ssh`.
+
+    Nobody's ssh configuration is read, as in the other two renderings. The jump
+    is a ProxyCommand: -J logs in there with neither our key nor our known_hosts.
+    """
+    argv = [*_openssh_login(connection, connection)]
+    if connection.host_key is None:
+        checking = "accept-new" if accepts_new(connection) else "yes"
+        argv += _openssh_host_keys(str(known_hosts_file(connection)), checking)
+    else:
+        argv += _openssh_host_keys("/dev/null", "yes")
+        # ssh doesn't look for this program on PATH, and NixOS has /bin/sh only.
+        answer = f"echo '{known_hosts_lines(connection).decode().strip()}'"
+        argv += ["-o", f"KnownHostsCommand=/bin/sh -c {_quoted(_literal(answer))}"]
+    if connection.jump:
+        through = Command(("ssh", *_openssh_jump(connection, connection.jump))).line()
+        argv += ["-o", f"ProxyCommand={through}"]
+    return (*argv, connection.address)
+
+
+def _openssh_jump(connection: Connection, jump: JumpHost) -> tuple[str, ...]:
+    """Render the login on the jump host, for inside a ProxyCommand, which expands `%`."""
+    recording = connection.host_key_policy is HostKeyPolicy.ACCEPT_NEW
+    login = [
+        *_openssh_login(jump, connection),
+        *_openssh_host_keys(
+            str(known_hosts_file(connection)), "accept-new" if recording else "yes"
+        ),
+    ]
+    return (*map(_literal, login), "-W", "[%h]:%p", _literal(jump.address))
+
+
+def _openssh_login(place: Connection | JumpHost, connection: Connection) -> tuple[str, ...]:
+    argv = ["-F", "none", "-p", str(place.port), "-l", place.user]
+    if place.identity_file:
+        # Not -i, which drops a file that isn't there without an error.
+        identity = _quoted(_literal(place.identity_file))
+        argv += ["-o", f"IdentityFile={identity}", "-o", "IdentitiesOnly=yes"]
     options = [
-        ("StrictHostKeyChecking", checking),
-        ("UserKnownHostsFile", str(known_hosts_file(connection))),
         ("ConnectTimeout", str(int(connection.connect_timeout) or 1)),
         ("ServerAliveInterval", str(int(KEEPALIVE_INTERVAL))),
         ("ServerAliveCountMax", str(KEEPALIVE_COUNT)),
         ("BatchMode", "yes"),
     ]
-    argv = ["-p", str(connection.port), "-l", connection.user]
-    if connection.identity_file:
-        argv += ["-i", connection.identity_file, "-o", "IdentitiesOnly=yes"]
-    if connection.jump:
-        argv += ["-J", f"{connection.jump.user}@{connection.jump.address}:{connection.jump.port}"]
     for name, value in options:
         argv += ["-o", f"{name}={value}"]
-    return (*argv, connection.address)
+    return tuple(argv)
+
+
+def _openssh_host_keys(file: str, checking: str) -> tuple[str, ...]:
+    return (
+        "-o",
+        f"StrictHostKeyChecking={checking}",
+        "-o",
+        f"UserKnownHostsFile={_quoted(_literal(file))}",
+        "-o",
+        "GlobalKnownHostsFile=/dev/null",
+    )
+
+
+def _literal(text: str) -> str:
+    """Keep ssh from expanding a `%` (ssh_config(5), TOKENS)."""
+    return text.replace("%", "%%")
+
+
+def _quoted(text: str) -> str:
+    """Make one argument of an ssh_config value that may hold several."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'

@@ -15,18 +15,21 @@ from inventory.host import Connection, Host, HostKeyPolicy
 from orchestrator.command import Command
 from orchestrator.errors import UnreachableError
 from orchestrator.transport.address import (
+    accepts_new,
     asyncssh_options,
     host_pattern,
     known_hosts_file,
     known_hosts_lines,
     openssh_argv,
+    recorded_lines,
 )
 from orchestrator.transport.shell import SshShell
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from asyncssh import SSHClientConnection, SSHKey
+    from asyncssh.known_hosts import SSHKnownHosts
 
 
 @dataclass
@@ -108,20 +111,18 @@ _ADDRESS_HINT = "check ansible_host and ansible_port, and that sshd runs there"
 
 
 async def _connect(connection: Connection) -> SSHClientConnection:
-    known_hosts = asyncssh.import_known_hosts(known_hosts_lines(connection).decode())
-    accepting = connection.host_key_policy is HostKeyPolicy.ACCEPT_NEW
-    recorder = _KeyRecorder(known_hosts_file(connection)) if accepting else None
-    client = (lambda: _AcceptNew(recorder)) if recorder else None
     tunnel = None
     if connection.jump is not None:
+        recording = connection.host_key_policy is HostKeyPolicy.ACCEPT_NEW
         tunnel = await asyncssh.connect(
-            **asyncssh_options(connection.jump, known_hosts), client_factory=client
+            **asyncssh_options(connection.jump, _known(recorded_lines(connection))),
+            client_factory=_client(connection, recording=recording),
         )
     try:
         opened = await asyncssh.connect(
-            **asyncssh_options(connection, known_hosts),
+            **asyncssh_options(connection, _known(known_hosts_lines(connection))),
             tunnel=tunnel or (),
-            client_factory=client,
+            client_factory=_client(connection, recording=accepts_new(connection)),
         )
     except BaseException:
         if tunnel is not None:
@@ -130,6 +131,15 @@ async def _connect(connection: Connection) -> SSHClientConnection:
     if tunnel is not None:
         _close_together(opened, tunnel)
     return opened
+
+
+def _known(lines: bytes) -> SSHKnownHosts:
+    return asyncssh.import_known_hosts(lines.decode())
+
+
+def _client(connection: Connection, *, recording: bool) -> Callable[[], asyncssh.SSHClient] | None:
+    recorder = _KeyRecorder(known_hosts_file(connection))
+    return (lambda: _AcceptNew(recorder)) if recording else None
 
 
 def _close_together(opened: SSHClientConnection, tunnel: SSHClientConnection) -> None:
@@ -145,11 +155,12 @@ def _close_together(opened: SSHClientConnection, tunnel: SSHClientConnection) ->
 class _KeyRecorder:
     file: Path
 
-    def record(self, host: str, port: int, key: SSHKey) -> bool:
+    def record(self, host: str, addr: str, port: int, key: SSHKey) -> bool:
         """Append a first-seen key; refuse when the host has another one."""
         pattern = host_pattern(Connection(address=host, port=port))
         recorded = self.file.read_text() if self.file.is_file() else ""
-        if any(line.startswith((f"{pattern} ", f"{pattern},")) for line in recorded.splitlines()):
+        # asyncssh does the matching: Debian's ssh hashes the names in the file.
+        if any(asyncssh.import_known_hosts(recorded).match(host, addr, port)):
             return False
         self.file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with self.file.open("a") as known:
@@ -163,8 +174,8 @@ class _AcceptNew(asyncssh.SSHClient):
     def __init__(self, recorder: _KeyRecorder) -> None:
         self._recorder = recorder
 
-    def validate_host_public_key(self, host: str, addr: str, port: int, key: SSHKey) -> bool:  # noqa: ARG002 - asyncssh's signature
-        return self._recorder.record(host, port, key)
+    def validate_host_public_key(self, host: str, addr: str, port: int, key: SSHKey) -> bool:
+        return self._recorder.record(host, addr, port, key)
 
 
 def _unreachable(host: Host, message: str, hint: str) -> UnreachableError:

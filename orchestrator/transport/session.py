@@ -16,7 +16,13 @@ from paramiko.hostkeys import HostKeyEntry
 from inventory.host import Connection, Host, HostKeyPolicy, JumpHost
 from orchestrator.command import Command, CommandResult, elevated
 from orchestrator.errors import UnreachableError, UsageError
-from orchestrator.transport.address import fabric_options, known_hosts_file, known_hosts_lines
+from orchestrator.transport.address import (
+    accepts_new,
+    fabric_options,
+    known_hosts_file,
+    known_hosts_lines,
+    recorded_lines,
+)
 from orchestrator.transport.shell import LOST, TIMED_OUT
 
 if TYPE_CHECKING:
@@ -89,7 +95,15 @@ def _open(host: Host, connection: Connection | JumpHost, gateway: Any) -> Iterat
     # The user's ssh configuration stays out: asyncssh doesn't read it here either.
     config = fabric.Config(lazy=True, overrides={"load_ssh_configs": False})
     opened = fabric.Connection(gateway=gateway, config=config, **options)
-    _check_host_keys(opened.client, host.connection)
+    jumping = isinstance(connection, JumpHost)
+    trusted = recorded_lines(host.connection) if jumping else known_hosts_lines(host.connection)
+    _trust(opened.client, trusted)
+    policy = host.connection.host_key_policy
+    recording = accepts_new(host.connection) or (jumping and policy is HostKeyPolicy.ACCEPT_NEW)
+    file = known_hosts_file(host.connection)
+    opened.client.set_missing_host_key_policy(
+        _Recording(file) if recording else paramiko.RejectPolicy()
+    )
     try:
         opened.open()
     except (paramiko.SSHException, EOFError, OSError) as error:
@@ -106,15 +120,22 @@ def _open(host: Host, connection: Connection | JumpHost, gateway: Any) -> Iterat
         opened.close()
 
 
-def _check_host_keys(client: paramiko.SSHClient, connection: Connection) -> None:
-    for line in known_hosts_lines(connection).decode().splitlines():
+def _trust(client: paramiko.SSHClient, lines: bytes) -> None:
+    for line in lines.decode().splitlines():
         entry = HostKeyEntry.from_line(line) if line.strip() else None
         if entry is None or entry.key is None:
             continue
         for name in entry.hostnames or ():
             client.get_host_keys().add(name, entry.key.get_name(), entry.key)
-    if connection.host_key_policy is HostKeyPolicy.ACCEPT_NEW:
-        client._host_keys_filename = str(known_hosts_file(connection))  # noqa: SLF001 - as load_host_keys() sets it, whose keys are already here
-        client.set_missing_host_key_policy(paramiko.AutoAddPolicy())
-    else:
-        client.set_missing_host_key_policy(paramiko.RejectPolicy())
+
+
+@dataclass(frozen=True, slots=True)
+class _Recording:
+    """Append a first key: paramiko's own policy writes the file anew, without its comments."""
+
+    file: Path
+
+    def missing_host_key(self, _client: paramiko.SSHClient, name: str, key: paramiko.PKey) -> None:
+        self.file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with self.file.open("a") as known:
+            known.write(f"{name} {key.get_name()} {key.get_base64()}\n")

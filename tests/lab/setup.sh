@@ -57,6 +57,10 @@ on NixOS run everything of the lab within:
         $packages debian-archive-keyring >/dev/null; }
   fi
 fi
+# On Debian the standard library's venv comes without pip's part of it.
+if [ "$check" != --check ] && command -v apt-get >/dev/null && ! python3 -c 'import ensurepip' 2>/dev/null; then
+  DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends python3-venv >/dev/null
+fi
 [ -z "$(missing 1)" ] || fail "missing, install it your way: $(missing 1 | tr '\n' ' ')"
 
 # mmdebstrap verifies the archive by this.

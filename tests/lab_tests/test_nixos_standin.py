@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.lab import CommandFailedError, Controller, Host, Lab
+from tests.lab.built import realise_cached
 from tests.lab.fleet_flake import LLAMA_CPP_STANDIN, NIXOS_STANDIN, write_fleet_flake
 from tests.lab.llama_source import llama_source
 from tests.lab.models import tiny_model
@@ -206,10 +207,8 @@ class TestPackages:
             f"import {LLAMA_CPP_STANDIN.parent}/llama-cpp-source.nix "
             f"{{ pkgs = {packages}; source = {llama_source()}; }}"
         )
-        store = ("--store", "ssh-ng://forge", "--eval-store", "auto")
-        argv = ("nix", "build", "--impure", *store, "--no-link", "--print-out-paths", "--expr")
-        options = {"NIX_SSHOPTS": f"-F {fleet.ssh_config}"}
-        built = controller.run((*argv, expression), env=options, timeout=3600).stdout.strip()
+        derivation = instantiate(fleet, controller, expression)
+        built = realise_cached(fleet, fleet["forge"], derivation)
         host = fleet["forge"]
         send_folder(host, tiny_model(tmp_path / "tiny.gguf").parent, MODELS)
         prompt = ("-p", "The capital of France is", "-n", "16", "--temp", "0", "-st")

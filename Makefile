@@ -1,0 +1,38 @@
+# Two commands do all: `make demo` and `make test`. Both set up what they need.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# The lab is made of namespaces, mounts and cgroups: root's alone.
+AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo --preserve-env=CI,ORCHESTRATE_CACHE,XDG_CACHE_HOME,HOME)
+
+.PHONY: demo test test-fast lint setup clean
+
+demo: setup ## deploy the fleet in a box, change nothing, break one host, put it back
+	$(AS_ROOT) $(BIN)/python -m tests.demo
+
+test: setup lint ## everything, also on the fleet in a box
+	$(AS_ROOT) $(BIN)/python -m pytest
+
+test-fast: $(VENV)/installed lint ## what needs no lab: seconds
+	$(BIN)/python -m pytest tests/unit
+
+lint: $(VENV)/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+setup: lab-tools $(VENV)/installed
+
+.PHONY: lab-tools
+lab-tools:
+	$(AS_ROOT) tests/lab/setup.sh
+
+$(VENV)/installed: pyproject.toml | lab-tools
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade 'pip>=25.1'
+	$(BIN)/pip install --quiet --editable . --group dev
+	touch $@
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
