@@ -7,18 +7,20 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import count
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tests.lab import Controller, Lab
 from tests.lab.fleet_flake import LLAMA_CPP_STANDIN, Fault, write_fleet_flake
 from tests.lab.processes import REPOSITORY
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Collection, Sequence
 
-    from tests.lab import Controller, Host, Lab
+    from tests.lab import Host
 
 TARGETS = ("carbon", "beryllium", "boron", "nitrogen")
 BUILDERS = ("forge", "anvil")
