@@ -124,12 +124,11 @@ def test_live_lines_hold_nothing_that_moves_a_terminal(text: str) -> None:
     """A live view draws every kind of event, without the machine's own escapes."""
     stream = io.StringIO()
     console = Console(file=stream, force_terminal=True, color_system=None, width=200)
-    with Live(console=console, auto_refresh=False, transient=True) as live:
-        progress = LiveProgress(live)
+    progress = LiveProgress(console)
+    with console.capture() as captured:
         for told in every_kind(text):
             progress.hear(told)
-        with console.capture() as captured:
-            console.print(live.get_renderable())
+        console.print(progress)
     assert is_harmless(captured.get())
 
 
@@ -137,8 +136,8 @@ def test_a_live_view_has_a_line_a_host() -> None:
     """Each host has one line, and its outcome is what is left of it."""
     stream = io.StringIO()
     console = Console(file=stream, force_terminal=True, width=100)
-    with Live(console=console, auto_refresh=False) as live:
-        progress = LiveProgress(live)
+    progress = LiveProgress(console)
+    with Live(progress, console=console, auto_refresh=False) as live:
         progress.hear(event("stage_started", "switch"))
         result = HostResult(Outcome.DEPLOYED)
         for host in ("carbon", "boron"):
