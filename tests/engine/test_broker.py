@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from orchestrator.cli.engine import go_on
 from orchestrator.deploy.journal import Journal
@@ -208,7 +210,7 @@ def own_server(directory: Path, *options: str) -> Iterator[redis.Redis]:
     process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, cwd=directory)
     try:
         wait_until(path.exists)
-        yield redis.Redis(unix_socket_path=str(path))
+        yield redis.Redis(unix_socket_path=str(path), retry=Retry(NoBackoff(), retries=0))
     finally:
         kill(process)
 
