@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import threading
@@ -118,6 +119,7 @@ def test_a_long_path_works(tmp_path: Path) -> None:
     wait_until(lambda: not is_running(process))
     with private_server(directory) as again:
         assert open_client(again).ping()
+    shutil.rmtree((directory / "socket-directory").readlink())
 
 
 def test_a_directory_with_odd_characters_works(tmp_path: Path) -> None:
