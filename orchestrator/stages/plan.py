@@ -122,8 +122,10 @@ def notes_for(host: Host, confirm_timeout: float) -> tuple[str, ...]:
     if host.smoke.timeout < confirm_timeout:
         return ()
     return (
-        f"its smoke may take {host.smoke.timeout:g} s, but it goes back by itself after"
-        f" {confirm_timeout:g} s: raise orchestrate_confirm_timeout",
+        (
+            f"its smoke may take {host.smoke.timeout:g} s, but it goes back by itself after"
+            f" {confirm_timeout:g} s: raise orchestrate_confirm_timeout"
+        ),
     )
 
 
