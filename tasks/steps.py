@@ -13,6 +13,7 @@ import redis
 import structlog
 from celery import Task, shared_task
 
+from orchestrator.deploy.drive import host_of, step_event
 from orchestrator.deploy.journal import Journal, parse_step_key
 from orchestrator.errors import OrchestrateError, PayloadError
 from orchestrator.model.event import Event
@@ -29,23 +30,48 @@ log = structlog.get_logger()
 
 
 @shared_task(name=STEP_TASK, bind=True)
-def step(self: Task[[str, str, int], None], run: str, key: str, token: int) -> None:
+def step(self: Task[..., None], *message: object) -> None:
     """Claim a step and do it; a stale token or a second delivery ends at once.
 
     Args:
         self: the task, for the application's settings.
-        run: the run's id.
-        key: the step, as `StepKey` writes itself.
-        token: the fencing token that it was sent with.
+        message: the run's id, the step as `StepKey` writes itself, the fencing
+            token that it was sent with.
     """
     client = open_client(self.app.conf.broker_url)
+    try:
+        run, key, token = parse_message(message)
+    except PayloadError as error:
+        _refuse(client, message, error)
+        return
     journal = Journal(client, run, self.app.conf.orchestrate_lease_seconds)
-    step_key = parse_step_key(key)
-    if not journal.claim(step_key, token):
+    if not journal.claim(key, token):
         return
     perform = load_performer(self.app.conf.orchestrate_performer)
-    with structlog.contextvars.bound_contextvars(run=run, stage=step_key.step):
-        _do(journal, step_key, token, perform)
+    with structlog.contextvars.bound_contextvars(run=run, stage=key.step):
+        _do(journal, key, token, perform)
+
+
+def parse_message(message: tuple[object, ...]) -> tuple[str, StepKey, int]:
+    """Read what a driver sent: run, step, fencing token.
+
+    Raises:
+        PayloadError: it is anything else.
+    """
+    match message:
+        case (str(run), str(key), int(token)):
+            return run, parse_step_key(key), token
+    text = f"expected run, step and token, found {repr(message)[:120]}"
+    raise PayloadError(text, hint="is there a worker of another version on this broker?")
+
+
+def _refuse(client: redis.Redis, message: tuple[object, ...], error: PayloadError) -> None:
+    """Drop a message for good, and say so in the log and to the run it names."""
+    log.error("message refused", **error.as_data())
+    if message and isinstance(message[0], str):
+        run = message[0]
+        event = Event(time.time(), run, "", "", "message_refused", error.as_data())
+        Journal(client, run).emit(event)
 
 
 def _do(
@@ -53,7 +79,7 @@ def _do(
 ) -> None:
     try:
         plan = journal.plan()
-        host = _host_of(plan, key)
+        host = host_of(plan, key)
         _tell(journal, host, key, "stage_started")
         with _alive(journal, key, token), structlog.contextvars.bound_contextvars(host=host):
             report = msgspec.to_builtins(perform(journal, plan, key))
@@ -85,21 +111,8 @@ def _fail(journal: Journal, key: StepKey, token: int, error: OrchestrateError) -
         _tell(journal, host, key, "stage_failed", **report)
 
 
-def _host_of(plan: Plan, key: StepKey) -> str:
-    places: dict[str, str] = {build.derivation: build.builder for build in plan.builds}
-    if key.step is not Step.BUILD:
-        places = {host.name: host.name for host in plan.hosts}
-    place = places.get(key.subject)
-    if place is None:
-        message = f"the plan has no {key.subject}"
-        raise PayloadError(message, stage=key.step)
-    return place
-
-
-def _tell(journal: Journal, host: str, key: StepKey, event: str, **data: object) -> None:
-    if key.step is Step.BUILD:
-        data["derivation"] = key.subject
-    journal.emit(Event(time.time(), journal.run, host, key.step, event, data))
+def _tell(journal: Journal, host: str, key: StepKey, kind: str, **data: object) -> None:
+    journal.emit(step_event(journal.run, host, key, kind, **data))
 
 
 @contextmanager

@@ -154,7 +154,7 @@ def _speed(result: HostResult) -> str:
     return f"{result.backend}, {result.tokens_per_second} tokens/s"
 
 
-_LASTING = {"stage_failed": "red", "builder_lost": "yellow"}
+_LASTING = {"stage_failed": "red", "builder_lost": "yellow", "worker_lost": "yellow"}
 """Events that stay on the screen, and their colour."""
 
 
@@ -167,7 +167,7 @@ def sentence(event: Event, *, with_logs: bool = False) -> str:
             text = f"building {store_name(data['derivation']).removesuffix('.drv')}"
         case "stage_failed":
             text = _failure(data)
-        case "builder_lost":
+        case "builder_lost" | "worker_lost" | "message_refused":
             text = str(data.get("message", ""))
         case "progress" if with_logs:
             text = f"{data.get('bytes', 0) / 2**20:.0f} MiB"

@@ -7,20 +7,21 @@ goes on where the run is.
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from orchestrator.deploy.rollout import host_result, is_finished, is_settled, next_steps, results
-from orchestrator.errors import PayloadError
+from orchestrator.errors import PayloadError, StageError
 from orchestrator.model.event import Event
-from orchestrator.model.journal import Step
+from orchestrator.model.journal import Step, StepKey, StepState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from orchestrator.deploy.journal import Journal
-    from orchestrator.model.journal import StepKey, StepRecord
+    from orchestrator.model.journal import StepRecord
     from orchestrator.model.plan import Plan
     from orchestrator.model.report import HostResult
 
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 
 _WAIT_SECONDS = 1.0
 """How long one wait for an event lasts; lost steps are looked for in between."""
+
+_ATTEMPTS = 3
+"""How often a step may take its worker with it; memory is the usual cause."""
 
 
 def _no_check() -> None:
@@ -54,9 +58,12 @@ def drive(
     plan = journal.plan()
     seen = "0"
     told: set[str] = set()
+    absences = _Absences(journal.lease_seconds / 2)
     while True:
         check()
-        _send_next(journal, plan, send, journal.records())
+        records = journal.records()
+        for key in (*next_steps(plan, records), *absences.lasting(journal.lost(records))):
+            _send(journal, plan, send, key, records.get(key))
         # Read once: a host that settles in between would end the run untold.
         records = journal.records()
         _tell_settled(journal, plan, records, told)
@@ -68,15 +75,75 @@ def drive(
     return _finish(journal, plan, seen, on_event)
 
 
-def _send_next(
-    journal: Journal, plan: Plan, send: Send, records: Mapping[StepKey, StepRecord]
+@dataclass(slots=True)
+class _Absences:
+    """Since when each lost step has been lost; seconds of the monotonic clock.
+
+    Leases run on while the server is down. A worker that lived through that
+    gives its next sign within `grace`, and must not be doubled before.
+    """
+
+    grace: float
+    since: dict[StepKey, float] = field(default_factory=dict)
+
+    def lasting(self, lost: Iterable[StepKey]) -> tuple[StepKey, ...]:
+        """Give those of the lost steps that were lost a while ago already."""
+        now = time.monotonic()
+        self.since = {key: self.since.get(key, now) for key in lost}
+        return tuple(key for key, first in self.since.items() if now - first >= self.grace)
+
+
+def _send(
+    journal: Journal, plan: Plan, send: Send, key: StepKey, record: StepRecord | None
 ) -> None:
-    """Send what can be done now and what was lost, unless another driver just did."""
-    for key in (*next_steps(plan, records), *journal.lost(records)):
-        queue = queue_of(plan, key)
-        token = journal.send(key, records.get(key))
-        if token is not None:
-            send(queue, plan.run, key, token)
+    """Send a step that can be done now or was lost, unless another driver just did."""
+    queue = queue_of(plan, key)
+    begun = record is not None and record.state is StepState.STARTED
+    if record is not None and begun and journal.attempts(key) >= _ATTEMPTS:
+        _give_up(journal, plan, key, record)
+        return
+    token = journal.send(key, record)
+    if token is None:
+        return
+    if begun:
+        message = "its worker gives no sign of life; the step is sent again"
+        host = host_of(plan, key)
+        journal.emit(step_event(plan.run, host, key, "worker_lost", message=message))
+    send(queue, plan.run, key, token)
+
+
+def _give_up(journal: Journal, plan: Plan, key: StepKey, record: StepRecord) -> None:
+    """Fail a step that has ended every worker that began it."""
+    error = StageError(
+        message=f"{_ATTEMPTS} workers ended in the middle of it",
+        hint="see the workers' logs; out of memory is the usual cause",
+        stage=key.step,
+    ).as_data()
+    if journal.fail(key, record.token, error):
+        journal.emit(step_event(plan.run, host_of(plan, key), key, "stage_failed", **error))
+
+
+def step_event(run: str, host: str, key: StepKey, kind: str, **data: object) -> Event:
+    """Make an event of a step that happens now; a build's names its derivation."""
+    if key.step is Step.BUILD:
+        data["derivation"] = key.subject
+    return Event(time.time(), run, host, key.step, kind, data)
+
+
+def host_of(plan: Plan, key: StepKey) -> str:
+    """Name the host that a step's events are told under: a build's is its builder.
+
+    Raises:
+        PayloadError: the plan has no such host or build.
+    """
+    places: dict[str, str] = {build.derivation: build.builder for build in plan.builds}
+    if key.step is not Step.BUILD:
+        places = {host.name: host.name for host in plan.hosts}
+    place = places.get(key.subject)
+    if place is None:
+        message = f"the plan has no {key.subject}"
+        raise PayloadError(message, stage=key.step)
+    return place
 
 
 def queue_of(plan: Plan, key: StepKey) -> str:

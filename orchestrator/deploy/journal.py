@@ -46,8 +46,10 @@ T = TypeVar("T")
 # of records, KEYS[2] the step's lease; ARGV[1] the field; ARGV[2] and ARGV[3] the
 # token and the state that the record must have, token 0 for no record at all;
 # ARGV[4] when it must have been sent at the earliest; ARGV[5] the new record,
-# empty to leave it; ARGV[6] the lease in milliseconds, 0 to end it.
+# empty to leave it; ARGV[6] the lease in milliseconds, 0 to end it; ARGV[7] is
+# `unleased` where nobody may be at work on the step.
 _WRITE_IF_CURRENT = """
+if ARGV[7] == 'unleased' and redis.call('EXISTS', KEYS[2]) == 1 then return 0 end
 local found = redis.call('HGET', KEYS[1], ARGV[1])
 if found then
   local record = cjson.decode(found)
@@ -117,11 +119,12 @@ class Journal:
 
         Returns:
             None where the record is another by now: a worker ended the step, or
-            a second driver has sent it.
+            a second driver has sent it; and where its worker has come back with
+            a sign of life.
         """
         before = seen or _FIRST
         record = StepRecord(StepState.SENT, before.token + 1, sent_at=self._now())
-        if not self._write(key, before, record):
+        if not self._write(key, before, record, unleased=True):
             return None
         self.client.expire(self._key("steps"), RUN_EXPIRY_SECONDS)
         return record.token
@@ -134,7 +137,18 @@ class Journal:
         """
         before = StepRecord(StepState.SENT, token, sent_at=self._now() - UNCLAIMED_SECONDS)
         record = StepRecord(StepState.STARTED, token)
-        return self._write(key, before, record, self.lease_seconds)
+        if not self._write(key, before, record, self.lease_seconds):
+            return False
+        pipeline = self.client.pipeline(transaction=False)
+        pipeline.hincrby(self._key("attempts"), str(key), 1)
+        pipeline.expire(self._key("attempts"), RUN_EXPIRY_SECONDS)
+        pipeline.execute()
+        return True
+
+    def attempts(self, key: StepKey) -> int:
+        """Count how often a step was begun; its token counts how often it was sent."""
+        found: Any = self.client.hget(self._key("attempts"), str(key))
+        return int(found or 0)
 
     def finish(self, key: StepKey, token: int, report: dict[str, Any]) -> bool:
         """End a step well; False where the token is not the current one any more."""
@@ -208,7 +222,13 @@ class Journal:
         return bool(self.client.exists(self._key("results")))
 
     def _write(
-        self, key: StepKey, before: StepRecord, after: StepRecord | None, lease: float = 0.0
+        self,
+        key: StepKey,
+        before: StepRecord,
+        after: StepRecord | None,
+        lease: float = 0.0,
+        *,
+        unleased: bool = False,
     ) -> bool:
         """Write a record and its lease where the record is still as it was."""
         written = self.client.eval(
@@ -222,6 +242,7 @@ class Journal:
             before.sent_at,
             msgspec.json.encode(after) if after is not None else b"",
             int(lease * 1000),
+            "unleased" if unleased else "",
         )
         return bool(written)
 

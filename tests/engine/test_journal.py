@@ -28,6 +28,11 @@ def again(journal: Journal) -> int:
     return token
 
 
+def end_lease(journal: Journal) -> None:
+    """End the lease of the switch, as time does when its worker is dead."""
+    journal.client.delete(f"orchestrate:run:{journal.run}:lease:{SWITCH}")
+
+
 def test_a_token_begins_a_step_once(engine: Engine) -> None:
     """The first claim with the current token wins; a second and an old one lose."""
     journal = engine.journal(PLAN)
@@ -44,6 +49,7 @@ def test_an_old_token_ends_nothing(engine: Engine) -> None:
     journal = engine.journal(PLAN)
     old = again(journal)
     assert journal.claim(SWITCH, old)
+    end_lease(journal)
     new = again(journal)
     assert journal.claim(SWITCH, new)
     before = journal.records()
@@ -69,6 +75,19 @@ def test_what_changed_meanwhile_is_not_sent(engine: Engine) -> None:
     assert journal.records()[SWITCH].state is StepState.DONE
 
 
+def test_a_step_with_a_lease_is_not_sent_again(engine: Engine) -> None:
+    """A worker whose sign of life comes just before the second sending keeps its step."""
+    journal = engine.journal(PLAN)
+    token = again(journal)
+    assert journal.claim(SWITCH, token)
+    end_lease(journal)
+    seen = journal.records()
+    assert journal.lost(seen) == (SWITCH,)
+    assert journal.heartbeat(SWITCH, token)
+    assert journal.send(SWITCH, seen[SWITCH]) is None
+    assert journal.finish(SWITCH, token, {"good": True})
+
+
 def test_a_heartbeat_is_what_keeps_a_step(engine: Engine) -> None:
     """A step is lost when its lease ends, and a late heartbeat finds it again."""
     journal = Journal(engine.journal(PLAN).client, PLAN.run, lease_seconds=0.2)
@@ -89,7 +108,7 @@ def test_all_of_a_run_expires(engine: Engine) -> None:
     journal.emit(Event(time.time(), PLAN.run, "carbon", "switch", "stage_started"))
     journal.save_results({"carbon": HostResult(Outcome.DEPLOYED)})
     keys = journal.client.keys("orchestrate:run:*")
-    assert len(list(keys)) == 5
+    assert len(list(keys)) == 6
     assert all(journal.client.pttl(key) > 0 for key in keys)
     assert runs(journal.client) == (PLAN.run,)
     assert last_results(journal.client)["carbon"][0] == PLAN.run
