@@ -1,7 +1,8 @@
 """The broker: a private server for one machine, or the checks of somebody's own.
 
 The private server listens on a unix socket and on no port. Commands on one
-machine that run at the same time share it; the last one to leave ends it.
+machine that run at the same time share it; a keeper ends it when the last one has
+gone, however that ended, and starts it again when it dies.
 """
 
 from __future__ import annotations
@@ -10,12 +11,13 @@ import fcntl
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from contextlib import closing, contextmanager, suppress
 from functools import cache
 from socket import AF_UNIX, SOCK_STREAM, socket
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlsplit
 
 import redis
@@ -23,6 +25,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from orchestrator.errors import UsageError
+from tasks import keeper as keeper_module
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,24 +51,15 @@ def private_server(directory: Path) -> Iterator[str]:
     """
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     path = _socket_path(directory)
-    with (
-        (directory / "users.lock").open("a") as users,
-        (directory / "start.lock").open("a") as start,
-    ):
-        # Whoever uses the server holds `users` shared; who may take it alone is
-        # the last. `start` keeps a start and an end from crossing.
-        fcntl.flock(start, fcntl.LOCK_EX)
-        fcntl.flock(users, fcntl.LOCK_SH)
-        if not _answers(path):
-            _start(directory, path)
-        fcntl.flock(start, fcntl.LOCK_UN)
-        try:
-            yield f"redis+socket://{quote(str(path))}?virtual_host=0"
-        finally:
+    with (directory / "users.lock").open("a") as users:
+        with (directory / "start.lock").open("a") as start:
+            # One command at a time finds a server or starts one.
             fcntl.flock(start, fcntl.LOCK_EX)
-            fcntl.flock(users, fcntl.LOCK_UN)
-            if _is_last(users):
-                _stop(path)
+            # Waits while the keeper ends the server of the last users.
+            fcntl.flock(users, fcntl.LOCK_SH)
+            keeper = _start_keeper(directory, path)
+            _await_server(directory, path, keeper)
+        yield f"redis+socket://{quote(str(path))}?virtual_host=0"
 
 
 def open_client(broker: str) -> redis.Redis:
@@ -128,26 +122,41 @@ def _socket_path(directory: Path) -> Path:
     return link.readlink() / "socket"
 
 
-def _start(directory: Path, path: Path) -> None:
-    log = directory / "server.log"
+def _start_keeper(directory: Path, path: Path) -> subprocess.Popen[bytes] | None:
+    """Start a keeper, which starts the server; None where there is one."""
     argv = [_server_binary(), "--dir", str(directory), "--unixsocket", str(path)]
-    with (directory / "alive.lock").open("a") as alive, log.open("wb") as output:
-        # The server inherits this lock and holds it to its very end: one that is
-        # still writing its data is waited for, never run beside another.
+    with (
+        (directory / "keeper.lock").open("a") as kept,
+        (directory / "alive.lock").open("a") as alive,
+    ):
+        # The keeper inherits both locks, and the server the second: it is held
+        # to the end of a server that is still writing its data.
+        if not _lock_at_once(kept):
+            return None
+        _stop(path)
         fcntl.flock(alive, fcntl.LOCK_EX)
         path.unlink(missing_ok=True)
-        server = subprocess.Popen(
-            [*argv, *_PRIVATE, *_DURABLE, *_BOUNDED],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-            pass_fds=(alive.fileno(),),
-        )
+        keeper = [sys.executable, "-I", "-S", keeper_module.__file__]
+        with (directory / "server.log").open("wb") as output:
+            return subprocess.Popen(
+                [
+                    *(*keeper, str(directory), str(alive.fileno())),
+                    *(*argv, *_PRIVATE, *_DURABLE, *_BOUNDED),
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+                pass_fds=(kept.fileno(), alive.fileno()),
+            )
+
+
+def _await_server(directory: Path, path: Path, keeper: subprocess.Popen[bytes] | None) -> None:
     deadline = time.monotonic() + _START_SECONDS
     while not _answers(path):
-        if server.poll() is not None or time.monotonic() > deadline:
-            server.kill()
+        ended = keeper is not None and keeper.poll() is not None
+        if ended or time.monotonic() > deadline:
+            log = directory / "server.log"
             message = "the private broker doesn't start"
             lines = tuple(log.read_text(errors="replace").splitlines()[-10:])
             raise UsageError(message, last_lines=lines, hint=f"its log is {log}")
@@ -180,17 +189,17 @@ def _answers(path: Path) -> bool:
         return False
 
 
-def _is_last(users: Any) -> bool:  # noqa: ANN401 - an open file
+def _lock_at_once(file: IO[str]) -> bool:
     try:
-        fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True
 
 
 def _stop(path: Path) -> None:
-    """Tell the server to end with its data on disk, and don't wait for the disk."""
+    """Tell a server whose keeper was killed to end with its data on disk."""
     with closing(socket(AF_UNIX, SOCK_STREAM)) as client, suppress(OSError):
-        # Where this fails it is gone already, or the next command will join it.
+        # Where this fails there is none.
         client.connect(str(path))
         client.sendall(b"SHUTDOWN\r\n")

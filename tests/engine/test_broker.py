@@ -52,6 +52,12 @@ def kill_server(process: int) -> None:
     wait_until(lambda: not is_running(process))
 
 
+def keeper_of(server: int) -> int:
+    """Give the process that keeps a server: its parent."""
+    stat = Path(f"/proc/{server}/stat").read_text()
+    return int(stat.rpartition(")")[2].split()[1])
+
+
 def test_a_start_is_quick(tmp_path: Path) -> None:
     """Nobody waits for the server: it starts, and ends, well within a second."""
     begun = time.monotonic()
@@ -150,6 +156,50 @@ def test_a_killed_user_is_no_user(tmp_path: Path) -> None:
     wait_until(lambda: not is_running(process))
 
 
+def test_a_killed_users_server_ends(tmp_path: Path) -> None:
+    """A command that is killed, and was the last, leaves no server behind."""
+    spawn = multiprocessing.get_context("spawn")
+    started, stop = spawn.Event(), spawn.Event()
+    user = spawn.Process(target=_use, args=(tmp_path, started, stop))
+    user.start()
+    assert started.wait(30)
+    client = redis.Redis(unix_socket_path=str(tmp_path / "socket"))
+    info: Any = client.info("server")
+    process = int(info["process_id"])
+    keeper = keeper_of(process)
+    user.kill()
+    user.join()
+    wait_until(lambda: not is_running(process) and not is_running(keeper))
+
+
+def test_a_server_whose_keeper_was_killed_is_replaced(tmp_path: Path) -> None:
+    """A server that nobody would end any more is ended, and its data is taken over."""
+    with private_server(tmp_path) as broker:
+        orphan = server_pid(broker)
+        open_client(broker).set("kept", "yes")
+        kill_server(keeper_of(orphan))
+    assert is_running(orphan)
+    with private_server(tmp_path) as broker:
+        assert not is_running(orphan)
+        assert open_client(broker).get("kept") == b"yes"
+
+
+def test_a_dead_server_is_brought_back_in_mid_run(engine: Engine) -> None:
+    """A server killed under a running step costs the run nothing; no step runs twice."""
+    plan = make_plan(Wanted("slow"), Wanted("carbon"))
+    with engine.worker() as worker:
+        with engine.driving(plan) as ended:
+            engine.wait_for(plan, "switch:slow")
+            # What was written in the last second may be forgotten.
+            time.sleep(1.5)
+            kill_server(server_pid(engine.broker))
+            wait_until(lambda: bool(ended))
+        assert worker.poll() is None
+    assert ended["slow"].outcome is Outcome.DEPLOYED
+    assert ended["carbon"].outcome is Outcome.DEPLOYED
+    assert engine.ran(plan).count("switch:slow") == 1
+
+
 def test_a_server_that_cannot_start_says_why(tmp_path: Path) -> None:
     """A directory with damaged data ends in an error with the server's own words."""
     (tmp_path / "appendonlydir").write_text("not a directory")
@@ -171,6 +221,7 @@ def test_a_lost_server_is_an_error_that_says_how_to_go_on(engine: Engine) -> Non
             # be forgotten, and is then done again.
             time.sleep(1.5)
             killed.append(server_pid(engine.broker))
+            kill_server(keeper_of(killed[0]))
             kill_server(killed[0])
 
     with engine.worker() as worker:
