@@ -5,6 +5,8 @@ A host's name says what its switch does beside that.
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +52,8 @@ def _switch(journal: Journal, key: StepKey) -> None:
     ran: Any = journal.client.lrange(ran_key(journal.run), 0, -1)
     if key.subject == "slow" and ran.count(str(key).encode()) == 1:
         time.sleep(SLOW_SECONDS)
+    if key.subject == "deadly":
+        os.kill(os.getpid(), signal.SIGKILL)
     if key.subject == "refuses":
         raise StageError(message="it doesn't want to", host=key.subject, stage=key.step)
     if key.subject == "defect":
