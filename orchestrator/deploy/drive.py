@@ -72,7 +72,7 @@ def drive(
         for number, event in journal.events(seen, _WAIT_SECONDS):
             seen = number
             on_event(event)
-    return _finish(journal, plan, seen, on_event)
+    return _finish(journal, plan, seen, on_event, told)
 
 
 @dataclass(slots=True)
@@ -171,17 +171,24 @@ def _tell_settled(
     for host in plan.hosts:
         if host.name not in told and is_settled(plan, host, records):
             told.add(host.name)
-            result = host_result(plan, host, records)
-            data = msgspec.to_builtins(result)
-            journal.emit(Event(time.time(), plan.run, host.name, "", "host_finished", data))
+            _tell_end(journal, host.name, host_result(plan, host, records))
+
+
+def _tell_end(journal: Journal, host: str, result: HostResult) -> None:
+    data = msgspec.to_builtins(result)
+    journal.emit(Event(time.time(), journal.run, host, "", "host_finished", data))
 
 
 def _finish(
-    journal: Journal, plan: Plan, seen: str, on_event: Callable[[Event], None]
+    journal: Journal, plan: Plan, seen: str, on_event: Callable[[Event], None], told: set[str]
 ) -> dict[str, HostResult]:
     """Save the results and pass on what is left in the stream, `run_finished` last."""
     ended = results(plan, journal.records())
     journal.save_results(ended)
+    # Those that the run left alone: only its end settles them.
+    for host, result in ended.items():
+        if host not in told:
+            _tell_end(journal, host, result)
     journal.emit(run_finished(plan.run, ended))
     while True:
         for number, event in journal.events(seen, _WAIT_SECONDS):

@@ -1,4 +1,4 @@
-"""What a run makes of workers that die, and of messages that are none."""
+"""What a run makes of workers that die, of hosts left alone, of messages that are none."""
 
 from __future__ import annotations
 
@@ -28,6 +28,17 @@ def test_a_step_that_ends_its_workers_fails(engine: Engine) -> None:
     kinds = [event.event for event in engine.events if event.stage == "switch"]
     assert kinds.count("worker_lost") == 2
     assert kinds.count("stage_failed") == 1
+
+
+def test_a_host_that_is_left_alone_is_told_too(engine: Engine) -> None:
+    """Every host of a run ends with one host_finished, the skipped ones included."""
+    plan = make_plan(Wanted("refuses"), Wanted("carbon", batch=1))
+    with engine.worker():
+        ended = engine.run(plan)
+    assert ended["carbon"].outcome is Outcome.SKIPPED
+    told = [event for event in engine.events if event.event == "host_finished"]
+    assert sorted(event.host for event in told) == ["carbon", "refuses"]
+    assert engine.events[-1].event == "run_finished"
 
 
 def test_a_message_that_is_no_step_is_told_to_its_run(engine: Engine) -> None:
