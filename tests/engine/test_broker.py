@@ -177,7 +177,10 @@ def test_a_server_whose_keeper_was_killed_is_replaced(tmp_path: Path) -> None:
     with private_server(tmp_path) as broker:
         orphan = server_pid(broker)
         open_client(broker).set("kept", "yes")
-        kill_server(keeper_of(orphan))
+        keeper = keeper_of(orphan)
+        os.kill(keeper, signal.SIGKILL)
+        # Its last thread is gone, and its locks with it, once it is no parent.
+        wait_until(lambda: keeper_of(orphan) != keeper)
     assert is_running(orphan)
     with private_server(tmp_path) as broker:
         assert not is_running(orphan)
