@@ -38,9 +38,12 @@ class Command:
 
     def line(self) -> str:
         """Render as one line that a POSIX shell reads back as this very argv."""
-        assignments = [f"{name}={value}" for name, value in self.environment]
-        prefix = ["env", *assignments] if assignments else []
-        return shlex.join([*prefix, *self.argv])
+        return shlex.join(self.words())
+
+    def words(self) -> tuple[str, ...]:
+        """Give the argument vector with the environment in front of it, by env(1)."""
+        assignments = tuple(f"{name}={value}" for name, value in self.environment)
+        return ("env", *assignments, *self.argv) if assignments else self.argv
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +121,8 @@ def elevated(command: Command, become: Become, password: str | None = None) -> C
     """
     if become.method is BecomeMethod.NONE:
         return command
+    # Both programs drop the environment that they are started with.
+    command = replace(command, argv=command.words(), environment=())
     if become.method is BecomeMethod.DOAS:
         if password is not None:
             message = "doas can't be given a password without a terminal"

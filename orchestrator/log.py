@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from structlog.typing import EventDict, WrappedLogger
 
 _SECRET_KEY = re.compile(r"password|passphrase|secret|token$|private_key|credential", re.IGNORECASE)
-_URL_PASSWORD = re.compile(r"(\w+://[^:/@\s]*:)[^@/\s]+@")
+_URL_PASSWORD = re.compile(r"(\w+://[^:/@\s]*:)[^/\s]+@")
 
 
 def configure_log(file: Path) -> None:
@@ -31,8 +31,9 @@ def configure_log(file: Path) -> None:
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            redact,
+            # An exception's text may hold a URL: it is formatted, then redacted.
             structlog.processors.format_exc_info,
+            redact,
             structlog.processors.JSONRenderer(),
         ],
         logger_factory=structlog.WriteLoggerFactory(file=file.open("a", encoding="utf-8")),

@@ -50,8 +50,8 @@ def parse_instantiated(text: str) -> tuple[tuple[DerivationPath, StorePath], ...
         PayloadError: it isn't the output of `nix build --dry-run --json`.
     """
     try:
-        rows = [(row["drvPath"], row["outputs"]["out"]) for row in json.loads(text)]
-    except (ValueError, KeyError, TypeError) as error:
+        rows = [(str(row["drvPath"]), str(row["outputs"]["out"])) for row in json.loads(text)]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         message = f"nix build --dry-run --json printed something else: {text[:120]!r}"
         raise PayloadError(message) from error
     return tuple((parse_derivation_path(drv), parse_store_path(out)) for drv, out in rows)

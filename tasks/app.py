@@ -23,6 +23,9 @@ The fencing token makes a second delivery harmless; this makes it rare.
 """
 
 
+_POLL_SECONDS = 0.2
+"""How long one wait for a message lasts; a worker that stops waits for its end."""
+
 PERFORMER = "orchestrator.deploy.perform:perform"
 """Where the function that does a step is, as `module:name`."""
 
@@ -56,7 +59,10 @@ def make_app(broker: str, settings: WorkerSettings = WorkerSettings()) -> Celery
         # whether the step is begun again.
         task_acks_late=True,
         worker_prefetch_multiplier=1,
-        broker_transport_options={"visibility_timeout": settings.visibility_timeout},
+        broker_transport_options={
+            "visibility_timeout": settings.visibility_timeout,
+            "polling_interval": _POLL_SECONDS,
+        },
         orchestrate_performer=settings.performer,
         orchestrate_lease_seconds=settings.lease_seconds,
         broker_connection_retry_on_startup=True,

@@ -76,7 +76,7 @@ def open_client(broker: str) -> redis.Redis:
 @cache
 def _client(broker: str, _process: int) -> redis.Redis:
     # The process number keeps a forked child from sharing its parent's sockets.
-    options: dict[str, Any] = {"retry_on_timeout": True, "health_check_interval": 30}
+    options: dict[str, Any] = {"health_check_interval": 30}
     parts = urlsplit(broker)
     if parts.scheme == "redis+socket":
         return redis.Redis(unix_socket_path=unquote(parts.path), **options)
@@ -91,10 +91,7 @@ def check_broker(client: redis.Redis) -> None:
     """
     try:
         info: Any = client.info("server")
-        policy: Any = client.config_get("maxmemory-policy")
-    except redis.ResponseError:
-        # A managed server may forbid CONFIG: then its operator knows the policy.
-        policy = {}
+        policy = _maxmemory_policy(client)
     except redis.RedisError as error:
         message = f"the broker doesn't answer: {error}"
         raise UsageError(
@@ -104,10 +101,18 @@ def check_broker(client: redis.Redis) -> None:
     if tuple(int(part) for part in version.split(".")[:2]) < _MINIMUM_VERSION:
         message = f"the broker is version {version}"
         raise UsageError(message, hint="Redis 6.2 or any Valkey is needed")
-    evicts = policy.get("maxmemory-policy", "noeviction")
-    if evicts != "noeviction":
-        message = f"the broker may forget runs: its maxmemory-policy is {evicts}"
+    if policy != "noeviction":
+        message = f"the broker may forget runs: its maxmemory-policy is {policy}"
         raise UsageError(message, hint="CONFIG SET maxmemory-policy noeviction")
+
+
+def _maxmemory_policy(client: redis.Redis) -> str:
+    try:
+        found: Any = client.config_get("maxmemory-policy")
+    except redis.ResponseError:
+        # A managed server may forbid CONFIG: then its operator knows the policy.
+        return "noeviction"
+    return str(found.get("maxmemory-policy", "noeviction"))
 
 
 def _socket_path(directory: Path) -> Path:

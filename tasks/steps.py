@@ -86,13 +86,14 @@ def _fail(journal: Journal, key: StepKey, token: int, error: OrchestrateError) -
 
 
 def _host_of(plan: Plan, key: StepKey) -> str:
+    places: dict[str, str] = {build.derivation: build.builder for build in plan.builds}
     if key.step is not Step.BUILD:
-        return key.subject
-    for build in plan.builds:
-        if build.derivation == key.subject:
-            return build.builder
-    message = f"the plan builds no {key.subject}"
-    raise PayloadError(message, stage=key.step)
+        places = {host.name: host.name for host in plan.hosts}
+    place = places.get(key.subject)
+    if place is None:
+        message = f"the plan has no {key.subject}"
+        raise PayloadError(message, stage=key.step)
+    return place
 
 
 def _tell(journal: Journal, host: str, key: StepKey, event: str, **data: object) -> None:

@@ -140,8 +140,8 @@ class LiveProgress:
         for host, line in tuple(self.lines.items()):
             seconds = "" if line.style else f"{time.monotonic() - line.since:.0f}s"
             table.add_row(
-                Text(host, style="bold"),
-                Text(line.stage, style=line.style or "cyan"),
+                Text(printable(host), style="bold"),
+                Text(printable(line.stage), style=line.style or "cyan"),
                 Text(seconds, style="dim"),
                 Text(line.text, overflow="ellipsis", no_wrap=True),
             )

@@ -35,5 +35,5 @@ def command(serve: str, concurrency: int, inventory: Path, broker: str | None) -
     # Celery takes half a second to import: only the commands that use it pay.
     from tasks.worker import serve as serve_queues  # noqa: PLC0415
 
-    serve_queues(tuple(queue.strip() for queue in serve.split(",")), url, concurrency)
-    return 0
+    queues = tuple(queue.strip() for queue in serve.split(","))
+    return serve_queues(queues, url, concurrency)

@@ -57,8 +57,10 @@ def drive(
     while True:
         check()
         _send_next(journal, plan, send, journal.records())
-        _tell_settled(journal, plan, told)
-        if is_finished(plan, journal.records()):
+        # Read once: a host that settles in between would end the run untold.
+        records = journal.records()
+        _tell_settled(journal, plan, records, told)
+        if is_finished(plan, records):
             break
         for number, event in journal.events(seen, _WAIT_SECONDS):
             seen = number
@@ -96,8 +98,9 @@ def queue_of(plan: Plan, key: StepKey) -> str:
     return ".".join(("build", system, *build.features))
 
 
-def _tell_settled(journal: Journal, plan: Plan, told: set[str]) -> None:
-    records = journal.records()
+def _tell_settled(
+    journal: Journal, plan: Plan, records: Mapping[StepKey, StepRecord], told: set[str]
+) -> None:
     for host in plan.hosts:
         if host.name not in told and is_settled(plan, host, records):
             told.add(host.name)

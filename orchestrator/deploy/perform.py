@@ -235,15 +235,17 @@ def _session_until(host: Host, confirm_timeout: float) -> Iterator[Session]:
     """
     deadline = time.monotonic() + confirm_timeout + _WAY_BACK_MARGIN
     with ExitStack() as stack:
-        while True:
-            try:
-                opened = stack.enter_context(session(host))
-                break
-            except UnreachableError:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(_RETRY_INTERVAL)
-        yield opened
+        yield _logged_in(stack, host, deadline)
+
+
+def _logged_in(stack: ExitStack, host: Host, deadline: float) -> Session:
+    while True:
+        try:
+            return stack.enter_context(session(host))
+        except UnreachableError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(_RETRY_INTERVAL)
 
 
 class _Throttle:

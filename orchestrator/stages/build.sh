@@ -15,37 +15,36 @@ if nix-store --check-validity "$3" 2>/dev/null; then
   exit 75
 fi
 
-# The lock is held by whoever builds, so a lock that can be shared means that
-# nobody does. Looking is sharing: two that look at once don't take each other
-# for a builder, and one that begins waits for those that look.
-running() { ! flock --nonblock --shared lock true; }
+# The lock is held by whoever builds, so a free lock means that nobody does. To
+# look takes a shared one: those who look don't see each other, and a build that
+# begins waits for them instead of giving up.
+running() { ! flock -n -s lock true; }
 
 # Two systems that share a derivation wait for each other's lock, and Nix looks
 # for it every build-poll-interval seconds: 5 by default.
-body='[ -e rc ] && exit
+body='touch started
 nix-store --realise --option build-poll-interval 1 --add-root result "$0" >out 2>log
 echo $? >rc.new
 mv rc.new rc'
-
-# One at a time decides whether to begin, until the build holds its lock.
-exec 9>start.lock
+# One starts at a time, and the next one only looks when that build has its lock.
+exec 9>start
 flock 9
 if ! running; then
-  rm -f rc
+  rm -f rc started
   : >log
   if [ "$(id -u)" = 0 ] && [ -d /run/systemd/system ] && command -v systemd-run >/dev/null; then
     systemd-run --quiet --collect --unit="orchestrate-build-$2" --setenv=PATH="$PATH" \
-      --working-directory="$state" flock --timeout 10 lock sh -c "$body" "$1" 9>&- || exit 73
+      --working-directory="$state" flock lock sh -c "$body" "$1" || exit 73
   else
-    setsid flock --timeout 10 lock sh -c "$body" "$1" </dev/null >/dev/null 2>&1 9>&- &
+    setsid flock lock sh -c "$body" "$1" </dev/null >/dev/null 2>&1 9>&- &
   fi
-  waited=0
-  while ! running && [ ! -e rc ] && [ "$waited" -lt 200 ]; do
-    waited=$((waited + 1))
-    sleep 0.05
+  tries=0
+  while [ ! -e started ] && [ "$tries" -lt 250 ]; do
+    tries=$((tries + 1))
+    sleep 0.02
   done
 fi
-flock --unlock 9
+exec 9>&-
 
 shown=0
 missed=0
@@ -58,8 +57,8 @@ while :; do
     shown=$size
   fi
   [ "$done" ] && exit "$(cat rc)"
-  # Between the exit code and the lock's end there is a moment with neither: only
-  # five in a row mean a dead build.
+  # Between the lock's end and the exit code that was seen there is a moment in
+  # which nobody holds it: only five in a row mean a dead build.
   if running; then missed=0; else missed=$((missed + 1)); fi
   [ "$missed" -gt 5 ] && exit 74
   sleep 0.1

@@ -68,9 +68,10 @@ def batches(count: int, serial: Sequence[int | str]) -> list[int]:
 
 
 def _batch_size(entry: int | str, count: int) -> int:
-    if isinstance(entry, int):
-        return max(1, entry)
-    return max(1, math.floor(count * float(entry.rstrip("%")) / 100))
+    text = str(entry)
+    if not text.endswith("%"):
+        return max(1, int(text))
+    return max(1, math.floor(count * float(text.removesuffix("%")) / 100))
 
 
 def make_plan(run: str, inventory: Inventory, hosts: Sequence[Host], survey: Survey) -> Plan:

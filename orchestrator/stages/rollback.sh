@@ -10,7 +10,7 @@ if ! disarm; then
     sleep 0.1
   done
 fi
-action=test
+action="test"
 if [ "$(boot_default)" != "$1" ]; then
   # A confirmation that failed half way has made the new system the default.
   action=switch

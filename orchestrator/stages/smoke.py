@@ -32,10 +32,12 @@ _MARGIN = 30.0
 
 _KEY_VALUE = re.compile(r"^(llama_cli|exit_code|log|last)=(.*)$", re.MULTILINE)
 _DEVICE = re.compile(r"using device (\S+) \((.+?)\)(?: \([^()]*\))? - \d+ MiB free")
-_OFFLOADED = re.compile(r"offloaded (\d+)/(\d+) layers to GPU")
+_OFFLOADED = re.compile(r"offloaded (\d{1,6})/(\d{1,6}) layers to GPU", re.ASCII)
 _ASSIGNED = re.compile(r"load_tensors: layer +\d+ assigned to device (\w+)")
-_SPEED = re.compile(r"\[ Prompt: ([\d.]+) t/s \| Generation: ([\d.]+) t/s \]")
-_PERF = re.compile(r"(prompt )?eval time =.*?, +([\d.]+) tokens per second\)")
+_FIGURE = r"(\d{1,12}(?:\.\d{1,6})?)"
+_SPEED = re.compile(rf"\[ Prompt: {_FIGURE} t/s \| Generation: {_FIGURE} t/s \]", re.ASCII)
+_PERF = re.compile(rf"(prompt )?eval time =.*?, +{_FIGURE} tokens per second\)", re.ASCII)
+_EXIT_CODE = re.compile(r"[0-9]{1,3}", re.ASCII)
 _NOT_FOUND = 127
 _ILLEGAL_INSTRUCTION = 132
 
@@ -205,10 +207,10 @@ def observe(output: str) -> Observation:
     found: dict[str, list[str]] = {"llama_cli": [], "exit_code": [], "log": [], "last": []}
     for key, value in _KEY_VALUE.findall(head):
         found[key].append(value)
-    code = (found["exit_code"] or ["-1"])[0]
+    code = (found["exit_code"] or [""])[0]
     return Observation(
         llama_cli=(found["llama_cli"] or [""])[0],
-        exit_code=int(code) if code.lstrip("-").isdigit() else -1,
+        exit_code=int(code) if _EXIT_CODE.fullmatch(code) else -1,
         log=tuple(found["log"]),
         last=last_lines("\n".join(found["last"])),
         stdout=answer,

@@ -27,6 +27,7 @@ MODEL_DIRECTORY = "/var/lib/orchestrate/models"
 
 _MAGIC = b"GGUF"
 _VERSIONS = (2, 3)
+_HINT = "set orchestrate_smoke_model to a GGUF file"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,6 @@ def model_path(smoke: Smoke) -> Path:
     return Path(str(files("orchestrator.stages").joinpath("tiny.gguf")))
 
 
-@cache
 def read_model(path: Path) -> ModelFile:
     """Check that a file is a GGUF model, and hash it.
 
@@ -60,23 +60,36 @@ def read_model(path: Path) -> ModelFile:
     Raises:
         UsageError: it can't be read, or isn't a model that llama.cpp loads.
     """
-    hint = "set orchestrate_smoke_model to a GGUF file"
+    try:
+        found = path.stat()
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    return _read(path, found.st_size, found.st_mtime_ns)
+
+
+@cache
+def _read(path: Path, size: int, _mtime_ns: int) -> ModelFile:
+    """Read a model once, and again when it has changed: workers live long."""
     try:
         with path.open("rb") as file:
             head = file.read(16)
             file.seek(0)
             digest = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        message = f"can't read the smoke model {path}: {error.strerror}"
-        raise UsageError(message, hint=hint, stage=STAGE) from error
+        raise _unreadable(path, error) from error
     if len(head) < 16 or head[:4] != _MAGIC:  # noqa: PLR2004 - the fixed part of the header
         message = f"the smoke model {path} is not a GGUF file"
-        raise UsageError(message, hint=hint, stage=STAGE)
+        raise UsageError(message, hint=_HINT, stage=STAGE)
     version, tensors = struct.unpack("<IQ", head[4:16])
     if version not in _VERSIONS or tensors == 0:
         message = f"the smoke model {path} is GGUF version {version} with {tensors} tensors"
-        raise UsageError(message, hint=hint, stage=STAGE)
-    return ModelFile(path, path.stat().st_size, digest)
+        raise UsageError(message, hint=_HINT, stage=STAGE)
+    return ModelFile(path, size, digest)
+
+
+def _unreadable(path: Path, error: OSError) -> UsageError:
+    message = f"can't read the smoke model {path}: {error.strerror}"
+    return UsageError(message, hint=_HINT, stage=STAGE)
 
 
 async def deliver_model(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -31,6 +32,9 @@ TIMED_OUT = 124
 LOST = 255
 """The exit code reported when the connection broke under a command, as ssh(1)."""
 
+_BROKEN = (BrokenPipeError, ConnectionResetError, asyncssh.Error)
+"""What a stream raises when its other end is gone."""
+
 
 class Stream(Protocol):
     """A running command seen from outside: its bytes and its end."""
@@ -45,6 +49,10 @@ class Stream(Protocol):
 
     async def close_input(self) -> None:
         """End standard input."""
+        ...
+
+    def stop(self) -> None:
+        """End the command now, where nobody wants the rest of it."""
         ...
 
     async def finish(self) -> CommandResult:
@@ -78,12 +86,10 @@ class LocalShell:
     async def run(self, command: Command) -> CommandResult:
         """Run to the end; a timeout kills the whole process group."""
         async with self.open(command) as stream:
-            if command.stdin is not None:
-                with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                    await stream.write(command.stdin)
-            await stream.close_input()
             try:
                 async with asyncio.timeout(command.timeout):
+                    await _feed(stream, command)
+                    await stream.close_input()
                     return await stream.finish()
             except TimeoutError:
                 return _timed_out(command, self.host)
@@ -101,22 +107,22 @@ class LocalShell:
                 start_new_session=True,
                 limit=CHUNK,
             )
-        except FileNotFoundError as error:
+        except OSError as error:
             raise CommandError(
-                message=f"{command.argv[0]} is not installed here",
+                message=f"{command.argv[0]} can't be started here: {error.strerror}",
                 hint=f"install {command.argv[0]} or put it on PATH",
                 host=self.host,
                 command=command.line(),
             ) from error
+        assert process.stderr is not None  # noqa: S101 - created with PIPE above
+        # Read from the start: a child that fills this pipe would stand still.
+        stderr = asyncio.create_task(process.stderr.read())
+        stream = _LocalStream(command, self.host, process, stderr)
         try:
-            assert process.stderr is not None  # noqa: S101 - created with PIPE above
-            # Read from the start: a child that fills this pipe would stand still.
-            stderr = asyncio.create_task(process.stderr.read())
-            yield _LocalStream(command, self.host, process, stderr)
+            yield stream
         finally:
             if process.returncode is None:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, 9)
+                stream.stop()
                 await process.wait()
 
 
@@ -139,6 +145,10 @@ class _LocalStream:
     async def close_input(self) -> None:
         assert self.process.stdin is not None  # noqa: S101 - created with PIPE above
         self.process.stdin.close()
+
+    def stop(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
 
     async def finish(self) -> CommandResult:
         assert self.process.stdout is not None  # noqa: S101 - created with PIPE above
@@ -200,6 +210,9 @@ class _SshStream:
     async def close_input(self) -> None:
         self.process.stdin.write_eof()
 
+    def stop(self) -> None:
+        self.process.close()
+
     async def finish(self) -> CommandResult:
         done = await self.process.wait(check=False)
         return _result(self.command, self.host, done.returncode, done.stdout, done.stderr)
@@ -212,6 +225,7 @@ async def follow(shell: Shell, command: Command, on_line: Callable[[str], None])
         the result, with an empty stdout: the lines were handed over.
     """
     async with shell.open(command) as stream:
+        await _feed(stream, command)
         await stream.close_input()
         rest = b""
         while data := await stream.read(CHUNK):
@@ -235,18 +249,28 @@ async def pipe(
     """
     moved = 0
     async with source[0].open(source[1]) as reader, destination[0].open(destination[1]) as writer:
-        await reader.write(source[1].stdin or b"")
+        await _feed(reader, source[1])
         await reader.close_input()
-        if destination[1].stdin:
-            await writer.write(destination[1].stdin)
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError, asyncssh.Error):
+        await _feed(writer, destination[1])
+        try:
             while data := await reader.read(CHUNK):
                 await writer.write(data)
                 moved += len(data)
                 on_bytes(moved)
+        except _BROKEN:
+            # One of the two has gone. Nobody wants the rest, which may be gigabytes.
+            reader.stop()
+        with contextlib.suppress(*_BROKEN):
             await writer.close_input()
         written = await writer.finish()
         return await reader.finish(), written
+
+
+async def _feed(stream: Stream, command: Command) -> None:
+    """Write what a command reads; one that ends without reading it says why itself."""
+    if command.stdin:
+        with contextlib.suppress(*_BROKEN):
+            await stream.write(command.stdin)
 
 
 def _timed_out(command: Command, host: str) -> CommandResult:

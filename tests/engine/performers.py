@@ -1,0 +1,56 @@
+"""What the workers of these tests do with a step: note that it ran, and answer.
+
+A host's name says what its switch does beside that.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.errors import StageError
+from orchestrator.model.journal import Step
+from orchestrator.model.report import RollbackReport, SmokeReport, Verdict
+
+if TYPE_CHECKING:
+    from orchestrator.deploy.journal import Journal
+    from orchestrator.model.journal import StepKey
+    from orchestrator.model.plan import Plan
+
+SLOW_SECONDS = 2.0
+
+
+def ran_key(run: str) -> str:
+    """Name the list of the steps that were run."""
+    return f"test:{run}:ran"
+
+
+def perform(journal: Journal, _plan: Plan, key: StepKey) -> object:
+    """Note the step and answer it; the switch of `slow` takes its time once."""
+    journal.client.rpush(ran_key(journal.run), str(key))
+    if key.step is Step.SWITCH:
+        _switch(journal, key)
+    if key.step is Step.SMOKE:
+        return SmokeReport(
+            host=key.subject,
+            passed=True,
+            backend=None,
+            device="CPU",
+            tokens_per_second=10.0,
+            prompt_tokens_per_second=10.0,
+            text="Paris",
+        )
+    if key.step is Step.ROLLBACK:
+        return RollbackReport(key.subject, Verdict.GOOD, None, None)
+    empty: dict[str, Any] = {}
+    return empty
+
+
+def _switch(journal: Journal, key: StepKey) -> None:
+    ran: Any = journal.client.lrange(ran_key(journal.run), 0, -1)
+    if key.subject == "slow" and ran.count(str(key).encode()) == 1:
+        time.sleep(SLOW_SECONDS)
+    if key.subject == "refuses":
+        raise StageError(message="it doesn't want to", host=key.subject, stage=key.step)
+    if key.subject == "defect":
+        raise ZeroDivisionError

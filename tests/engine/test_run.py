@@ -1,0 +1,224 @@
+"""Runs through a real broker and real workers, with what can kill them."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+
+import msgspec
+import pytest
+
+from orchestrator.cli.engine import check_worker, go_on
+from orchestrator.errors import PayloadError, RunInterruptedError
+from orchestrator.model.journal import Step, StepKey, StepRecord, StepState
+from orchestrator.model.report import Outcome
+from tasks.app import STEP_TASK, WorkerSettings, make_app
+from tasks.broker import open_client
+from tests.engine.conftest import SETTINGS, Engine, kill, wait_until
+from tests.plans import Wanted, derivation, make_plan
+
+
+def test_two_hosts_go_the_whole_way(engine: Engine) -> None:
+    """A run ends with `run_finished` as its last event, and each step ran once."""
+    plan = make_plan(Wanted("carbon"), Wanted("boron"))
+    with engine.worker():
+        ended = engine.run(plan)
+    assert {result.outcome for result in ended.values()} == {Outcome.DEPLOYED}
+    assert engine.events[-1].event == "run_finished"
+    assert Counter(event.event for event in engine.events)["host_finished"] == 2
+    assert set(Counter(engine.ran(plan)).values()) == {1}
+    assert engine.journal(plan).is_finished()
+
+
+def test_failures_and_defects_are_put_back(engine: Engine) -> None:
+    """A failed switch and a defect in one both lead back, and say what happened."""
+    plan = make_plan(Wanted("refuses"), Wanted("defect"), Wanted("carbon"))
+    with engine.worker():
+        ended = engine.run(plan)
+    assert ended["refuses"].outcome is Outcome.ROLLED_BACK
+    assert ended["refuses"].message == "it doesn't want to"
+    assert ended["defect"].message.startswith("a defect: ZeroDivisionError")
+    assert ended["carbon"].outcome is Outcome.DEPLOYED
+
+
+def test_a_killed_workers_step_is_sent_again(engine: Engine) -> None:
+    """A worker killed in the middle of a step is noticed once its lease ends."""
+    plan = make_plan(Wanted("slow"))
+    with engine.worker() as first, engine.driving(plan) as ended:
+        engine.wait_for(plan, "switch:slow")
+        kill(first)
+        with engine.worker():
+            wait_until(lambda: bool(ended))
+    assert ended["slow"].outcome is Outcome.DEPLOYED
+    assert Counter(engine.ran(plan))["switch:slow"] == 2
+
+
+def test_a_long_step_keeps_its_lease(engine: Engine) -> None:
+    """A step that takes longer than its lease isn't taken for lost."""
+    plan = make_plan(Wanted("slow"))
+    with engine.worker():
+        ended = engine.run(plan)
+    assert ended["slow"].outcome is Outcome.DEPLOYED
+    assert Counter(engine.ran(plan))["switch:slow"] == 1
+
+
+def test_a_redelivered_message_runs_nothing_twice(engine: Engine) -> None:
+    """A message that comes again while its step still runs changes nothing."""
+    plan = make_plan(Wanted("slow"))
+    with engine.worker(WorkerSettings(SETTINGS.performer, 1.0, visibility_timeout=1)):
+        ended = engine.run(plan)
+    assert ended["slow"].outcome is Outcome.DEPLOYED
+    assert set(Counter(engine.ran(plan)).values()) == {1}
+
+
+def test_the_same_message_twice_runs_once(engine: Engine) -> None:
+    """Two deliveries of one step to two threads at once run it once."""
+    plan = make_plan(Wanted("slow"))
+    journal = engine.journal(plan)
+    journal.create(plan)
+    key = StepKey(Step.SWITCH, "slow")
+    token = journal.send(key)
+    app = make_app(engine.broker)
+    for _ in range(4):
+        app.send_task(STEP_TASK, args=(plan.run, str(key), token), queue="deploy")
+    app.close()
+    with engine.worker():
+        wait_until(lambda: journal.records()[key].state is StepState.DONE)
+    assert engine.ran(plan) == ["switch:slow"]
+
+
+def test_a_driver_that_comes_back_goes_on(engine: Engine) -> None:
+    """A driver that dies in the middle is followed by another, and nothing runs twice."""
+    plan = make_plan(Wanted("slow"), Wanted("carbon"))
+    engine.journal(plan).create(plan)
+
+    def die() -> None:
+        if "switch:slow" in engine.ran(plan):
+            raise KeyboardInterrupt
+
+    with engine.worker():
+        with pytest.raises(KeyboardInterrupt):
+            engine.drive(plan, die)
+        ended = engine.drive(plan)
+    assert {result.outcome for result in ended.values()} == {Outcome.DEPLOYED}
+    assert set(Counter(engine.ran(plan)).values()) == {1}
+
+
+def test_two_drivers_run_nothing_twice(engine: Engine) -> None:
+    """A run that is resumed while it is still driven is driven by both, once."""
+    plan = make_plan(*(Wanted(f"host-{number}") for number in range(8)))
+    with engine.worker(), engine.driving(plan):
+        ended = engine.drive(plan)
+    assert {result.outcome for result in ended.values()} == {Outcome.DEPLOYED}
+    assert set(Counter(engine.ran(plan)).values()) == {1}
+
+
+def test_a_dead_worker_ends_the_run_with_what_it_said(engine: Engine) -> None:
+    """A worker that can't start is noticed; the error has its log and how to go on."""
+    plan = make_plan(Wanted("carbon"))
+    engine.journal(plan).create(plan)
+    log = engine.directory / "worker.log"
+    with (
+        engine.worker(WorkerSettings("tests.engine.absent:perform")) as process,
+        pytest.raises(RunInterruptedError) as caught,
+    ):
+        go_on(
+            engine.broker,
+            engine.journal(plan),
+            engine.events.append,
+            lambda: check_worker(process, log),
+        )
+    assert "No module named 'tests.engine.absent'" in "\n".join(caught.value.last_lines)
+    assert str(log) in caught.value.hint
+    assert f"orchestrate resume {plan.run}" in caught.value.hint
+
+
+def test_a_damaged_plan_fails_the_step(engine: Engine) -> None:
+    """A worker that can't read the plan fails its step with the reason; a driver refuses."""
+    plan = make_plan(Wanted("carbon"))
+    journal = engine.journal(plan)
+    key = StepKey(Step.SWITCH, "carbon")
+    token = journal.send(key)
+    open_client(engine.broker).set(f"orchestrate:run:{plan.run}:plan", b'{"run": 3}')
+    app = make_app(engine.broker)
+    app.send_task(STEP_TASK, args=(plan.run, str(key), token), queue="deploy")
+    app.close()
+    with engine.worker():
+        wait_until(lambda: journal.records()[key].state is StepState.FAILED)
+    assert "the plan of run run-1 can't be read back" in journal.records()[key].error["message"]
+    with pytest.raises(PayloadError, match="can't be read back"):
+        engine.drive(plan)
+
+
+def test_a_step_of_no_host_fails(engine: Engine) -> None:
+    """A step whose host or derivation the plan hasn't fails with a clear error."""
+    plan = make_plan(Wanted("carbon"))
+    journal = engine.journal(plan)
+    journal.create(plan)
+    keys = (StepKey(Step.SWITCH, "neon"), StepKey(Step.BUILD, derivation("neon")))
+    app = make_app(engine.broker)
+    for key in keys:
+        args = (plan.run, str(key), journal.send(key))
+        app.send_task(STEP_TASK, args=args, queue="deploy")
+    app.close()
+    with engine.worker():
+        wait_until(lambda: all(journal.records()[key].state is StepState.FAILED for key in keys))
+    errors = [journal.records()[key].error["message"] for key in keys]
+    assert all("the plan" in error and "neon" in error for error in errors)
+
+
+@pytest.mark.parametrize("damage", [b"no json", b'{"state": "asleep"}', b"\xff"])
+def test_a_damaged_record_is_one_clear_error(engine: Engine, damage: bytes) -> None:
+    """A driver that meets a damaged record ends, and names the run and the step."""
+    plan = make_plan(Wanted("carbon"))
+    engine.journal(plan).create(plan)
+    open_client(engine.broker).hset(f"orchestrate:run:{plan.run}:steps", "switch:carbon", damage)
+    with pytest.raises(PayloadError, match="step switch:carbon of run run-1 can't be read back"):
+        engine.drive(plan)
+
+
+def test_garbage_in_the_queue_stops_nothing(engine: Engine) -> None:
+    """Messages that are no steps are dropped, and the run behind them goes on."""
+    plan = make_plan(Wanted("carbon"))
+    garbage: tuple[tuple[object, ...], ...] = (
+        (),
+        ("run", "nothing", 1),
+        (3, {}, "x"),
+        ("run", "switch:carbon", 9, 9),
+    )
+    app = make_app(engine.broker)
+    for args in garbage:
+        app.send_task(STEP_TASK, args=args, queue="deploy")
+    app.send_task("unknown", queue="deploy")
+    app.close()
+    with engine.worker() as process:
+        ended = engine.run(plan)
+        assert process.poll() is None
+    assert ended["carbon"].outcome is Outcome.DEPLOYED
+
+
+def test_what_is_no_message_interrupts_the_run(engine: Engine) -> None:
+    """A worker dies of what isn't even a message; the run says so, and is resumed."""
+    plan = make_plan(Wanted("carbon"))
+    engine.journal(plan).create(plan)
+    open_client(engine.broker).lpush("deploy", b"not a message at all")
+    log = engine.directory / "worker.log"
+    with engine.worker() as process, pytest.raises(RunInterruptedError, match="exit status 1"):
+        engine.drive(plan, lambda: check_worker(process, log))
+    with engine.worker():
+        ended = engine.drive(plan)
+    assert ended["carbon"].outcome is Outcome.DEPLOYED
+
+
+def test_a_message_that_outlived_its_driver_is_dropped(engine: Engine) -> None:
+    """A step sent long ago is not begun by whoever serves the queue today."""
+    plan = make_plan(Wanted("carbon"))
+    journal = engine.journal(plan)
+    journal.create(plan)
+    key = StepKey(Step.SWITCH, "carbon")
+    old = StepRecord(StepState.SENT, 1, sent_at=time.time() - 3600)
+    open_client(engine.broker).hset(
+        f"orchestrate:run:{plan.run}:steps", str(key), msgspec.json.encode(old)
+    )
+    assert not journal.claim(key, 1)
+    assert journal.lost(journal.records()) == (key,)

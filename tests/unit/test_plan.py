@@ -1,0 +1,261 @@
+"""Who is left alone, what is built once where, who goes in which batch."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from inventory.host import Builder, Connection, Fleet, Host, Inventory
+from orchestrator.errors import PlanError
+from orchestrator.model.plan import Action, Build, Evaluation
+from orchestrator.model.store import parse_derivation_path, parse_store_path
+from orchestrator.model.variant import Variant, VariantChoice
+from orchestrator.stages.evaluate import PROCESS_MIB, process_limit
+from orchestrator.stages.facts import parse_facts
+from orchestrator.stages.plan import Survey, action_for, batches, make_plan, place_builds
+
+if TYPE_CHECKING:
+    from orchestrator.model.facts import Facts
+
+RECORDED = Path(__file__).parent / "facts" / "cpu-server.txt"
+HASH = "0123456789abcdfghijklmnpqrsvwxyz"
+
+
+def facts(host: str, **changes: object) -> Facts:
+    """Give a machine's facts with some of them changed."""
+    known = parse_facts(host, RECORDED.read_text())
+    base = replace(known, system="x86_64-linux", system_features=(), load_average=0.0, cpu_count=8)
+    return replace(base, **changes)  # type: ignore[arg-type]
+
+
+def evaluation(host: str, llama: str = "cpu", toplevel: str = "") -> Evaluation:
+    """Give what Nix might make of a host."""
+    system, package = f"{HASH}-nixos-{toplevel or host}", f"{HASH}-llama-cpp-{llama}"
+    return Evaluation(
+        host,
+        parse_derivation_path(f"/nix/store/{system}.drv"),
+        parse_store_path(f"/nix/store/{system}"),
+        parse_derivation_path(f"/nix/store/{package}.drv"),
+        parse_store_path(f"/nix/store/{package}"),
+    )
+
+
+def builder(name: str, *features: str, speed: float = 1.0, system: str = "x86_64-linux") -> Host:
+    """Give a host that builds."""
+    known = Builder((system,), features, speed_factor=speed)
+    return Host(name, Connection(name), nixos_name=name, builder=known)
+
+
+def survey(targets: dict[str, tuple[Variant, Evaluation]], builders: dict[str, Facts]) -> Survey:
+    """Give what is known of a fleet."""
+    return Survey(
+        facts={name: facts(name) for name in targets},
+        choices={name: VariantChoice(name, variant, "") for name, (variant, _) in targets.items()},
+        evaluations={name: made for name, (_, made) in targets.items()},
+        builders=builders,
+    )
+
+
+def llamas(builds: tuple[Build, ...]) -> list[Build]:
+    """Give the builds of llama packages."""
+    return [build for build in builds if build.after is None]
+
+
+@pytest.mark.parametrize(
+    ("running", "default", "action"),
+    [
+        (True, True, Action.UNCHANGED),
+        (True, False, Action.DEPLOY),
+        (False, True, Action.DEPLOY),
+        (False, False, Action.DEPLOY),
+    ],
+)
+def test_who_is_left_alone(action: Action, *, running: bool, default: bool) -> None:
+    """Only a host that runs the wanted system and boots it as well is unchanged."""
+    wanted = evaluation("carbon")
+    other = parse_store_path(f"/nix/store/{HASH}-nixos-old")
+    known = facts(
+        "carbon",
+        running_system=wanted.toplevel if running else other,
+        boot_default=wanted.toplevel if default else None,
+    )
+    assert action_for(known, wanted) is action
+
+
+@pytest.mark.parametrize(
+    ("count", "serial", "sizes"),
+    [
+        (5, ["100%"], [5]),
+        (5, [], [5]),
+        (5, [1], [1, 1, 1, 1, 1]),
+        (5, [2], [2, 2, 1]),
+        (10, [1, 5], [1, 5, 4]),
+        (10, [1, 5, "20%"], [1, 5, 2, 2]),
+        (10, ["30%"], [3, 3, 3, 1]),
+        (10, ["10%", "20%", "100%"], [1, 2, 7]),
+        (3, ["10%"], [1, 1, 1]),
+        (3, [0], [1, 1, 1]),
+        (3, ["0%"], [1, 1, 1]),
+        (7, ["2"], [2, 2, 2, 1]),
+        (0, [1], []),
+    ],
+)
+def test_batches_are_ansibles(count: int, serial: list[int | str], sizes: list[int]) -> None:
+    """Numbers or percentages of the whole, the last one repeated, never an empty batch."""
+    numbers = batches(count, serial)
+    assert [len(list(group)) for _, group in itertools.groupby(numbers)] == sizes
+
+
+entries = st.integers(0, 20) | st.integers(0, 100).map(lambda part: f"{part}%")
+
+
+@given(st.integers(0, 60), st.lists(entries, max_size=4))
+def test_every_host_is_in_one_batch(count: int, serial: list[int | str]) -> None:
+    """Batches count up from 0 without a gap, and hold every host."""
+    numbers = batches(count, serial)
+    assert len(numbers) == count
+    assert numbers == sorted(numbers)
+    assert set(numbers) == set(range(max(numbers, default=-1) + 1))
+
+
+def test_a_derivation_is_built_once() -> None:
+    """Hosts that share a package share its build; each system follows its package."""
+    known = survey(
+        {name: (Variant.CPU, evaluation(name)) for name in ("carbon", "boron", "nitrogen")},
+        {"b1": facts("b1"), "b2": facts("b2")},
+    )
+    builds = place_builds(("carbon", "boron", "nitrogen"), (builder("b1"), builder("b2")), known)
+    (llama,) = llamas(builds)
+    assert llama.hosts == ("carbon", "boron", "nitrogen")
+    assert {llama.builder, *llama.fallbacks} == {"b1", "b2"}
+    toplevels = builds[1:]
+    assert [build.hosts for build in toplevels] == [("carbon",), ("boron",), ("nitrogen",)]
+    assert {build.after for build in toplevels} == {llama.derivation}
+    assert {build.builder for build in toplevels} == {llama.builder}
+
+
+def test_equal_systems_are_one_build() -> None:
+    """Two hosts with the very same system build it once."""
+    known = survey(
+        {name: (Variant.CPU, evaluation(name, toplevel="same")) for name in ("a", "b")},
+        {"b1": facts("b1")},
+    )
+    builds = place_builds(("a", "b"), (builder("b1"),), known)
+    assert [build.hosts for build in builds] == [("a", "b"), ("a", "b")]
+
+
+def test_features_decide() -> None:
+    """A CUDA package goes where the builder's own Nix declares cuda, and nowhere else."""
+    known = survey(
+        {"carbon": (Variant.CUDA, evaluation("carbon", "cuda"))},
+        {"fast": facts("fast", cpu_count=64), "gpu": facts("gpu", system_features=("cuda",))},
+    )
+    (llama,) = llamas(place_builds(("carbon",), (builder("fast", "cuda"), builder("gpu")), known))
+    assert (llama.builder, llama.fallbacks) == ("gpu", ())
+
+
+def test_builders_share_the_work() -> None:
+    """Distinct packages go to distinct builders where these are alike."""
+    known = survey(
+        {name: (Variant.CPU, evaluation(name, llama=name)) for name in ("a", "b", "c", "d")},
+        {"b1": facts("b1"), "b2": facts("b2")},
+    )
+    placed = llamas(place_builds(("a", "b", "c", "d"), (builder("b1"), builder("b2")), known))
+    assert [build.builder for build in placed] == ["b1", "b2", "b1", "b2"]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "chosen"),
+    [
+        ({}, {"cpu_count": 32}, "b2"),
+        ({"load_average": 40.0}, {}, "b2"),
+        ({}, {"load_average": 4.0}, "b1"),
+        ({}, {}, "b1"),
+    ],
+)
+def test_the_one_with_the_least_to_do_is_chosen(
+    first: dict[str, object], second: dict[str, object], chosen: str
+) -> None:
+    """More processors and less load win; among equals the name decides, every time."""
+    known = survey(
+        {"a": (Variant.CPU, evaluation("a"))},
+        {"b1": facts("b1", **first), "b2": facts("b2", **second)},
+    )
+    (llama,) = llamas(place_builds(("a",), (builder("b2"), builder("b1")), known))
+    assert llama.builder == chosen
+
+
+def test_speed_counts() -> None:
+    """A speed factor of the inventory is a preference."""
+    known = survey({"a": (Variant.CPU, evaluation("a"))}, {"b1": facts("b1"), "b2": facts("b2")})
+    (llama,) = llamas(place_builds(("a",), (builder("b1"), builder("b2", speed=2)), known))
+    assert (llama.builder, llama.fallbacks) == ("b2", ("b1",))
+
+
+def test_no_builder_fits() -> None:
+    """The error names what is needed, and for each builder what keeps it from it."""
+    known = survey(
+        {"carbon": (Variant.CUDA, evaluation("carbon", "cuda"))},
+        {"plain": facts("plain"), "arm": facts("arm", system="aarch64-linux")},
+    )
+    builders = (builder("plain"), builder("arm", system="aarch64-linux"), builder("off"))
+    with pytest.raises(PlanError, match="x86_64-linux with cuda") as caught:
+        place_builds(("carbon",), builders, known)
+    assert caught.value.host == "carbon"
+    assert caught.value.last_lines == (
+        "plain: it lacks cuda",
+        "arm: it builds for aarch64-linux",
+        "off: it does not answer",
+    )
+    assert "orchestrate_builder" in caught.value.hint
+
+
+def test_a_fleet_without_builders() -> None:
+    """An inventory that names no builder is told so."""
+    known = survey({"carbon": (Variant.CPU, evaluation("carbon"))}, {})
+    with pytest.raises(PlanError) as caught:
+        place_builds(("carbon",), (), known)
+    assert caught.value.last_lines == ("the inventory names no builder",)
+
+
+def test_a_settled_host_takes_no_place() -> None:
+    """A host that has nothing to change is in no batch's way, and builds nothing."""
+    known = survey({name: (Variant.CPU, evaluation(name)) for name in ("a", "b", "c")}, {})
+    done = evaluation("a").toplevel
+    settled = facts("a", running_system=done, boot_default=done)
+    known = replace(known, facts={**known.facts, "a": settled}, builders={"b1": facts("b1")})
+    hosts = tuple(Host(name, Connection(name), nixos_name=name) for name in ("a", "b", "c", "gone"))
+    inventory = Inventory("hosts.yml", (*hosts, builder("b1")), {}, Fleet(serial=(1,)))
+    plan = make_plan("run", inventory, hosts, known)
+    assert [(host.name, host.action, host.batch) for host in plan.hosts] == [
+        ("a", Action.UNCHANGED, 0),
+        ("b", Action.DEPLOY, 0),
+        ("c", Action.DEPLOY, 1),
+    ]
+    assert all("a" not in build.hosts for build in plan.builds)
+    assert plan.has_work
+
+
+@pytest.mark.parametrize(
+    ("cpus", "available", "budget", "processes"),
+    [
+        (8, 64_000, None, 8),
+        (8, 4 * PROCESS_MIB, None, 3),
+        (8, 100, None, 1),
+        (8, 64_000, 2 * PROCESS_MIB, 2),
+        (8, 100, 3 * PROCESS_MIB, 3),
+        (1, 64_000, None, 1),
+        (8, 64_000, 0, 1),
+    ],
+)
+def test_how_many_evaluate_at_once(
+    cpus: int, available: int, budget: int | None, processes: int
+) -> None:
+    """As many as processors and memory allow, the inventory's budget first, never none."""
+    assert process_limit(cpus, available, budget) == processes

@@ -1,0 +1,318 @@
+"""The rollout: what comes next, when a run has ended, and how each host ended."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from orchestrator.deploy.rollout import (
+    failed_build,
+    host_result,
+    is_finished,
+    is_settled,
+    must_roll_back,
+    next_steps,
+    results,
+)
+from orchestrator.errors import PayloadError
+from orchestrator.model.journal import Step, StepKey, StepRecord, StepState
+from orchestrator.model.plan import Action, Goal, Plan
+from orchestrator.model.report import Outcome, RollbackReport, SmokeReport, Verdict
+from orchestrator.model.store import DerivationPath
+from orchestrator.model.variant import Backend
+from tests.plans import Wanted, derivation, make_plan, output
+
+Records = dict[StepKey, StepRecord]
+
+GOOD = "good"
+BAD = "bad"
+LOOKS_BAD = "looks bad"
+"""A smoke that ran well and says that the system is bad."""
+
+
+def smoke(host: str, *, passed: bool) -> dict[str, Any]:
+    """Give a smoke's report as the journal holds it."""
+    failure = "" if passed else "it says nothing"
+    report = SmokeReport(host, passed, Backend.CPU, "CPU", 12.5, 50.0, "Paris", failure)
+    return dict(msgspec.to_builtins(report))
+
+
+def rollback(host: str, verdict: Verdict = Verdict.GOOD) -> dict[str, Any]:
+    """Give a rollback's report as the journal holds it."""
+    report = RollbackReport(host, verdict, output(f"old-{host}"), None, "its smoke failed")
+    return dict(msgspec.to_builtins(report))
+
+
+def record(key: StepKey, answer: str) -> StepRecord:
+    """Give the record of a step that ended with this answer."""
+    if answer == BAD:
+        return StepRecord(StepState.FAILED, 1, error={"message": f"{key.step} broke"})
+    report: dict[str, Any] = {}
+    if key.step is Step.SMOKE:
+        report = smoke(key.subject, passed=answer == GOOD)
+    if key.step is Step.ROLLBACK:
+        report = rollback(key.subject)
+    return StepRecord(StepState.DONE, 1, report=report)
+
+
+def run(plan: Plan, **answers: str) -> Records:
+    """Drive a plan to its end; `switch_carbon="bad"` makes that step fail."""
+    records: Records = {}
+    while not is_finished(plan, records):
+        for key in next_steps(plan, records):
+            name = key.subject.removesuffix(".drv").rpartition("-")[2]
+            records[key] = record(key, answers.get(f"{key.step}_{name}", GOOD))
+    return records
+
+
+def steps_of(records: Records, host: str) -> list[Step]:
+    """Give what was sent for a host, in order."""
+    return [key.step for key in records if key.subject == host]
+
+
+def test_the_llama_package_is_built_before_the_systems() -> None:
+    """First the shared package is built, then every system that needs it."""
+    plan = make_plan(Wanted("carbon"), Wanted("boron"))
+    llama = StepKey(Step.BUILD, derivation("llama-shared"))
+    assert next_steps(plan, {}) == (llama,)
+    built = {llama: record(llama, GOOD)}
+    assert [key.subject for key in next_steps(plan, built)] == [
+        derivation("system-carbon"),
+        derivation("system-boron"),
+    ]
+
+
+def test_a_good_host_goes_the_whole_way() -> None:
+    """A host goes copy, switch, smoke, confirm, and ends deployed with its speed."""
+    plan = make_plan(Wanted("carbon"))
+    records = run(plan)
+    assert steps_of(records, "carbon") == [Step.COPY, Step.SWITCH, Step.SMOKE, Step.CONFIRM]
+    result = results(plan, records)["carbon"]
+    assert result.outcome is Outcome.DEPLOYED
+    assert result.current == output("system-carbon")
+    assert result.previous == output("old-carbon")
+    assert (result.backend, result.tokens_per_second) == (Backend.CPU, 12.5)
+
+
+@pytest.mark.parametrize(
+    ("answers", "sent", "outcome", "message"),
+    [
+        ({"copy_closure_carbon": BAD}, [Step.COPY], Outcome.FAILED, "copy_closure broke"),
+        (
+            {"switch_carbon": BAD},
+            [Step.COPY, Step.SWITCH, Step.ROLLBACK],
+            Outcome.ROLLED_BACK,
+            "switch broke",
+        ),
+        (
+            {"smoke_carbon": BAD},
+            [Step.COPY, Step.SWITCH, Step.SMOKE, Step.ROLLBACK],
+            Outcome.ROLLED_BACK,
+            "smoke broke",
+        ),
+        (
+            {"smoke_carbon": LOOKS_BAD},
+            [Step.COPY, Step.SWITCH, Step.SMOKE, Step.ROLLBACK],
+            Outcome.ROLLED_BACK,
+            "it says nothing",
+        ),
+        (
+            {"confirm_carbon": BAD},
+            [Step.COPY, Step.SWITCH, Step.SMOKE, Step.CONFIRM, Step.ROLLBACK],
+            Outcome.ROLLED_BACK,
+            "confirm broke",
+        ),
+        (
+            {"switch_carbon": BAD, "rollback_carbon": BAD},
+            [Step.COPY, Step.SWITCH, Step.ROLLBACK],
+            Outcome.FAILED,
+            "switch broke; rollback: rollback broke",
+        ),
+    ],
+)
+def test_a_failure_leads_back(
+    answers: dict[str, str], sent: list[Step], outcome: Outcome, message: str
+) -> None:
+    """What fails before the switch ends the host; what fails later puts it back."""
+    plan = make_plan(Wanted("carbon"), Wanted("boron"))
+    records = run(plan, **answers)
+    ended = results(plan, records)
+    assert steps_of(records, "carbon") == sent
+    assert (ended["carbon"].outcome, ended["carbon"].message) == (outcome, message)
+    assert ended["boron"].outcome is Outcome.DEPLOYED
+
+
+def test_a_failed_rollback_needs_hands() -> None:
+    """Nobody knows what a host runs whose rollback failed, and the result says so."""
+    plan = make_plan(Wanted("carbon"))
+    result = results(plan, run(plan, switch_carbon=BAD, rollback_carbon=BAD))["carbon"]
+    assert (result.verdict, result.current) == (Verdict.NEEDS_HANDS, None)
+
+
+@pytest.mark.parametrize("verdict", [Verdict.DEGRADED, Verdict.NEEDS_HANDS])
+def test_a_rollback_that_is_not_good_is_a_failure(verdict: Verdict) -> None:
+    """A host that went back badly has failed, with the verdict and its reason."""
+    plan = make_plan(Wanted("carbon"))
+    records = run(plan, switch_carbon=BAD)
+    key = StepKey(Step.ROLLBACK, "carbon")
+    records[key] = replace(records[key], report=rollback("carbon", verdict))
+    result = results(plan, records)["carbon"]
+    assert (result.outcome, result.verdict) == (Outcome.FAILED, verdict)
+    assert result.message == "switch broke; its smoke failed"
+
+
+def test_a_failed_package_fails_the_hosts_that_need_it() -> None:
+    """A failed build fails exactly the hosts that need it, with the build's message."""
+    plan = make_plan(Wanted("carbon", llama="cuda"), Wanted("boron", llama="cpu"))
+    records = run(plan, build_cuda=BAD)
+    ended = results(plan, records)
+    assert (ended["carbon"].outcome, ended["carbon"].message) == (Outcome.FAILED, "build broke")
+    assert ended["boron"].outcome is Outcome.DEPLOYED
+    assert StepKey(Step.BUILD, derivation("system-carbon")) not in records
+
+
+def test_the_next_batch_waits_for_the_whole_one_before() -> None:
+    """A host of a later batch is copied to early, and switched after the earlier ones."""
+    plan = make_plan(Wanted("carbon"), Wanted("boron", batch=1))
+    order = [key for key in run(plan) if key.step is not Step.BUILD]
+    confirmed = order.index(StepKey(Step.CONFIRM, "carbon"))
+    assert order.index(StepKey(Step.COPY, "boron")) < confirmed
+    assert order.index(StepKey(Step.SWITCH, "boron")) > confirmed
+
+
+def test_a_batch_that_wholly_fails_ends_the_run() -> None:
+    """No later batch is touched, and each host left alone names the batch that failed."""
+    plan = make_plan(Wanted("carbon"), Wanted("boron", batch=1), Wanted("argon", batch=2))
+    ended = results(plan, run(plan, smoke_carbon=LOOKS_BAD))
+    assert ended["boron"].outcome is Outcome.SKIPPED
+    assert ended["boron"].message == "every host of batch 1 failed, so batch 2 was left alone"
+    assert ended["argon"].message == "every host of batch 1 failed, so batch 3 was left alone"
+
+
+def test_a_batch_that_partly_fails_does_not_end_the_run() -> None:
+    """One good host in a batch lets the next one start."""
+    plan = make_plan(Wanted("carbon"), Wanted("boron"), Wanted("argon", batch=1))
+    ended = results(plan, run(plan, switch_carbon=BAD))
+    assert ended["argon"].outcome is Outcome.DEPLOYED
+
+
+def test_hosts_that_are_left_out_are_in_the_results() -> None:
+    """Unreachable, blocked, failed and unchanged hosts each have their own outcome."""
+    plan = make_plan(Wanted("carbon", action=Action.UNCHANGED))
+    plan = replace(plan, unreachable={"a": "no route"}, blocked={"b": "pin"}, failed={"c": "eval"})
+    assert is_finished(plan, {})
+    ended = results(plan, {})
+    assert {name: result.outcome for name, result in ended.items()} == {
+        "carbon": Outcome.UNCHANGED,
+        "a": Outcome.UNREACHABLE,
+        "b": Outcome.SKIPPED,
+        "c": Outcome.FAILED,
+    }
+    assert ended["a"].message == "no route"
+
+
+def test_the_goal_build_only_builds() -> None:
+    """A build run sends builds alone, and its hosts end built or failed."""
+    plan = make_plan(Wanted("carbon", llama="cuda"), Wanted("boron", llama="cpu"), goal=Goal.BUILD)
+    assert not any(is_settled(plan, host, {}) for host in plan.hosts)
+    records = run(plan, build_cuda=BAD)
+    assert {key.step for key in records} == {Step.BUILD}
+    ended = results(plan, records)
+    assert ended["boron"].outcome is Outcome.BUILT
+    assert ended["boron"].outcome.is_good
+    assert ended["boron"].current == output("old-boron")
+    assert ended["carbon"].outcome is Outcome.FAILED
+
+
+@pytest.mark.parametrize("step", [Step.SMOKE, Step.ROLLBACK])
+def test_a_damaged_report_is_one_clear_error(step: Step) -> None:
+    """A report in the journal that is none names the host and the step."""
+    plan = make_plan(Wanted("carbon"))
+    records = run(plan, switch_carbon=BAD) if step is Step.ROLLBACK else run(plan)
+    records[StepKey(step, "carbon")] = StepRecord(StepState.DONE, 1, report={"host": 3})
+    with pytest.raises(PayloadError) as caught:
+        results(plan, records)
+    assert (caught.value.host, caught.value.stage) == ("carbon", step)
+
+
+wanted_hosts = st.lists(
+    st.builds(
+        Wanted,
+        name=st.sampled_from(["argon", "boron", "carbon", "neon"]),
+        batch=st.integers(0, 2),
+        llama=st.sampled_from(["cpu", "cuda"]),
+        action=st.sampled_from([Action.DEPLOY, Action.DEPLOY, Action.UNCHANGED]),
+    ),
+    min_size=1,
+    unique_by=lambda host: host.name,
+)
+
+PREREQUISITES = {
+    Step.SWITCH: Step.COPY,
+    Step.SMOKE: Step.SWITCH,
+    Step.CONFIRM: Step.SMOKE,
+}
+
+
+def check_sent(plan: Plan, key: StepKey, records: Records) -> None:
+    """Check that a step was sent neither twice nor before what it needs."""
+    assert key not in records
+    if key.step is Step.BUILD:
+        after = plan.build(DerivationPath(key.subject)).after
+        needed = StepKey(Step.BUILD, after) if after else None
+    elif key.step is Step.COPY:
+        needed = StepKey(Step.BUILD, plan.host(key.subject).evaluation.toplevel_drv)
+    elif key.step is Step.ROLLBACK:
+        assert must_roll_back(plan.host(key.subject), records)
+        return
+    else:
+        needed = StepKey(PREREQUISITES[key.step], key.subject)
+    assert needed is None or records[needed].state is StepState.DONE
+
+
+def check_ended(plan: Plan, records: Records) -> None:
+    """Check that every host ended as its own steps say."""
+    for host in plan.hosts:
+        result = host_result(plan, host, records)
+        sent = steps_of(records, host.name)
+        confirmed = records.get(StepKey(Step.CONFIRM, host.name))
+        deployed = confirmed is not None and confirmed.state is StepState.DONE
+        assert (result.outcome is Outcome.DEPLOYED) == deployed
+        assert (Step.ROLLBACK in sent) == (Step.SWITCH in sent and not deployed)
+        assert (host.action is Action.UNCHANGED) == (result.outcome is Outcome.UNCHANGED)
+        build = failed_build(plan, host.evaluation.toplevel_drv, records)
+        assert build is None or not sent
+        if result.outcome is Outcome.SKIPPED and plan.goal is Goal.DEPLOY:
+            assert set(sent) <= {Step.COPY}
+            assert "was left alone" in result.message
+
+
+@settings(max_examples=300)
+@given(
+    hosts=wanted_hosts, goal=st.sampled_from([Goal.DEPLOY, Goal.DEPLOY, Goal.BUILD]), data=st.data()
+)
+def test_every_run_ends_well_whatever_fails(
+    hosts: list[Wanted], goal: Goal, data: st.DataObject
+) -> None:
+    """Whatever fails in whatever order, the run ends and no host stays half-way."""
+    plan = make_plan(*hosts, goal=goal)
+    records: Records = {}
+    running: list[StepKey] = []
+    for _ in range(len(plan.builds) + 5 * len(plan.hosts) + 1):
+        for key in next_steps(plan, records):
+            check_sent(plan, key, records)
+            records[key] = StepRecord(StepState.SENT, 1)
+            running.append(key)
+        if not running:
+            break
+        ended = running.pop(data.draw(st.integers(0, len(running) - 1)))
+        answers = [GOOD, GOOD, BAD] + ([LOOKS_BAD] if ended.step is Step.SMOKE else [])
+        records[ended] = record(ended, data.draw(st.sampled_from(answers)))
+        assert is_finished(plan, records) == (not running and not next_steps(plan, records))
+    assert is_finished(plan, records)
+    check_ended(plan, records)
