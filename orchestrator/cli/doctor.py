@@ -16,8 +16,8 @@ from orchestrator.command import elevated, script
 from orchestrator.errors import OrchestrateError
 from orchestrator.stages.facts import gather_facts
 from orchestrator.stages.smoke_model import model_path, read_model
+from orchestrator.transport.become import become_password
 from orchestrator.transport.connect import connections
-from orchestrator.transport.session import become_password
 
 if TYPE_CHECKING:
     from collections.abc import Callable

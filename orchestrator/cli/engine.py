@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import redis
@@ -10,21 +12,21 @@ import redis
 from orchestrator.deploy.drive import drive
 from orchestrator.deploy.journal import Journal
 from orchestrator.errors import RunInterruptedError
+from orchestrator.model.event import Event
 from orchestrator.workspace import state_home
 from tasks.broker import check_broker, open_client, private_server
 
 if TYPE_CHECKING:
     import subprocess
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     from orchestrator.cli.invocation import Invocation
-    from orchestrator.model.event import Event
     from orchestrator.model.plan import Plan
     from orchestrator.model.report import HostResult
 
-    Check = Callable[[], None]
-    Hear = Callable[[Event], None]
+Check = Callable[[], None]
+Hear = Callable[[Event], None]
 
 CONCURRENCY = 16
 """Steps that the private worker does at a time: they wait for hosts, not for us."""
@@ -68,6 +70,51 @@ def workers(invocation: Invocation, broker: str) -> Iterator[Check]:
         yield lambda: check_worker(process, log)
 
 
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """A broker and workers behind it, ready to drive runs.
+
+    Args:
+        broker: the broker's URL.
+        check: raises where our own worker has died.
+    """
+
+    broker: str
+    check: Check
+
+    def run(self, plan: Plan, on_event: Hear) -> dict[str, HostResult]:
+        """Write the plan into the journal and drive it to its end.
+
+        Raises:
+            RunInterruptedError: it can't be driven any more; `resume` goes on.
+        """
+        journal = Journal(open_client(self.broker), plan.run)
+        with _interruptions(plan.run):
+            journal.create(plan)
+        return go_on(self.broker, journal, on_event, self.check)
+
+    def resume(self, run: str, on_event: Hear) -> dict[str, HostResult]:
+        """Drive a run to its end from where it is.
+
+        Raises:
+            PayloadError: there is no such run.
+            RunInterruptedError: it can't be driven any more; `resume` goes on.
+        """
+        journal = Journal(open_client(self.broker), run)
+        return go_on(self.broker, journal, on_event, self.check)
+
+
+@contextmanager
+def open_engine(invocation: Invocation) -> Iterator[Engine]:
+    """Have a broker and workers for the time of the context.
+
+    Raises:
+        UsageError: the broker can't be used.
+    """
+    with open_broker(invocation) as broker, workers(invocation, broker) as check:
+        yield Engine(broker, check)
+
+
 def check_worker(process: subprocess.Popen[bytes], log: Path) -> None:
     """Check that our worker lives.
 
@@ -80,18 +127,6 @@ def check_worker(process: subprocess.Popen[bytes], log: Path) -> None:
             last_lines=tuple(log.read_text(errors="replace").splitlines()[-10:]),
             hint=f"its log is {log}",
         )
-
-
-def run_plan(broker: str, plan: Plan, on_event: Hear, check: Check) -> dict[str, HostResult]:
-    """Write the plan into the journal and drive it to its end.
-
-    Raises:
-        RunInterruptedError: it can't be driven any more; `resume` goes on.
-    """
-    journal = Journal(open_client(broker), plan.run)
-    with _interruptions(plan.run):
-        journal.create(plan)
-    return go_on(broker, journal, on_event, check)
 
 
 def go_on(broker: str, journal: Journal, on_event: Hear, check: Check) -> dict[str, HostResult]:

@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from typing import TYPE_CHECKING, Protocol
 
 import click
 import structlog
 
-from orchestrator.cli.engine import go_on, open_broker, run_plan, workers
 from orchestrator.cli.progress import open_progress, summary
 from orchestrator.deploy.drive import run_finished
-from orchestrator.deploy.journal import Journal
 from orchestrator.deploy.prepare import new_run_id, send_derivations
 from orchestrator.deploy.rollout import results
 from orchestrator.deploy.survey import Surveyor
 from orchestrator.model.report import Outcome, Verdict
 from orchestrator.transport.connect import connections
-from tasks.broker import open_client
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from inventory.host import Host
+    from orchestrator.cli.engine import Engine
     from orchestrator.cli.invocation import Invocation
     from orchestrator.cli.progress import Progress
     from orchestrator.deploy.survey import Evaluator
@@ -51,41 +49,40 @@ def run(invocation: Invocation, preparing: Preparing) -> int:
     with ExitStack() as stack, open_progress(as_json=invocation.as_json) as progress:
         hear = _hearer(progress, invocation)
 
-        async def preparation() -> tuple[Plan, str, Callable[[], None]]:
-            broker, check = "", _nothing
+        async def preparation() -> tuple[Plan, Engine | None]:
+            engine = None
             async with connections() as pool:
                 surveyor = Surveyor(run_id, invocation.inventory, pool, invocation.workspace, hear)
                 plan, evaluator = await preparing(surveyor, hosts)
                 if plan.has_work:
-                    # Broker and worker start while the derivations travel; a run
-                    # with nothing to do needs neither.
-                    broker = stack.enter_context(open_broker(invocation))
-                    check = stack.enter_context(workers(invocation, broker))
+                    # It starts while the derivations travel.
+                    engine = stack.enter_context(_open_engine(invocation))
                 if plan.builds and evaluator is not None:
                     await send_derivations(surveyor, plan, evaluator)
-                return plan, broker, check
+                return plan, engine
 
-        plan, broker, check = asyncio.run(preparation())
-        if plan.has_work:
-            ended = run_plan(broker, plan, hear, check)
+        plan, engine = asyncio.run(preparation())
+        if engine is not None:
+            ended = engine.run(plan, hear)
         else:
             ended = results(plan, {})
             hear(run_finished(run_id, ended))
     return report(invocation, ended)
 
 
-def _nothing() -> None:
-    """Check nothing: a run without work has no worker."""
-
-
 def resume(invocation: Invocation, run_id: str) -> int:
     """Go on with a run that was interrupted, and give the exit code."""
-    with open_broker(invocation) as broker, open_progress(as_json=invocation.as_json) as progress:
-        journal = Journal(open_client(broker), run_id)
-        journal.plan()
-        with workers(invocation, broker) as check:
-            ended = go_on(broker, journal, _hearer(progress, invocation), check)
+    with _open_engine(invocation) as engine, open_progress(as_json=invocation.as_json) as progress:
+        ended = engine.resume(run_id, _hearer(progress, invocation))
     return report(invocation, ended)
+
+
+def _open_engine(invocation: Invocation) -> AbstractContextManager[Engine]:
+    # Celery, redis and fabric take a second to import on a small machine, which a
+    # run with nothing to do doesn't pay.
+    from orchestrator.cli.engine import open_engine  # noqa: PLC0415
+
+    return open_engine(invocation)
 
 
 def report(invocation: Invocation, ended: dict[str, HostResult]) -> int:

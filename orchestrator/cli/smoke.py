@@ -15,8 +15,8 @@ from orchestrator.stages.facts import gather_facts
 from orchestrator.stages.smoke import run_smoke
 from orchestrator.stages.smoke_model import deliver_model, model_path, read_model
 from orchestrator.stages.variant import choose_variant
+from orchestrator.transport.become import become_password
 from orchestrator.transport.connect import connections
-from orchestrator.transport.session import become_password
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -34,7 +34,8 @@ from orchestrator.stages.rollback import reactivate, verdict
 from orchestrator.stages.smoke import run_smoke
 from orchestrator.stages.smoke_model import deliver_model, model_path, read_model
 from orchestrator.stages.switch import Activation, switch
-from orchestrator.transport.session import Session, become_password, session
+from orchestrator.transport.become import become_password
+from orchestrator.transport.session import Session, session
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from orchestrator.deploy.survey import survey_fleet
 from orchestrator.stages.copy_closure import Receiver, copy_closure
 from orchestrator.stages.plan import make_plan
-from orchestrator.transport.session import become_password
+from orchestrator.transport.become import become_password
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -104,6 +104,7 @@ def make_plan(run: str, inventory: Inventory, hosts: Sequence[Host], survey: Sur
                 evaluation=survey.evaluations[host.name],
                 action=actions[host.name],
                 batch=batch_of.get(host.name, 0),
+                notes=notes_for(host, inventory.fleet.confirm_timeout),
             )
             for host in ready
         ),
@@ -113,6 +114,18 @@ def make_plan(run: str, inventory: Inventory, hosts: Sequence[Host], survey: Sur
         blocked=survey.blocked,
         failed=survey.failed,
         confirm_timeout=inventory.fleet.confirm_timeout,
+    )
+
+
+def notes_for(host: Host, confirm_timeout: float) -> tuple[str, ...]:
+    """Say what the user should know of a host before it is touched."""
+    if host.smoke.timeout < confirm_timeout:
+        return ()
+    return (
+        (
+            f"its smoke may take {host.smoke.timeout:g} s, but it goes back by itself after"
+            f" {confirm_timeout:g} s: raise orchestrate_confirm_timeout"
+        ),
     )
 
 

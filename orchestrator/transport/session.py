@@ -15,7 +15,7 @@ from paramiko.hostkeys import HostKeyEntry
 
 from inventory.host import Connection, Host, HostKeyPolicy, JumpHost
 from orchestrator.command import Command, CommandResult, elevated
-from orchestrator.errors import UnreachableError, UsageError
+from orchestrator.errors import UnreachableError
 from orchestrator.transport.address import (
     accepts_new,
     fabric_options,
@@ -23,6 +23,7 @@ from orchestrator.transport.address import (
     known_hosts_lines,
     recorded_lines,
 )
+from orchestrator.transport.become import become_password
 from orchestrator.transport.shell import LOST, TIMED_OUT
 
 if TYPE_CHECKING:
@@ -56,24 +57,6 @@ class Session:
         except (paramiko.SSHException, EOFError, OSError) as error:
             return CommandResult(command, self.host.name, LOST, "", f"connection lost: {error}")
         return CommandResult(command, self.host.name, done.exited, done.stdout, done.stderr)
-
-
-def become_password(host: Host) -> str | None:
-    """Read the password that the inventory refers to, where it refers to one.
-
-    Raises:
-        UsageError: the file can't be read.
-    """
-    file = host.become.password_file
-    if file is None:
-        return None
-    try:
-        return Path(file).read_text().rstrip("\n")
-    except OSError as error:
-        message = f"can't read the password file {file}: {error.strerror}"
-        raise UsageError(
-            message, host=host.name, hint="see orchestrate_become_password_file"
-        ) from error
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import threading
@@ -15,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from orchestrator.cli.engine import go_on
 from orchestrator.deploy.journal import Journal
@@ -116,6 +119,7 @@ def test_a_long_path_works(tmp_path: Path) -> None:
     wait_until(lambda: not is_running(process))
     with private_server(directory) as again:
         assert open_client(again).ping()
+    shutil.rmtree((directory / "socket-directory").readlink())
 
 
 def test_a_directory_with_odd_characters_works(tmp_path: Path) -> None:
@@ -208,7 +212,7 @@ def own_server(directory: Path, *options: str) -> Iterator[redis.Redis]:
     process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, cwd=directory)
     try:
         wait_until(path.exists)
-        yield redis.Redis(unix_socket_path=str(path))
+        yield redis.Redis(unix_socket_path=str(path), retry=Retry(NoBackoff(), retries=0))
     finally:
         kill(process)
 

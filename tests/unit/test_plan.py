@@ -11,14 +11,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inventory.host import Builder, Connection, Fleet, Host, Inventory
+from inventory.host import Builder, Connection, Fleet, Host, Inventory, Smoke
 from orchestrator.errors import PlanError
 from orchestrator.model.plan import Action, Build, Evaluation
 from orchestrator.model.store import parse_derivation_path, parse_store_path
 from orchestrator.model.variant import Variant, VariantChoice
 from orchestrator.stages.evaluate import PROCESS_MIB, process_limit
 from orchestrator.stages.facts import parse_facts
-from orchestrator.stages.plan import Survey, action_for, batches, make_plan, place_builds
+from orchestrator.stages.plan import (
+    Survey,
+    action_for,
+    batches,
+    make_plan,
+    notes_for,
+    place_builds,
+)
 
 if TYPE_CHECKING:
     from orchestrator.model.facts import Facts
@@ -259,3 +266,10 @@ def test_how_many_evaluate_at_once(
 ) -> None:
     """As many as processors and memory allow, the inventory's budget first, never none."""
     assert process_limit(cpus, available, budget) == processes
+
+
+def test_a_smoke_longer_than_the_way_back_is_told_of() -> None:
+    """A machine that would go back in the middle of its smoke is warned of in the plan."""
+    slow = Host("carbon", Connection("carbon"), nixos_name="carbon", smoke=Smoke(timeout=300))
+    assert notes_for(slow, 300.0)
+    assert not notes_for(slow, 301.0)

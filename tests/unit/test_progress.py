@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 from rich.live import Live
@@ -70,6 +70,7 @@ def is_harmless(text: str) -> bool:
     return all(char.isprintable() or char in "\t\n" for char in text)
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.text() | st.just(HOSTILE))
 def test_plain_lines_hold_nothing_that_moves_a_terminal(text: str) -> None:
     """Whatever a machine says, a plain line has printable characters alone."""
@@ -93,6 +94,7 @@ def test_plain_lines_say_where_and_what() -> None:
     ]
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.text() | st.just(HOSTILE))
 def test_json_lines_are_one_object_each(text: str) -> None:
     """Every event is one line that parses, with its five keys and its own data."""
@@ -119,17 +121,17 @@ def test_json_data_cannot_replace_the_keys() -> None:
     assert (found["host"], found["run"]) == ("carbon", "run-1")
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.text() | st.just(HOSTILE))
 def test_live_lines_hold_nothing_that_moves_a_terminal(text: str) -> None:
     """A live view draws every kind of event, without the machine's own escapes."""
     stream = io.StringIO()
     console = Console(file=stream, force_terminal=True, color_system=None, width=200)
-    with Live(console=console, auto_refresh=False, transient=True) as live:
-        progress = LiveProgress(live)
+    progress = LiveProgress(console)
+    with console.capture() as captured:
         for told in every_kind(text):
             progress.hear(told)
-        with console.capture() as captured:
-            console.print(live.get_renderable())
+            console.print(progress)
     assert is_harmless(captured.get())
 
 
@@ -137,14 +139,12 @@ def test_a_live_view_has_a_line_a_host() -> None:
     """Each host has one line, and its outcome is what is left of it."""
     stream = io.StringIO()
     console = Console(file=stream, force_terminal=True, width=100)
-    with Live(console=console, auto_refresh=False) as live:
-        progress = LiveProgress(live)
+    progress = LiveProgress(console)
+    with Live(progress, console=console, auto_refresh=False):
         progress.hear(event("stage_started", "switch"))
-        result = HostResult(Outcome.DEPLOYED)
+        data = msgspec.to_builtins(HostResult(Outcome.DEPLOYED))
         for host in ("carbon", "boron"):
-            data = msgspec.to_builtins(result)
             progress.hear(Event(time.time(), "run-1", host, "", "host_finished", data))
-        live.refresh()
     assert [line.stage for line in progress.lines.values()] == ["deployed", "deployed"]
     assert "boron" in stream.getvalue()
 
