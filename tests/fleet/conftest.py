@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.fleet.fleet import BUILDERS, TARGETS, Deployment, Fleet, HostState, new_fleet
+from tests.fleet.fleet import BUILDERS, Deployment, Fleet, HostState, new_fleet
 from tests.lab import running_lab
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ class FirstDeployment:
     deployment: Deployment
     before: dict[str, HostState]
     after: dict[str, HostState]
+    builds: tuple[str, ...]
 
 
 @pytest.fixture(scope="session")
@@ -31,7 +32,10 @@ def first_deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[First
         fleet = new_fleet(lab, tmp_path_factory.mktemp("fleet"))
         before = fleet.states()
         deployment = fleet.deploy_json()
-        yield FirstDeployment(fleet, deployment, before, fleet.states((*TARGETS, *BUILDERS)))
+        after = fleet.states()
+        kept = (lab[name].shell("ls /var/lib/orchestrate/builds") for name in BUILDERS)
+        builds = tuple(build for listing in kept for build in listing.split())
+        yield FirstDeployment(fleet, deployment, before, after, builds)
 
 
 @pytest.fixture

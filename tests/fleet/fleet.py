@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import count
@@ -68,7 +67,6 @@ class Deployment:
     hosts: Mapping[str, dict[str, Any]]
     returncode: int
     stderr: str
-    seconds: float
 
     def find(self, **wanted: str) -> list[dict[str, Any]]:
         """Give the events whose fields are as wanted."""
@@ -88,12 +86,12 @@ class Deployment:
         return {name: result["outcome"] for name, result in self.hosts.items()}
 
 
-def parse(output: str, returncode: int, stderr: str, seconds: float) -> Deployment:
+def parse(output: str, returncode: int, stderr: str) -> Deployment:
     """Read the lines of `--json`; without `run_finished` no host has a result."""
     events = tuple(json.loads(line) for line in output.splitlines() if line.startswith("{"))
     ended = events and events[-1]["event"] == "run_finished"
     hosts = events[-1]["hosts"] if ended else {}
-    return Deployment(events, hosts, returncode, stderr, seconds)
+    return Deployment(events, hosts, returncode, stderr)
 
 
 @dataclass(frozen=True)
@@ -153,9 +151,8 @@ class Fleet:
 
     def events_of(self, *args: str) -> Deployment:
         """Run a command with `--json`, whatever becomes of it, and read what it says."""
-        started = time.monotonic()
         done = self.orchestrate(*args, "--json", check=False)
-        return parse(done.stdout, done.returncode, done.stderr, time.monotonic() - started)
+        return parse(done.stdout, done.returncode, done.stderr)
 
     def deploy_json(self, target: str = "fleet", *options: str) -> Deployment:
         """Deploy and read the events."""

@@ -50,11 +50,13 @@ def test_dead_controller_means_the_old_system(fleet: Fleet) -> None:
     assert resumed.outcomes() == {"carbon": "rolled_back"}, resumed.why()
 
 
-def test_resume_finishes_what_a_dead_controller_began(fleet: Fleet) -> None:
-    """`orchestrate resume` takes over a run: it ends well, and no host is switched twice."""
+@pytest.mark.parametrize("killed_at", ["stage_started", "stage_finished"])
+def test_resume_finishes_what_a_dead_controller_began(fleet: Fleet, killed_at: str) -> None:
+    """`orchestrate resume` takes over a run: it ends well, and no switch is done twice."""
     greeting = fleet.change()
-    activations = count_activations(fleet["carbon"])
-    kill_after_switch(fleet, "carbon")
+    activations = count(fleet["carbon"], "orchestrate-activate.service", "Started")
+    greetings = count(fleet["carbon"], "greeter.service", "Finished")
+    kill_after_switch(fleet, "carbon", killed_at)
     resumed = fleet.events_of("resume")
     assert resumed.returncode == 0, resumed.why()
     assert resumed.outcomes() == {"carbon": "deployed"}
@@ -62,8 +64,11 @@ def test_resume_finishes_what_a_dead_controller_began(fleet: Fleet) -> None:
     assert state.running == state.boot_default == resumed.hosts["carbon"]["current"]
     assert state.greeting == greeting
     assert not state.way_back_armed
-    # One that tests the new system and one that makes it stay.
-    assert count_activations(fleet["carbon"]) - activations == 2
+    assert count(fleet["carbon"], "greeter.service", "Finished") == greetings + 1
+    if killed_at == "stage_finished":
+        # One that tests the new system and one that makes it stay.
+        done = count(fleet["carbon"], "orchestrate-activate.service", "Started") - activations
+        assert done == 2
 
 
 def test_system_without_network_is_left_again(fleet: Fleet) -> None:
@@ -80,10 +85,10 @@ def test_system_without_network_is_left_again(fleet: Fleet) -> None:
     assert not after.way_back_armed
 
 
-def kill_after_switch(fleet: Fleet, name: str) -> None:
-    """Deploy to one host and kill the controller when the host has been switched."""
+def kill_after_switch(fleet: Fleet, name: str, event: str = "stage_finished") -> None:
+    """Deploy to one host and kill the controller when its switch begins, or has ended."""
     process = fleet.start("deploy", name, "--json")
-    read_until(process, stage="switch", event="stage_finished")
+    read_until(process, stage="switch", event=event)
     kill(process)
 
 
@@ -106,9 +111,7 @@ def wait_for(host: Host, system: str) -> None:
         time.sleep(0.2)
 
 
-def count_activations(host: Host) -> int:
-    """Count how often a run has activated a system on a host since it booted."""
-    found = host.shell(
-        "journalctl --boot --unit=orchestrate-activate.service --output=cat | grep -c ^Started || :"
-    )
-    return int(found)
+def count(host: Host, unit: str, word: str) -> int:
+    """Count how often systemd said so of a unit since the host booted."""
+    journal = host.shell(f"journalctl --boot --unit={unit} --output=cat")
+    return sum(line.startswith(word) for line in journal.splitlines())

@@ -114,8 +114,8 @@ case "${brokenLlamaCli-}" in
     sed -i '2i export LP_NUM_THREADS=1' "$out"/bin/*
     ;;
   not-offloaded)
-    # The device is there, and the model stays on the CPU all the same.
-    sed -i '2i export LLAMA_ARG_N_GPU_LAYERS=0' "$out"/bin/*
+    # The device is there, and the model stays on the CPU, whatever one asks for.
+    sed -i '2i set -- "$@" --n-gpu-layers 0' "$out"/bin/*
     ;;
   garbage)
     # Lists its devices and exits 0, but what it infers is noise.
