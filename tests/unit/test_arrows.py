@@ -15,7 +15,8 @@ LAYERS = (
     ("orchestrator.model",),
     ("orchestrator.command",),
     ("orchestrator.nix", "orchestrator.transport"),
-    ("orchestrator.stages",),
+    # adopt takes the place of stages where the user changes the flake himself.
+    ("orchestrator.stages", "orchestrator.adopt"),
     ("orchestrator.deploy",),
     ("tasks",),
     ("orchestrator.cli", "orchestrator.__main__"),

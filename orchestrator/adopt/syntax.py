@@ -1,0 +1,272 @@
+"""Nix source as a tree: what is bound to which attribute path, and the lists in it.
+
+A thin layer over tree-sitter-nix, which keeps every byte and comment in place.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
+
+import tree_sitter_nix
+from tree_sitter import Language, Node, Parser
+
+from orchestrator.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_ATTRSETS = ("attrset_expression", "rec_attrset_expression")
+# What stands around an expression without changing what kind of value it is.
+_AROUND = {
+    "parenthesized_expression": "expression",
+    "with_expression": "body",
+    "let_expression": "body",
+    "assert_expression": "body",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A file's bytes and its one expression."""
+
+    path: str
+    text: bytes
+    expression: Node
+
+    @property
+    def newline(self) -> bytes:
+        """How the lines of this file end."""
+        return b"\r\n" if b"\r\n" in self.text else b"\n"
+
+    def at(self, node: Node) -> str:
+        """Name a place as `file:line`."""
+        return f"{self.path}:{node.start_point.row + 1}"
+
+
+@cache
+def _parser() -> Parser:
+    return Parser(Language(tree_sitter_nix.language()))
+
+
+def parse(path: str, text: bytes) -> Source:
+    """Read a Nix file.
+
+    Raises:
+        UsageError: it isn't Nix, at a place that is named.
+    """
+    root = _parser().parse(text).root_node
+    expression = root.child_by_field_name("expression")
+    if root.has_error or expression is None:
+        raise _unreadable(path, text, _first_error(root) or root)
+    return Source(path, text, expression)
+
+
+def _unreadable(path: str, text: bytes, node: Node) -> UsageError:
+    row = node.start_point.row
+    line_start = node.start_byte - node.start_point.column
+    column = len(text[line_start : node.start_byte].decode(errors="replace")) + 1
+    message = f"{path}:{row + 1}:{column}: this can't be read as Nix"
+    return UsageError(message, hint=f"see what `nix-instantiate --parse {path}` says of it")
+
+
+def _first_error(node: Node) -> Node | None:
+    for child in node.children:
+        if child.has_error and (found := _first_error(child)):
+            return found
+    return node if node.is_error or node.is_missing else None
+
+
+def walk(node: Node) -> Iterator[Node]:
+    """Give a node and all below it, in the order of the text."""
+    yield node
+    for child in node.named_children:
+        yield from walk(child)
+
+
+def field(node: Node, name: str) -> Node:
+    """Give a part that the grammar promises."""
+    found = node.child_by_field_name(name)
+    if found is None:
+        message = f"a {node.type} without {name}"
+        raise ValueError(message)
+    return found
+
+
+def said(node: Node) -> str:
+    """Give a node's own text."""
+    return (node.text or b"").decode()
+
+
+def unwrapped(node: Node) -> Node:
+    """Give an expression without the parentheses around it."""
+    while node.type == "parenthesized_expression":
+        node = field(node, "expression")
+    return node
+
+
+def inner(node: Node) -> Node:
+    """Give the value behind parentheses, `with`, `let` and `assert`."""
+    while node.type in _AROUND:
+        node = field(node, _AROUND[node.type])
+    return node
+
+
+def module_body(expression: Node) -> Node | None:
+    """Give the attribute set that a module is, whether it is a function or not."""
+    node = inner(expression)
+    while node.type == "function_expression":
+        node = inner(field(node, "body"))
+    return node if node.type in _ATTRSETS else None
+
+
+def attrset(node: Node) -> Node | None:
+    """Give an expression as a literal attribute set."""
+    node = unwrapped(node)
+    return node if node.type in _ATTRSETS else None
+
+
+def bindings(container: Node) -> list[Node]:
+    """Give the `name = value;` of an attribute set or a let."""
+    found = []
+    for child in container.named_children:
+        if child.type == "binding_set":
+            found += [node for node in child.named_children if node.type == "binding"]
+    return found
+
+
+def inherited(container: Node) -> set[str]:
+    """Give the names that an attribute set or a let takes over by `inherit`."""
+    names = set()
+    for child in container.named_children:
+        if child.type == "binding_set":
+            for node in child.named_children:
+                if node.type in {"inherit", "inherit_from"}:
+                    names |= {said(attr) for attr in field(node, "attrs").named_children}
+    return names
+
+
+def keys(attrpath: Node) -> tuple[str, ...] | None:
+    """Give a path's names; None where one is computed."""
+    names = []
+    for attr in attrpath.children_by_field_name("attr"):
+        if attr.type == "identifier":
+            names.append(said(attr))
+        elif attr.type == "string_expression" and "${" not in said(attr):
+            names.append(said(attr)[1:-1])
+        else:
+            return None
+    return tuple(names)
+
+
+def bound(container: Node, path: tuple[str, ...]) -> Iterator[Node]:
+    """Give the bindings of an attribute path, in whichever way it is split up."""
+    for binding in bindings(container):
+        names = keys(field(binding, "attrpath"))
+        if names is None:
+            continue
+        if names == path:
+            yield binding
+        elif names == path[: len(names)] and (deeper := attrset(field(binding, "expression"))):
+            yield from bound(deeper, path[len(names) :])
+
+
+def values(container: Node, path: tuple[str, ...]) -> Iterator[Node]:
+    """Give what is bound to an attribute path."""
+    for binding in bound(container, path):
+        yield field(binding, "expression")
+
+
+def own_lists(node: Node) -> list[Node]:
+    """Give the literal lists that an expression always consists of."""
+    node = inner(node)
+    if node.type == "list_expression":
+        return [node]
+    if node.type == "binary_expression" and said(field(node, "operator")) == "++":
+        return own_lists(field(node, "left")) + own_lists(field(node, "right"))
+    return []
+
+
+def all_lists(node: Node) -> list[Node]:
+    """Give these, and those that only a condition or a priority adds."""
+    node = inner(node)
+    if node.type == "list_expression":
+        return [node]
+    if node.type == "binary_expression":
+        return all_lists(field(node, "left")) + all_lists(field(node, "right"))
+    if node.type == "if_expression":
+        return all_lists(field(node, "consequence")) + all_lists(field(node, "alternative"))
+    if node.type == "apply_expression":
+        return all_lists(field(node, "argument"))
+    return []
+
+
+def elements(list_expression: Node) -> list[Node]:
+    """Give a list's elements, without its comments."""
+    return list_expression.children_by_field_name("element")
+
+
+def within(node: Node, environment: str) -> bool:
+    """Say whether names around a node come from `with <environment>;`."""
+    above = node.parent
+    while above is not None and above.type != "binding":
+        if above.type == "with_expression":
+            if said(field(above, "environment")) == environment:
+                return True
+        above = above.parent
+    return False
+
+
+def selected(node: Node) -> tuple[str, ...] | None:
+    """Give the names of `a.b.c` or `a`; None for anything else."""
+    if node.type == "variable_expression":
+        return (said(node),)
+    if node.type != "select_expression":
+        return None
+    root = field(node, "expression")
+    names = [said(attr) for attr in field(node, "attrpath").children_by_field_name("attr")]
+    return (said(root), *names)
+
+
+def called(node: Node) -> Node:
+    """Give the function of a call, behind all its arguments."""
+    node = unwrapped(node)
+    while node.type == "apply_expression":
+        node = unwrapped(field(node, "function"))
+    return node
+
+
+def imported(node: Node) -> str | None:
+    """Give the path of `import ./path` with any arguments behind it, or of `./path` itself."""
+    node = unwrapped(node)
+    while node.type == "apply_expression":
+        function = unwrapped(field(node, "function"))
+        argument = unwrapped(field(node, "argument"))
+        if function.type == "variable_expression" and said(function) == "import":
+            return said(argument) if argument.type == "path_expression" else None
+        node = function
+    return said(node) if node.type == "path_expression" else None
+
+
+def formals_of(function: Node) -> Node | None:
+    """Give the `{ a, b, ... }` of a function."""
+    return function.child_by_field_name("formals")
+
+
+def universal_of(function: Node) -> str | None:
+    """Give the name that a function has for all of its argument."""
+    found = function.child_by_field_name("universal")
+    return None if found is None else said(found)
+
+
+def has_ellipsis(formals: Node) -> bool:
+    """Say whether a function takes more than it names."""
+    return any(child.type == "ellipses" for child in formals.named_children)
+
+
+def formal_names(formals: Node) -> list[str]:
+    """Give the names that a function takes."""
+    return [
+        said(field(child, "name")) for child in formals.named_children if child.type == "formal"
+    ]
