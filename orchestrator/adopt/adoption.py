@@ -16,12 +16,18 @@ if TYPE_CHECKING:
     from orchestrator.adopt.draft import Draft
 
 
-def adopt(draft: Draft, wanted: Mapping[str, str], home_manager: str | None = None) -> None:
+def adopt(
+    draft: Draft,
+    wanted: Mapping[str, str],
+    pins: Mapping[str, str],
+    home_manager: str | None = None,
+) -> None:
     """Make every change in the draft. On an adopted tree that is none.
 
     Args:
         draft: the user's files.
         wanted: the overlay's attribute, for machines where one was asked for.
+        pins: the same from an inventory, which may have machines of other flakes.
         home_manager: a file that is to have llama.cpp in its home.packages.
 
     Raises:
@@ -31,5 +37,5 @@ def adopt(draft: Draft, wanted: Mapping[str, str], home_manager: str | None = No
     add_input(draft)
     write_overlay(draft)
     use_overlay(draft)
-    Installer(draft, wanted, ATTRIBUTES | defined, home_manager).run()
+    Installer(draft, wanted, pins, ATTRIBUTES | defined, home_manager).run()
     note_lost_names(draft, defined)

@@ -7,14 +7,13 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from orchestrator.adopt.edit import apply
-from orchestrator.adopt.syntax import parse
+from orchestrator.adopt.syntax import Source, parse
 from orchestrator.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from orchestrator.adopt.edit import Edit
-    from orchestrator.adopt.syntax import Source
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orchestrator.adopt import edit
+from orchestrator.adopt.draft import Draft
 from orchestrator.adopt.flake_input import FLAKE, flake_source
 from orchestrator.adopt.machines import inline_modules, machines, systems
 from orchestrator.adopt.names import ATTRIBUTES, DEFAULT
@@ -15,11 +17,8 @@ from orchestrator.errors import UsageError
 from orchestrator.model.variant import Backend, Variant
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from tree_sitter import Node
 
-    from orchestrator.adopt.draft import Draft
     from orchestrator.adopt.machines import Machine, System
     from orchestrator.adopt.packages import Reference
     from orchestrator.adopt.syntax import Source
@@ -27,10 +26,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Installer:
-    """What is to be in the lists: `wanted` by machine, and where `known` names may be found."""
+    """What is to be in the lists, by machine, and the names that a llama.cpp may have there.
+
+    `wanted` names only machines of the flake; `pins` may name others.
+    """
 
     draft: Draft
     wanted: Mapping[str, str]
+    pins: Mapping[str, str]
     known: frozenset[str]
     home_manager: str | None = None
 
@@ -66,12 +69,12 @@ class Installer:
 
     def _install(self, machine: Machine) -> str:
         """Give a machine its package: in its own file, else in the flake."""
-        wanted = self.wanted.get(machine.name)
+        wanted = self.wanted.get(machine.name, self.pins.get(machine.name))
         if machine.file is not None:
             source = self.draft.source(machine.file)
             assert source is not None  # noqa: S101 - resolved because it exists
             attribute = self._settle(source, [source.expression], wanted)
-            attribute = attribute or self._add(source, source.expression, wanted or DEFAULT)
+            attribute = attribute or self._add(machine.file, wanted or DEFAULT)
             if attribute:
                 return attribute
         return self._install_in_flake(machine, wanted)
@@ -110,10 +113,9 @@ class Installer:
         self.draft.edit(source, edits)
         return None if changed is None else attribute
 
-    def _add(self, stale: Source, module: Node, attribute: str) -> str | None:
-        source = self.draft.source(stale.path)
+    def _add(self, path: str, attribute: str) -> str | None:
+        source = self.draft.source(path)
         assert source is not None  # noqa: S101 - edited a moment ago
-        del module
         edits = addition(source, source.expression, SYSTEM, attribute)
         if edits is None:
             return None

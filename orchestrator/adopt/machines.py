@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
+
+from tree_sitter import Node
 
 from orchestrator.adopt.draft import normal
 from orchestrator.adopt.syntax import (
@@ -25,8 +27,6 @@ from orchestrator.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from tree_sitter import Node
 
     from orchestrator.adopt.draft import Draft
     from orchestrator.adopt.syntax import Source
@@ -149,11 +149,10 @@ def machines(draft: Draft, source: Source) -> list[Machine]:
             found.append(_machine(draft, source, system.name, literals))
         else:
             found += _machines_by_file(draft, source, literals)
-    shared = [file for machine in found if (file := machine.file) is not None]
+    files = [machine.file for machine in found]
+    # What several machines have is no machine's own.
     return [
-        machine
-        if shared.count(machine.file or "") < 2
-        else Machine(machine.name, None, machine.reach)
+        machine if files.count(machine.file) == 1 else replace(machine, file=None)
         for machine in found
     ]
 
@@ -175,8 +174,10 @@ def _machines_by_file(draft: Draft, source: Source, literals: list[str]) -> list
         _, _, after = rest.partition("}")
         if not rest or "${" in after:
             continue
-        for name in _matches(draft, source, before, after):
-            found.append(_machine(draft, source, name, [f"{before}{name}{after}", *common]))
+        found += [
+            _machine(draft, source, name, [f"{before}{name}{after}", *common])
+            for name in _matches(draft, source, before, after)
+        ]
     return found
 
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from dataclasses import field as data_field
 from typing import TYPE_CHECKING
 
+from tree_sitter import Node
+
 from orchestrator.adopt import edit
 from orchestrator.adopt.names import ATTRIBUTES, OVERLAY_FILE
 from orchestrator.adopt.syntax import (
@@ -29,8 +31,6 @@ from orchestrator.adopt.syntax import (
 )
 
 if TYPE_CHECKING:
-    from tree_sitter import Node
-
     from orchestrator.adopt.draft import Draft
     from orchestrator.adopt.syntax import Source
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tree_sitter import Node
+
 from orchestrator.adopt import edit
 from orchestrator.adopt.edit import Edit
 from orchestrator.adopt.names import INPUT
@@ -19,6 +21,7 @@ from orchestrator.adopt.syntax import (
     formal_names,
     formals_of,
     inner,
+    is_pkgs,
     keys,
     module_body,
     own_lists,
@@ -27,32 +30,30 @@ from orchestrator.adopt.syntax import (
     unwrapped,
     values,
     walk,
-    within,
+    within_pkgs,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from tree_sitter import Node
 
     from orchestrator.adopt.syntax import Source
 
 SYSTEM = ("environment", "systemPackages")
 HOME = ("home", "packages")
 
-_IN_PKGS = 2
-
 
 @dataclass(frozen=True, slots=True)
 class Reference:
     """A llama.cpp in a list.
 
-    `attribute` is empty for one that comes from elsewhere than pkgs;
-    `sure` says that no condition can take it away.
+    `attribute` is empty for one that comes from elsewhere than pkgs; `prefix` is
+    what a package of pkgs needs in front of it in that place; `sure` says that no
+    condition can take it away.
     """
 
     node: Node
     attribute: str
+    prefix: str
     sure: bool
 
 
@@ -63,9 +64,9 @@ def references(root: Node, option: tuple[str, str], known: frozenset[str]) -> li
         sure = {node.start_byte for node in own_lists(value)}
         for listed in all_lists(value):
             for element in elements(listed):
-                attribute = _attribute(element, known)
-                if attribute is not None:
-                    found.append(Reference(element, attribute, listed.start_byte in sure))
+                package = _package(element, known)
+                if package is not None:
+                    found.append(Reference(element, *package, listed.start_byte in sure))
     return found
 
 
@@ -82,27 +83,34 @@ def _option_values(root: Node, option: tuple[str, str]) -> Iterator[Node]:
             yield from values(inside, option[1:])
 
 
-def _attribute(element: Node, known: frozenset[str]) -> str | None:
-    """Give the attribute of pkgs that an element is, perhaps overridden; None for others."""
+def _package(element: Node, known: frozenset[str]) -> tuple[str, str] | None:
+    """Give the attribute of pkgs that an element is, and its prefix; None for others.
+
+    An overridden package counts as the package.
+    """
     node = unwrapped(element)
     names = selected(called(node)) or ()
     if node.type == "apply_expression":
         if names[-1:] not in {("override",), ("overrideAttrs",)}:
             return None
         names = names[:-1]
-    if not names:
+    bare = within_pkgs(element)
+    if names[:2] == ("inputs", INPUT):
+        return "", "" if bare else "pkgs."
+    if not names or names[-1] not in known:
         return None
-    if len(names) == 1:
-        return names[0] if names[0] in known and within(element, "pkgs") else None
-    if names[0] == "pkgs" and names[-1] in known:
-        return names[-1] if len(names) == _IN_PKGS else ""
-    return "" if names[:2] == ("inputs", INPUT) else None
+    *before, attribute = names
+    if not before:
+        return (attribute, "") if bare else None
+    if is_pkgs(".".join(before)):
+        return attribute, f"{'.'.join(before)}."
+    # Such as pkgs.unstable.llama-cpp: of another nixpkgs.
+    return ("", "" if bare else "pkgs.") if "pkgs" in before else None
 
 
 def replacement(reference: Reference, attribute: str) -> Edit:
     """Put another package of pkgs in a reference's place."""
-    bare = within(reference.node, "pkgs")
-    return edit.replaced(reference.node, (attribute if bare else f"pkgs.{attribute}").encode())
+    return edit.replaced(reference.node, f"{reference.prefix}{attribute}".encode())
 
 
 def addition(
@@ -124,7 +132,7 @@ def addition(
 
 
 def _into_list(source: Source, module: Node, listed: Node, attribute: str) -> list[Edit]:
-    if within(listed, "pkgs"):
+    if within_pkgs(listed):
         return [edit.member(source, listed, (attribute.encode(),))]
     pkgs, edits = _pkgs(source, module)
     return [*edits, edit.member(source, listed, (f"{pkgs}.{attribute}".encode(),))]

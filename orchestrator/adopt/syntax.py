@@ -56,11 +56,40 @@ def parse(path: str, text: bytes) -> Source:
     Raises:
         UsageError: it isn't Nix, at a place that is named.
     """
-    root = _parser().parse(text).root_node
+    seen = text
+    root = _parser().parse(seen).root_node
+    # The grammar doesn't know `{ a, b, }:`, the comma behind the last argument,
+    # which Nix allows. It is read with a blank there; the text keeps its comma.
+    while root.has_error and (comma := _last_comma(root)) is not None:
+        seen = seen[:comma] + b" " + seen[comma + 1 :]
+        root = _parser().parse(seen).root_node
     expression = root.child_by_field_name("expression")
     if root.has_error or expression is None:
         raise _unreadable(path, text, _first_error(root) or root)
     return Source(path, text, expression)
+
+
+def _last_comma(root: Node) -> int | None:
+    """Give the first comma that stands between a function's last argument and the brace."""
+    for node in walk(root):
+        if node.type != "formals" or not node.has_error:
+            continue
+        *_, before, comma, brace = [None, None, *_leaves(node)]
+        if brace is None or brace.type != "}" or comma is None or comma.type != ",":
+            continue
+        if before is not None and before.type not in {",", "{"}:
+            return comma.start_byte
+    return None
+
+
+def _leaves(node: Node) -> Iterator[Node]:
+    """Give the tokens of a node that are in the text, without its comments."""
+    if node.type == "comment" or node.is_missing:
+        return
+    if node.child_count == 0:
+        yield node
+    for child in node.children:
+        yield from _leaves(child)
 
 
 def _unreadable(path: str, text: bytes, node: Node) -> UsageError:
@@ -207,13 +236,17 @@ def elements(list_expression: Node) -> list[Node]:
     return list_expression.children_by_field_name("element")
 
 
-def within(node: Node, environment: str) -> bool:
-    """Say whether names around a node come from `with <environment>;`."""
+def is_pkgs(text: str) -> bool:
+    """Say whether an expression is a module's pkgs: `pkgs` or `args.pkgs`."""
+    return text == "pkgs" or text.endswith(".pkgs")
+
+
+def within_pkgs(node: Node) -> bool:
+    """Say whether names around a node come from `with pkgs;`."""
     above = node.parent
     while above is not None and above.type != "binding":
-        if above.type == "with_expression":
-            if said(field(above, "environment")) == environment:
-                return True
+        if above.type == "with_expression" and is_pkgs(said(field(above, "environment"))):
+            return True
         above = above.parent
     return False
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from orchestrator.adopt.draft import Change
+    from orchestrator.transport.shell import Shell
 
 _COLOURS = {"+": "green", "-": "red", "@": "cyan"}
 
@@ -56,18 +57,16 @@ def command(
     its configuration lists already, else llama-cpp, which chooses the CPU's
     code at run time.
     """
-    wanted = _pins(inventory) | dict(_variant(text) for text in variants)
-    asyncio.run(_adopt(path, wanted, home_manager, writing=writing))
+    wanted = dict(_variant(text) for text in variants)
+    shell = LocalShell()
+    draft = Draft(path, asyncio.run(tracked_files(shell, path)))
+    adopt(draft, wanted, _pins(inventory), home_manager)
+    asyncio.run(_finish(shell, draft, writing=writing))
     return 0
 
 
-async def _adopt(
-    path: Path, wanted: dict[str, str], home_manager: str | None, *, writing: bool
-) -> None:
-    shell = LocalShell()
-    draft = Draft(path, await tracked_files(shell, path))
-    adopt(draft, wanted, home_manager)
-    changes = draft.changes()
+async def _finish(shell: Shell, draft: Draft, *, writing: bool) -> None:
+    changes, path = draft.changes(), draft.root
     if changes and writing:
         await require_clean(shell, path)
         new = await write(shell, path, changes)
@@ -101,12 +100,7 @@ def _tell_written(changes: Sequence[Change], new: Sequence[str]) -> None:
 
 def _variant(text: str) -> tuple[str, str]:
     machine, _, name = text.partition("=")
-    if name not in {variant.value for variant in Variant}:
-        raise UsageError(
-            message=f"--variant {text} names no variant",
-            hint=f"write MACHINE=VARIANT, one of {', '.join(Variant)}",
-        )
-    return machine, Variant(name).attribute
+    return machine, _attribute(name, f"--variant {text}")
 
 
 def _pins(inventory: Path) -> dict[str, str]:
@@ -114,7 +108,14 @@ def _pins(inventory: Path) -> dict[str, str]:
     if not inventory.exists():
         return {}
     return {
-        host.nixos_name: Variant(host.variant_pin).attribute
+        host.nixos_name: _attribute(host.variant_pin, f"{inventory}: the pin of {host.name}")
         for host in read_inventory(inventory).targets
         if host.variant_pin is not None
     }
+
+
+def _attribute(variant: str, place: str) -> str:
+    if variant not in {known.value for known in Variant}:
+        message = f"{place} names no variant: {variant or 'empty'}"
+        raise UsageError(message, hint=f"one of {', '.join(Variant)}")
+    return Variant(variant).attribute

@@ -1,0 +1,6 @@
+{ pkgs, ... }: {
+  home.packages = with pkgs; [
+    hello
+    llama-cpp # to talk to
+  ];
+}

@@ -1,0 +1,3 @@
+{ lib, ... }: {
+  boot.loader.systemd-boot.enable = true; # no packages of its own
+}

@@ -1,0 +1,7 @@
+# A server: a plain attribute set.
+{
+  boot.loader.grub.device = "/dev/sda";
+  environment = {
+    variables.EDITOR = "vi";
+  };
+}

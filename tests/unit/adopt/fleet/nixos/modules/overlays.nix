@@ -1,0 +1,5 @@
+{ ... }: {
+  nixpkgs.overlays = [
+    (import ../pkgs/llama-cpp-variants.nix)
+  ];
+}
