@@ -128,8 +128,10 @@ def indentation(text: bytes, position: int) -> bytes:
 
 def _inline(text: bytes, anchor: Node, lines: tuple[bytes, ...]) -> Edit:
     words = b" ".join(line.strip() for line in lines if not line.startswith(b"#"))
-    closed = text[anchor.end_byte : anchor.end_byte + 1] not in (b"]", b"}")
-    return Edit(anchor.end_byte, anchor.end_byte, b" " + words + (b"" if closed else b" "))
+    end = anchor.end_byte
+    # An empty pair of brackets has nothing inside that says how it is spaced.
+    tight = not anchor.is_named and text[end : end + 1] in (b"]", b"}")
+    return Edit(end, end, b" " + words + (b" " if tight else b""))
 
 
 def _opening(container: Node) -> Node:

@@ -50,7 +50,7 @@ class Installer:
         self._clear_homes(found, chosen)
         if self.home_manager is not None:
             self._add_home(self.home_manager)
-        if any(_needs_licence(attribute) for attribute in chosen.values()):
+        if self.draft.changes() and any(map(_needs_licence, chosen.values())):
             self.draft.notes.append("CUDA needs nixpkgs.config.allowUnfree = true on its machines")
 
     def _check_names(self, found: list[Machine]) -> None:

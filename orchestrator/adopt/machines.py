@@ -10,13 +10,14 @@ from tree_sitter import Node
 
 from orchestrator.adopt.draft import normal
 from orchestrator.adopt.syntax import (
+    around,
     attrset,
-    bindings,
     elements,
     field,
     inherited,
     inner,
     keys,
+    let_value,
     own_lists,
     said,
     selected,
@@ -85,17 +86,16 @@ def _system(source: Source, call: Node) -> System:
 def _name(call: Node) -> str | None:
     """Give the name under nixosConfigurations, or that of a let; None in a function."""
     path: tuple[str, ...] = ()
-    node = call.parent
-    while node is not None:
+    for node in around(call):
         if node.type == "function_expression" and not path:
             return None
-        if node.type == "binding":
-            path = (*(keys(field(node, "attrpath")) or ("",)), *path)
-            if "nixosConfigurations" in path[:-1]:
-                return path[path.index("nixosConfigurations") + 1]
-            if node.parent and node.parent.parent and node.parent.parent.type == "let_expression":
-                return path[0]
-        node = node.parent
+        if node.type != "binding":
+            continue
+        path = (*(keys(field(node, "attrpath")) or ("",)), *path)
+        if "nixosConfigurations" in path[:-1]:
+            return path[path.index("nixosConfigurations") + 1]
+        if node.parent and node.parent.parent and node.parent.parent.type == "let_expression":
+            return path[0]
     return None
 
 
@@ -103,8 +103,8 @@ def module_lists(modules: Node) -> list[Node]:
     """Give the lists that the modules are in, also those that a let has a name for."""
     found = own_lists(modules)
     for operand in _operands(modules):
-        if operand.type == "variable_expression":
-            found += [node for value in _let_values(operand) for node in own_lists(value)]
+        if operand.type == "variable_expression" and (value := let_value(operand)):
+            found += own_lists(value)
     return found
 
 
@@ -115,17 +115,6 @@ def _operands(node: Node) -> Iterator[Node]:
         yield from _operands(field(node, "right"))
     else:
         yield node
-
-
-def _let_values(variable: Node) -> Iterator[Node]:
-    node = variable.parent
-    while node is not None:
-        if node.type == "let_expression":
-            for binding in bindings(node):
-                if keys(field(binding, "attrpath")) == (said(variable),):
-                    yield field(binding, "expression")
-                    return
-        node = node.parent
 
 
 def inline_modules(modules: Node) -> list[Node]:
@@ -144,7 +133,7 @@ def machines(draft: Draft, source: Source) -> list[Machine]:
     for system in systems(source):
         literals = _paths(system.call)
         for node in module_lists(system.modules):
-            literals += _paths(node)
+            literals += [text for text in _paths(node) if text not in literals]
         if system.name is not None:
             found.append(_machine(draft, source, system.name, literals))
         else:

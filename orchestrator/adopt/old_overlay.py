@@ -17,12 +17,12 @@ from orchestrator.adopt import edit
 from orchestrator.adopt.names import ATTRIBUTES, OVERLAY_FILE
 from orchestrator.adopt.syntax import (
     bindings,
-    elements,
     field,
     imported,
     inherited,
     inner,
     keys,
+    listed_elements,
     module_body,
     said,
     selected,
@@ -59,9 +59,11 @@ class _Removal:
 
 def remove_old_overlays(draft: Draft) -> frozenset[str]:
     """Remove them with all that refers to them; give the attributes that they defined."""
-    sources = [source for source in draft.sources(naming=_MARK) if source.path != OVERLAY_FILE]
+    sources = [each for each in draft.sources(naming=_MARK) if each.path != OVERLAY_FILE]
     files = {source.path: overlay_names(source.expression) for source in sources}
     removal = _Removal({path: names for path, names in files.items() if names})
+    if removal.files:
+        sources = list(draft.sources(naming=b""))
     others = [source for source in sources if source.path not in removal.files]
     for source in others:
         _collect(draft, source, removal)
@@ -107,17 +109,16 @@ def _defined_by(draft: Draft, source: Source, node: Node, removal: _Removal) -> 
 
 
 def _collect(draft: Draft, source: Source, removal: _Removal) -> None:
+    for element in listed_elements(source.expression):
+        if names := _defined_by(draft, source, element, removal):
+            removal.take(source, element)
+            removal.defined |= names
     for node in walk(source.expression):
-        if node.type == "list_expression":
-            for element in elements(node):
-                if names := _defined_by(draft, source, element, removal):
-                    removal.take(source, element)
-                    removal.defined |= names
-        elif node.type == "binding":
-            names = _defined_by(draft, source, field(node, "expression"), removal)
-            if names:
-                _collect_binding(source, node, removal)
-                removal.defined |= names
+        if node.type != "binding":
+            continue
+        if names := _defined_by(draft, source, field(node, "expression"), removal):
+            _collect_binding(source, node, removal)
+            removal.defined |= names
 
 
 def _collect_binding(source: Source, binding: Node, removal: _Removal) -> None:
@@ -145,20 +146,18 @@ def _collect_outputs(source: Source, removal: _Removal) -> None:
         for node in nodes.values()
         if node.type == "binding" and (path := keys(field(node, "attrpath")))
     }
-    for node in walk(source.expression):
-        if node.type != "list_expression":
-            continue
-        for element in elements(node):
-            names = selected(element) or ()
-            if "overlays" in names[:-1] and names[-1] in gone:
-                removal.take(source, element)
+    for element in listed_elements(source.expression):
+        names = selected(element) or ()
+        if "overlays" in names[:-1] and names[-1] in gone:
+            removal.take(source, element)
 
 
 def _find_blockers(draft: Draft, source: Source, removal: _Removal) -> None:
     for node in walk(source.expression):
-        if node.type == "path_expression" and not removal.takes(source, node):
-            if draft.resolve(source.path, said(node)) in removal.files:
-                removal.blockers.append(source.at(node))
+        if node.type != "path_expression" or removal.takes(source, node):
+            continue
+        if draft.resolve(source.path, said(node)) in removal.files:
+            removal.blockers.append(source.at(node))
 
 
 def _carry_out(draft: Draft, removal: _Removal) -> frozenset[str]:

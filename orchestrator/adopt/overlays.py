@@ -9,14 +9,14 @@ from orchestrator.adopt.flake_input import flake_attrset, flake_source
 from orchestrator.adopt.machines import inline_modules, systems
 from orchestrator.adopt.names import INPUT, OVERLAY_FILE, OVERLAY_NAME
 from orchestrator.adopt.syntax import (
-    bindings,
+    bound_to,
     elements,
     field,
     formal_names,
     formals_of,
     has_ellipsis,
     imported,
-    keys,
+    let_value,
     module_body,
     own_lists,
     said,
@@ -99,25 +99,18 @@ def _import(source: Source) -> str:
 def _bind(draft: Draft, source: Source) -> bool:
     """Add the name to the let of the outputs; say whether anything changed."""
     body = unwrapped(field(outputs_function(source), "body"))
-    if body.type != "let_expression" or _let_value(body) is not None:
+    if body.type != "let_expression" or bound_to(body, OVERLAY_NAME) is not None:
         return False
     line = f"{OVERLAY_NAME} = {_import(source)};".encode()
     draft.edit(source, [edit.member(source, body, (line,))])
     return True
 
 
-def _let_value(let: Node) -> Node | None:
-    for binding in bindings(let):
-        if keys(field(binding, "attrpath")) == (OVERLAY_NAME,):
-            return field(binding, "expression")
-    return None
-
-
 def _element(draft: Draft, source: Source) -> str:
     """Give the overlay as an element of a list."""
     body = unwrapped(field(outputs_function(source), "body"))
     if body.type == "let_expression":
-        value = _let_value(body)
+        value = bound_to(body, OVERLAY_NAME)
         if value is not None and _is_ours(draft, source, value):
             return OVERLAY_NAME
     return f"({_import(source)})"
@@ -125,15 +118,8 @@ def _element(draft: Draft, source: Source) -> str:
 
 def _is_ours(draft: Draft, source: Source, node: Node) -> bool:
     if node.type == "variable_expression":
-        # A name for it may be in any let around.
-        above = node.parent
-        while above is not None:
-            if above.type == "let_expression":
-                for binding in bindings(above):
-                    if keys(field(binding, "attrpath")) == (said(node),):
-                        return _is_ours(draft, source, field(binding, "expression"))
-            above = above.parent
-        return False
+        value = let_value(node)
+        return value is not None and _is_ours(draft, source, value)
     literal = imported(node)
     return literal is not None and draft.resolve(source.path, literal) == OVERLAY_FILE
 

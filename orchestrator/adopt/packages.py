@@ -59,15 +59,13 @@ class Reference:
 
 def references(root: Node, option: tuple[str, str], known: frozenset[str]) -> list[Reference]:
     """Give every llama.cpp in the lists of an option, anywhere below `root`."""
-    found = []
-    for value in _option_values(root, option):
-        sure = {node.start_byte for node in own_lists(value)}
-        for listed in all_lists(value):
-            for element in elements(listed):
-                package = _package(element, known)
-                if package is not None:
-                    found.append(Reference(element, *package, listed.start_byte in sure))
-    return found
+    return [
+        Reference(element, *package, listed in own_lists(value))
+        for value in _option_values(root, option)
+        for listed in all_lists(value)
+        for element in elements(listed)
+        if (package := _package(element, known))
+    ]
 
 
 def _option_values(root: Node, option: tuple[str, str]) -> Iterator[Node]:

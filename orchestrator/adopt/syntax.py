@@ -74,10 +74,9 @@ def _last_comma(root: Node) -> int | None:
     for node in walk(root):
         if node.type != "formals" or not node.has_error:
             continue
-        *_, before, comma, brace = [None, None, *_leaves(node)]
-        if brace is None or brace.type != "}" or comma is None or comma.type != ",":
-            continue
-        if before is not None and before.type not in {",", "{"}:
+        *rest, comma, brace = [node, *_leaves(node)]
+        ends = (comma.type, brace.type) == (",", "}")
+        if ends and rest[-1].type not in {",", "{"}:
             return comma.start_byte
     return None
 
@@ -93,10 +92,12 @@ def _leaves(node: Node) -> Iterator[Node]:
 
 
 def _unreadable(path: str, text: bytes, node: Node) -> UsageError:
-    row = node.start_point.row
-    line_start = node.start_byte - node.start_point.column
-    column = len(text[line_start : node.start_byte].decode(errors="replace")) + 1
-    message = f"{path}:{row + 1}:{column}: this can't be read as Nix"
+    place = node.start_byte
+    while node.is_missing and text[place : place + 1].isspace():
+        place += 1
+    before = text[:place].decode(errors="replace")
+    row, column = before.count("\n") + 1, len(before.rpartition("\n")[2]) + 1
+    message = f"{path}:{row}:{column}: this can't be read as Nix"
     return UsageError(message, hint=f"see what `nix-instantiate --parse {path}` says of it")
 
 
@@ -112,6 +113,14 @@ def walk(node: Node) -> Iterator[Node]:
     yield node
     for child in node.named_children:
         yield from walk(child)
+
+
+def around(node: Node) -> Iterator[Node]:
+    """Give what a node is in, from the inside out."""
+    above = node.parent
+    while above is not None:
+        yield above
+        above = above.parent
 
 
 def field(node: Node, name: str) -> Node:
@@ -158,22 +167,39 @@ def attrset(node: Node) -> Node | None:
 
 def bindings(container: Node) -> list[Node]:
     """Give the `name = value;` of an attribute set or a let."""
-    found = []
+    return [node for node in _members(container) if node.type == "binding"]
+
+
+def _members(container: Node) -> Iterator[Node]:
     for child in container.named_children:
         if child.type == "binding_set":
-            found += [node for node in child.named_children if node.type == "binding"]
-    return found
+            yield from child.named_children
+
+
+def bound_to(container: Node, name: str) -> Node | None:
+    """Give what a plain name is bound to in an attribute set or a let."""
+    for binding in bindings(container):
+        if keys(field(binding, "attrpath")) == (name,):
+            return field(binding, "expression")
+    return None
+
+
+def let_value(variable: Node) -> Node | None:
+    """Give what the nearest let around a variable binds its name to."""
+    for above in around(variable):
+        if above.type == "let_expression" and (value := bound_to(above, said(variable))):
+            return value
+    return None
 
 
 def inherited(container: Node) -> set[str]:
     """Give the names that an attribute set or a let takes over by `inherit`."""
-    names = set()
-    for child in container.named_children:
-        if child.type == "binding_set":
-            for node in child.named_children:
-                if node.type in {"inherit", "inherit_from"}:
-                    names |= {said(attr) for attr in field(node, "attrs").named_children}
-    return names
+    return {
+        said(attr)
+        for node in _members(container)
+        if node.type in {"inherit", "inherit_from"}
+        for attr in field(node, "attrs").named_children
+    }
 
 
 def keys(attrpath: Node) -> tuple[str, ...] | None:
@@ -231,6 +257,13 @@ def all_lists(node: Node) -> list[Node]:
     return []
 
 
+def listed_elements(root: Node) -> Iterator[Node]:
+    """Give the elements of all lists below a node."""
+    for node in walk(root):
+        if node.type == "list_expression":
+            yield from elements(node)
+
+
 def elements(list_expression: Node) -> list[Node]:
     """Give a list's elements, without its comments."""
     return list_expression.children_by_field_name("element")
@@ -243,11 +276,11 @@ def is_pkgs(text: str) -> bool:
 
 def within_pkgs(node: Node) -> bool:
     """Say whether names around a node come from `with pkgs;`."""
-    above = node.parent
-    while above is not None and above.type != "binding":
+    for above in around(node):
+        if above.type == "binding":
+            return False
         if above.type == "with_expression" and is_pkgs(said(field(above, "environment"))):
             return True
-        above = above.parent
     return False
 
 
