@@ -91,7 +91,7 @@ class Draft:
         """
         if not literal.startswith(("./", "../")) or "${" in literal:
             return None
-        path = normal(PurePosixPath(origin).parent / literal)
+        path = relative(origin, literal)
         if path is None:
             return None
         if (self.root / path).is_dir():
@@ -104,6 +104,11 @@ class Draft:
             message = f"{path} leads out of {self.root} through a symbolic link"
             raise UsageError(message, hint="adopt the tree that it leads to, or replace the link")
         return file
+
+
+def relative(origin: str, literal: str) -> str | None:
+    """Give the file that a path in a file names, whether it exists or not."""
+    return normal(PurePosixPath(origin).parent / literal)
 
 
 def normal(path: PurePosixPath) -> str | None:

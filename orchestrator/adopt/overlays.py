@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from orchestrator.adopt import edit
+from orchestrator.adopt.draft import relative
 from orchestrator.adopt.flake_input import flake_attrset, flake_source
 from orchestrator.adopt.machines import inline_modules, systems
 from orchestrator.adopt.names import INPUT, OVERLAY_FILE, OVERLAY_NAME
@@ -58,11 +59,11 @@ def use_overlay(draft: Draft) -> None:
     _take_argument(draft)
     while True:
         source = flake_source(draft)
-        lacking = [system for system in systems(source) if not _has_overlay(draft, source, system)]
+        lacking = [system for system in systems(source) if not _has_overlay(source, system)]
         if not lacking:
             return
         if not _bind(draft, source):
-            draft.edit(source, [_added(source, lacking[0], _element(draft, source))])
+            draft.edit(source, [_added(source, lacking[0], _element(source))])
 
 
 def outputs_function(source: Source) -> Node:
@@ -106,22 +107,22 @@ def _bind(draft: Draft, source: Source) -> bool:
     return True
 
 
-def _element(draft: Draft, source: Source) -> str:
+def _element(source: Source) -> str:
     """Give the overlay as an element of a list."""
     body = unwrapped(field(outputs_function(source), "body"))
     if body.type == "let_expression":
         value = bound_to(body, OVERLAY_NAME)
-        if value is not None and _is_ours(draft, source, value):
+        if value is not None and _is_ours(source, value):
             return OVERLAY_NAME
     return f"({_import(source)})"
 
 
-def _is_ours(draft: Draft, source: Source, node: Node) -> bool:
+def _is_ours(source: Source, node: Node) -> bool:
     if node.type == "variable_expression":
         value = let_value(node)
-        return value is not None and _is_ours(draft, source, value)
+        return value is not None and _is_ours(source, value)
     literal = imported(node)
-    return literal is not None and draft.resolve(source.path, literal) == OVERLAY_FILE
+    return literal is not None and relative(source.path, literal) == OVERLAY_FILE
 
 
 def _overlay_lists(system: System) -> list[Node]:
@@ -134,11 +135,9 @@ def _overlay_lists(system: System) -> list[Node]:
     ]
 
 
-def _has_overlay(draft: Draft, source: Source, system: System) -> bool:
+def _has_overlay(source: Source, system: System) -> bool:
     return any(
-        _is_ours(draft, source, element)
-        for found in _overlay_lists(system)
-        for element in elements(found)
+        _is_ours(source, element) for found in _overlay_lists(system) for element in elements(found)
     )
 
 

@@ -242,9 +242,7 @@ def nix(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     }
     inputs = {"nixpkgs": LAB / "nixos", "llama-cpp": LAB / "llama-cpp", "wallpapers": LAB}
     overrides = [
-        word
-        for name, path in inputs.items()
-        for word in ("--override-input", name, f"path:{path}")
+        word for name, path in inputs.items() for word in ("--override-input", name, f"path:{path}")
     ]
     argv = ["nix", *arguments, "--no-write-lock-file", *overrides]
     return subprocess.run(
@@ -260,7 +258,7 @@ def test_nix_evaluates_what_was_adopted(tree: Path) -> None:
     assert checked.returncode == 0, checked.stderr
     for machine, attribute in PACKAGES.items():
         configuration = f".#nixosConfigurations.{machine}"
-        package = f"{configuration}.pkgs.{attribute}.drvPath"
+        package = f"{configuration}.config._module.args.pkgs.{attribute}.drvPath"
         listed = f"{configuration}.config.environment.systemPackages"
         llama = json.loads(nix(tree, "eval", "--json", package).stdout)
         names = "map (package: package.drvPath)"

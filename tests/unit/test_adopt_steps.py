@@ -38,7 +38,9 @@ def adopted(
             (directory / path).unlink()
         else:
             (directory / path).write_bytes(after)
-    again = Draft(directory, tuple(sorted(path for path in files if changes.get(path, b"") != None)))  # noqa: E711
+    again = Draft(
+        directory, tuple(sorted(path for path in files if changes.get(path, b"") is not None))
+    )
     adopt(again, wanted or {}, {}, home_manager)
     assert again.changes() == ()
     return {path: (after or b"").decode() for path, after in changes.items()}, draft.notes
@@ -72,7 +74,7 @@ def test_the_input_stands_with_the_others(tmp_path: Path, inputs: str, expected:
 @pytest.mark.parametrize(
     "inputs",
     [
-        "inputs = { llama-cpp = { url = \"x\"; inputs.nixpkgs.follows = \"nixpkgs\"; }; };",
+        'inputs = { llama-cpp = { url = "x"; inputs.nixpkgs.follows = "nixpkgs"; }; };',
         'inputs.llama-cpp.url = "x";',
         'inputs = { llama-cpp.url = "x"; };',
     ],
@@ -95,9 +97,7 @@ def test_an_input_of_that_name_stays(tmp_path: Path, inputs: str) -> None:
         ("{ ... }:", "{ llama-cpp, ... }:", "llama-cpp"),
     ],
 )
-def test_the_outputs_take_the_input(
-    tmp_path: Path, head: str, becomes: str, argument: str
-) -> None:
+def test_the_outputs_take_the_input(tmp_path: Path, head: str, becomes: str, argument: str) -> None:
     """A function that names all it takes would fail when called with one more."""
     changes, _ = adopted(tmp_path, {"flake.nix": flake(f"{head} {machine('[ ]')}")})
     assert f"outputs = {becomes} {{" in changes["flake.nix"]
@@ -127,9 +127,7 @@ def test_every_kind_of_modules_gets_the_overlay(
 def test_machines_of_a_function_are_found_by_their_files(tmp_path: Path) -> None:
     """`./machines/${name}.nix` makes a machine of each file that it can mean."""
     call = "nixpkgs.lib.nixosSystem { modules = [ ./machines/${name}.nix ]; }"
-    outputs = (
-        f"{{ nixpkgs, ... }}: {{ nixosConfigurations = genAttrs [ ] (name: {call}); }}"
-    )
+    outputs = f"{{ nixpkgs, ... }}: {{ nixosConfigurations = genAttrs [ ] (name: {call}); }}"
     files = {"flake.nix": flake(outputs), "machines/a.nix": "{ }", "machines/b.nix": "{ }"}
     changes, _ = adopted(tmp_path, files, {"b": "llama-cpp-vulkan"})
     assert "[ pkgs.llama-cpp ]" in changes["machines/a.nix"]
@@ -147,7 +145,11 @@ def test_machines_of_a_function_are_found_by_their_files(tmp_path: Path) -> None
         ("[ pkgs.unstable.llama-cpp ]", None, "[ pkgs.llama-cpp ]"),
         ("[ inputs.llama-cpp.packages.${system}.cuda ]", None, "[ pkgs.llama-cpp ]"),
         ("[ pkgs.python3Packages.llama-cpp-python ]", None, None),
-        ("with pkgs; [ a ] ++ lib.optionals x [ llama-cpp-vulkan ]", None, "with pkgs; [ a llama-cpp ] ++ lib.optionals x [ ]"),
+        (
+            "with pkgs; [ a ] ++ lib.optionals x [ llama-cpp-vulkan ]",
+            None,
+            "with pkgs; [ a llama-cpp ] ++ lib.optionals x [ ]",
+        ),
     ],
 )
 def test_a_machine_ends_with_one_llama_cpp(
@@ -201,7 +203,9 @@ def test_an_old_overlay_goes_in_every_form(tmp_path: Path, overlay: str) -> None
 def test_an_overlay_that_does_more_stays(tmp_path: Path) -> None:
     """Only what defines llama.cpp and nothing else is an old overlay."""
     files = {
-        "flake.nix": flake(f"inputs: {machine('[ { nixpkgs.overlays = [ (import ./o.nix) ]; } ]')}"),
+        "flake.nix": flake(
+            f"inputs: {machine('[ { nixpkgs.overlays = [ (import ./o.nix) ]; } ]')}"
+        ),
         "o.nix": "final: prev: { llama-cpp = 1; hello = 2; }",
     }
     changes, _ = adopted(tmp_path, files)

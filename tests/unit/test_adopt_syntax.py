@@ -111,18 +111,18 @@ def test_an_element_goes_with_its_line_only_where_it_is_alone(before: str, after
         ("args: { }", "args: { environment.systemPackages = [ args.pkgs.x ]; }"),
         (
             "{\n  lib,\n  ...\n}:\n{\n  a = 1;\n}",
-            "{\n  lib,\n  pkgs,\n  ...\n}:\n{\n  a = 1;\n"
-            "  environment.systemPackages = [ pkgs.x ];\n}",
+            ("{\n  lib,\n  pkgs,\n  ...\n}:\n{\n  a = 1;\n"
+            "  environment.systemPackages = [ pkgs.x ];\n}"),
         ),
         (
             "{ lib\n, ...\n}: { config = { a = 1; }; options = { }; }",
-            "{ lib, pkgs\n, ...\n}: { config = { a = 1; environment.systemPackages = [ pkgs.x ]; };"
-            " options = { }; }",
+            ("{ lib, pkgs\n, ...\n}: { config = { a = 1; environment.systemPackages = [ pkgs.x ]; };"
+            " options = { }; }"),
         ),
     ],
 )
 def test_a_module_without_packages_gets_some(before: str, after: str) -> None:
-    """pkgs comes into scope as the module's own style has it."""
+    """Pkgs comes into scope as the module's own style has it."""
     source = parse("a.nix", before.encode())
     edits = addition(source, source.expression, SYSTEM, "x")
     assert edits is not None
