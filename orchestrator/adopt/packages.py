@@ -26,7 +26,6 @@ from orchestrator.adopt.syntax import (
     module_body,
     own_lists,
     selected,
-    universal_of,
     unwrapped,
     values,
     walk,
@@ -158,7 +157,9 @@ def _pkgs(source: Source, module: Node) -> tuple[str, list[Edit]]:
         return "pkgs", [Edit(start, start, b"{ pkgs, ... }:" + source.newline)]
     formals = formals_of(function)
     if formals is None:
-        return f"{universal_of(function)}.pkgs", []
+        # NixOS passes pkgs only to a function that names it.
+        end = field(function, "universal").end_byte
+        return "pkgs", [Edit(end, end, b"@{ pkgs, ... }")]
     if "pkgs" in formal_names(formals):
         return "pkgs", []
     return "pkgs", [edit.formal(source, formals, b"pkgs")]

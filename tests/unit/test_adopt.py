@@ -232,7 +232,7 @@ def test_it_goes_on_from_any_steps_that_are_done(order: list[str], count: int) -
         assert {path: again[path] for path in after} == after
 
 
-def nix(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def nix(directory: Path, *arguments: str) -> str:
     """Run nix with a store of its own, without a network, on the stand-ins."""
     environment = os.environ | {
         "NIX_REMOTE": f"local?root={directory.parent / 'store-root'}",
@@ -245,25 +245,26 @@ def nix(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         word for name, path in inputs.items() for word in ("--override-input", name, f"path:{path}")
     ]
     argv = ["nix", *arguments, "--no-write-lock-file", *overrides]
-    return subprocess.run(
+    done = subprocess.run(
         argv, capture_output=True, text=True, check=False, env=environment, cwd=directory
     )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 @pytest.mark.skipif(shutil.which("nix") is None, reason="nix is not on PATH; the lab has one")
 def test_nix_evaluates_what_was_adopted(tree: Path) -> None:
     """`nix flake check` passes, and each machine's system is made of its own llama.cpp alone."""
     orchestrate_adopt(tree, *OPTIONS, "--write")
-    checked = nix(tree, "flake", "check", "--no-build")
-    assert checked.returncode == 0, checked.stderr
+    nix(tree, "flake", "check", "--no-build")
     for machine, attribute in PACKAGES.items():
         configuration = f".#nixosConfigurations.{machine}"
-        package = f"{configuration}.config._module.args.pkgs.{attribute}.drvPath"
+        package = f"{configuration}.pkgs.{attribute}.drvPath"
         listed = f"{configuration}.config.environment.systemPackages"
-        llama = json.loads(nix(tree, "eval", "--json", package).stdout)
+        llama = json.loads(nix(tree, "eval", "--json", package))
         names = "map (package: package.drvPath)"
-        drvs = json.loads(nix(tree, "eval", "--json", listed, "--apply", names).stdout)
+        drvs = json.loads(nix(tree, "eval", "--json", listed, "--apply", names))
         assert [drv for drv in drvs if "llama" in drv] == [llama]
         toplevel = f"{configuration}.config.system.build.toplevel"
-        closure = nix(tree, "derivation", "show", "--recursive", toplevel).stdout
+        closure = nix(tree, "derivation", "show", "--recursive", toplevel)
         assert Path(llama).name in closure

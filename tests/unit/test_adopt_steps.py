@@ -175,7 +175,8 @@ def test_an_old_overlay_that_is_used_otherwise_stays(tmp_path: Path) -> None:
     """What can't be removed whole is not removed by half, and the user hears of it."""
     files = {
         "flake.nix": flake(
-            f"inputs: let old = import ./old.nix; in {machine('[ { nixpkgs.overlays = [ old ]; } (f old) ]')}"
+            "inputs: let old = import ./old.nix; in "
+            + machine("[ { nixpkgs.overlays = [ old ]; } (f old) ]")
         ),
         "old.nix": "final: prev: { llama-cpp = prev.llama-cpp.override { }; }",
     }
@@ -217,7 +218,8 @@ def test_an_overlay_of_the_outputs_goes_with_its_uses(tmp_path: Path) -> None:
     outputs = f"{{ self, ... }}@inputs: {{ overlays.llama = import ./old.nix; }} // {machine()}"
     files = {
         "flake.nix": flake(outputs),
-        "machines/carbon.nix": "{ inputs, ... }: { nixpkgs.overlays = [ inputs.self.overlays.llama ]; }",
+        "machines/carbon.nix": "{ inputs, ... }:"
+        " { nixpkgs.overlays = [ inputs.self.overlays.llama ]; }",
         "old.nix": "final: prev: { llama-cpp = prev.llama-cpp; }",
     }
     changes, _ = adopted(tmp_path, files)

@@ -108,16 +108,24 @@ def test_an_element_goes_with_its_line_only_where_it_is_alone(before: str, after
         ("{ pkgs, ... }: { }", "{ pkgs, ... }: { environment.systemPackages = [ pkgs.x ]; }"),
         ("{ ... }: { }", "{ pkgs, ... }: { environment.systemPackages = [ pkgs.x ]; }"),
         ("{ }", "{ pkgs, ... }:\n{ environment.systemPackages = [ pkgs.x ]; }"),
-        ("args: { }", "args: { environment.systemPackages = [ args.pkgs.x ]; }"),
+        (
+            "args: { }",
+            "args@{ pkgs, ... }: { environment.systemPackages = [ pkgs.x ]; }",
+        ),
         (
             "{\n  lib,\n  ...\n}:\n{\n  a = 1;\n}",
-            ("{\n  lib,\n  pkgs,\n  ...\n}:\n{\n  a = 1;\n"
-            "  environment.systemPackages = [ pkgs.x ];\n}"),
+            (
+                "{\n  lib,\n  pkgs,\n  ...\n}:\n{\n  a = 1;\n"
+                "  environment.systemPackages = [ pkgs.x ];\n}"
+            ),
         ),
         (
             "{ lib\n, ...\n}: { config = { a = 1; }; options = { }; }",
-            ("{ lib, pkgs\n, ...\n}: { config = { a = 1; environment.systemPackages = [ pkgs.x ]; };"
-            " options = { }; }"),
+            (
+                "{ lib, pkgs\n, ...\n}:"
+                " { config = { a = 1; environment.systemPackages = [ pkgs.x ]; };"
+                " options = { }; }"
+            ),
         ),
     ],
 )

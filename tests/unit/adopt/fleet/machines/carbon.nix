@@ -5,6 +5,7 @@
   ...
 }: {
   boot.loader.systemd-boot.enable = true;
+  hardware.graphics.enable = true;
   environment.systemPackages = with pkgs; [
     hello # a greeting
     # inference

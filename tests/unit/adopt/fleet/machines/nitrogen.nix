@@ -1,4 +1,4 @@
-args:
+args@{ pkgs, ... }:
 let
   cuda = true;
 in
