@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 
 STAGE = "flake"
 
-_COPIED = ("module.nix", "overlay.nix")
+_COPIED = ("home.nix", "module.nix", "outputs.nix", "overlay.nix")
+
+INPUTS = ("llama-cpp", "user")
+"""The inputs of the generated flake, as flake.lock names them."""
 _FLEET_JSON = "fleet.json"
 
 # The Nix manual, "String literal": a backslash and a double quote end or escape,
