@@ -16,6 +16,7 @@ let
     filter
     head
     listToAttrs
+    parseDrvName
     substring
     ;
 
@@ -26,7 +27,7 @@ let
 
   # An unfree licence is accepted here where a machine of the fleet accepts it.
   # Nothing looks at the machines until a package asks.
-  allowUnfreePredicate =
+  accepted =
     system: package:
     any (
       nixos:
@@ -34,13 +35,18 @@ let
       || (nixos.pkgs.config.allowUnfreePredicate or (_: false)) package
     ) (machinesOf system);
 
+  # As above, for whoever asks what a variant would need: accepts all, and tells.
+  tellUnfree =
+    package:
+    builtins.trace "needs unfree: ${package.pname or (parseDrvName package.name).name}" true;
+
   # The user's nixpkgs, so that no further input is fetched.
   pkgsFor =
-    system:
+    system: allowUnfreePredicate:
     if user.inputs ? nixpkgs then
       import user.inputs.nixpkgs {
         inherit system;
-        config.allowUnfreePredicate = allowUnfreePredicate system;
+        config = { inherit allowUnfreePredicate; };
       }
     else
       (head (machinesOf system ++ [ (throw noPkgs.${system}) ])).pkgs;
@@ -64,24 +70,22 @@ let
     );
   isVariant = name: substring 0 9 name == "llama-cpp";
 
-  variantsFor =
-    system:
-    let
-      pkgs = (pkgsFor system).extend overlay;
-      names = filter isVariant (attrNames (overlay pkgs pkgs));
-    in
+  extendedFor = system: (pkgsFor system (accepted system)).extend overlay;
+  variantsIn =
+    pkgs:
     { default = pkgs.llama-cpp; }
     // listToAttrs (
       map (name: {
         inherit name;
         value = pkgs.${name};
-      }) names
+      }) (filter isVariant (attrNames (overlay pkgs pkgs)))
     );
 in
 {
-  packages = perSystem variantsFor;
+  packages = perSystem (system: variantsIn (extendedFor system));
   legacyPackages = perSystem (system: {
-    inherit ((pkgsFor system).extend overlay) llamaPackages;
+    inherit (extendedFor system) llamaPackages;
+    anyLicence = variantsIn ((pkgsFor system tellUnfree).extend overlay);
   });
   overlays.default = overlay;
   homeManagerModules.default = import ./home.nix { inherit llama-cpp; };

@@ -43,6 +43,22 @@ def instantiate(directory: str, attributes: tuple[str, ...]) -> Command:
     return Command(("nix", *_FLAKES, "build", *quick, *installables))
 
 
+def without_evaluation_cache(command: Command) -> Command:
+    """Evaluate anew: an answer from the cache comes without what Nix traced."""
+    return replace(command, argv=(*command.argv, "--option", "eval-cache", "false"))
+
+
+def evaluate_json(directory: str, attribute: str, function: str = "value: value") -> Command:
+    """Print what a function makes of an attribute of a flake, as JSON."""
+    asked = (f"path:{directory}#{attribute}", "--apply", function)
+    return Command(("nix", *_FLAKES, "eval", "--json", *asked))
+
+
+def system_of(derivation: DerivationPath) -> Command:
+    """Ask which system a derivation is built for, such as x86_64-linux."""
+    return script('exec nix-store --query --binding system "$1"', derivation)
+
+
 def parse_instantiated(text: str) -> tuple[tuple[DerivationPath, StorePath], ...]:
     """Read derivation and `out` path of each attribute, in their order.
 

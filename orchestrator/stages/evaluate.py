@@ -81,11 +81,16 @@ async def _evaluate_host(shell: Shell, flake: FlakeRef, host: str) -> Evaluation
 
 
 def _evaluation_failed(host: str, result: CommandResult) -> StageError:
-    """Put Nix's last `error:` into the message: what stands above it is the way there."""
-    said = [line.strip() for line in result.stderr.splitlines()]
-    errors = [line.removeprefix("error:").strip() for line in said if line.startswith("error:")]
-    why = next((f": {printable(line)}" for line in reversed(errors) if line), "")
-    failure = result.failure("evaluate", f"its configuration does not evaluate{why}")
+    why = last_error(result.stderr)
+    said = f"its configuration does not evaluate{': ' if why else ''}{why}"
+    failure = result.failure("evaluate", said)
     failure.host = host
     failure.hint = failure.hint or "run the command with --show-trace"
     return failure
+
+
+def last_error(stderr: str) -> str:
+    """Give Nix's last `error:`, the cause: what stands above it is the way there."""
+    said = [line.strip() for line in stderr.splitlines()]
+    errors = [line.removeprefix("error:").strip() for line in said if line.startswith("error:")]
+    return next((printable(line) for line in reversed(errors) if line), "")

@@ -68,7 +68,7 @@ def test_every_package_instantiates(tmp_path: Path, system: str) -> None:
 
 
 def test_the_scope_is_a_legacy_package(tmp_path: Path) -> None:
-    """llamaPackages holds the same llama-cpp as packages does."""
+    """The scope llamaPackages holds the same llama-cpp as packages does."""
     flake = written(tmp_path, user_flake(tmp_path), CHOICE)
     scoped, package = derivations(
         tmp_path,
@@ -234,7 +234,7 @@ def test_only_the_users_flake_is_locked_anew(
     (user / "flake.nix").write_text((user / "flake.nix").read_text() + "# changed\n")
     lock_of(flake, ("user",))
     before, after = json.loads(locked)["nodes"], lock_of(flake, ("user",))
-    assert set(INPUTS) == set(after["root"]["inputs"])
+    assert all(name in after for name in INPUTS)
     assert after["user"] != before["user"]
     assert {name for name in after if after[name] != before.get(name)} == {"user"}
 
@@ -242,8 +242,8 @@ def test_only_the_users_flake_is_locked_anew(
     assert {name for name in moved if moved[name] != after[name]} == {"llama-cpp"}
 
 
-def lock_of(flake: Path, inputs: tuple[str, ...]) -> dict[str, dict[str, object]]:
+def lock_of(flake: Path, inputs: tuple[str, ...]) -> dict[str, object]:
     """Lock as a deployment does, and read the nodes of flake.lock."""
     asyncio.run(lock_flake(LocalShell(), FlakeRef(str(flake)), inputs))
-    nodes: dict[str, dict[str, object]] = json.loads((flake / "flake.lock").read_text())["nodes"]
+    nodes: dict[str, object] = json.loads((flake / "flake.lock").read_text())["nodes"]
     return nodes
