@@ -19,7 +19,13 @@ from orchestrator.model.store import (
     parse_store_path,
 )
 
-_FLAKES = ("--extra-experimental-features", "nix-command flakes")
+# Without allow-dirty-locks Nix writes no flake.lock at all while the user's work
+# tree has uncommitted changes: llama.cpp would be another one from run to run, and
+# nothing would be cached. Nix before 2.25 doesn't know it and only warns.
+_FLAKES = (
+    *("--extra-experimental-features", "nix-command flakes"),
+    *("--option", "allow-dirty-locks", "true"),
+)
 
 GC_ROOTS = "/nix/var/nix/gcroots/orchestrate"
 """Where this program's garbage collector roots are, on builders and targets."""

@@ -15,6 +15,7 @@ from orchestrator.model.variant import Variant, VariantChoice
 from orchestrator.stages.evaluate import lock_flake
 from orchestrator.stages.flake import INPUTS, git_work_tree, template_directory
 from orchestrator.transport.shell import LocalShell
+from tests.lab.fleet_flake import track
 from tests.unit.test_flake_template import (
     LAB,
     derivations,
@@ -215,13 +216,17 @@ def test_the_repository_offers_its_template(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.parametrize("in_git", [False, True])
 def test_only_the_users_flake_is_locked_anew(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, in_git: bool
 ) -> None:
     """Without being asked, llama.cpp stays at what flake.lock says; asked, it moves."""
     for name, value in environment(tmp_path).items():
         monkeypatch.setenv(name, value)
     user = user_flake(tmp_path)
+    if in_git:
+        # Nothing is committed: as a work tree is while somebody edits it.
+        track(user)
     llama_cpp = Path(shutil.copytree(LAB / "llama-cpp", tmp_path / "llama-cpp"))
     flake = written(tmp_path, user, CHOICE, llama_cpp)
     lock_of(flake, ("user",))
