@@ -21,7 +21,7 @@ from orchestrator.model.store import (
 
 # Without allow-dirty-locks Nix writes no flake.lock at all while the user's work
 # tree has uncommitted changes: llama.cpp would be another one from run to run, and
-# nothing would be cached. Nix before 2.25 doesn't know it and only warns.
+# nothing would be cached (NixOS/nix#12220; Nix before 2.24 only warns of it).
 _FLAKES = (
     *("--extra-experimental-features", "nix-command flakes"),
     *("--option", "allow-dirty-locks", "true"),
