@@ -20,7 +20,7 @@ from orchestrator.model.store import store_name
 from orchestrator.stages.evaluate import last_error
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from orchestrator.command import CommandResult
     from orchestrator.model.plan import FlakeRef
@@ -34,6 +34,10 @@ STAGE = "check_flake"
 _REFUSED = re.compile(
     r"(?:Refusing to evaluate package '|Package \u2018)(?P<package>[^'\u2019]+)['\u2019].*"
     r"an unfree license \(\u2018(?P<licence>[^\u2019]*)\u2019\)"
+)
+# Our own overlay's words for the same, which say what to set.
+_NOT_ACCEPTED = re.compile(
+    r"the licence of (?P<package>\S+) \((?P<licence>[^)]*)\) is not accepted: (?P<remedy>.*)"
 )
 _VERSION = re.compile(r"-[0-9].*")
 # What the flake's `anyLicence` says of each package that it lets through.
@@ -126,7 +130,7 @@ async def check_package(shell: Shell, flake: FlakeRef, system: str, name: str) -
     if result.returncode == 0:
         ((_, output),) = nix.parse_instantiated(result.stdout)
         return FlakeFinding(Kind.PACKAGE, subject, State.OK, store_name(output))
-    if _REFUSED.search(last_error(result.stderr)) is None:
+    if _refusal(last_error(result.stderr)) is None:
         return _failed(Kind.PACKAGE, subject, result)
     asking = nix.instantiate(flake.directory, (f'legacyPackages.{system}.anyLicence."{name}"',))
     told = _TOLD.findall((await shell.run(nix.without_evaluation_cache(asking))).stderr)
@@ -145,19 +149,28 @@ async def system_of(shell: Shell, derivation: DerivationPath) -> str:
 
 def _failed(kind: Kind, name: str, result: CommandResult, told: Iterable[str] = ()) -> FlakeFinding:
     line = result.command.line()
-    refused = _REFUSED.search(last_error(result.stderr))
+    why = last_error(result.stderr)
+    refused = _refusal(why)
     if refused is None:
-        why = last_error(result.stderr) or f"nix ended with exit code {result.returncode}"
+        why = why or f"nix ended with exit code {result.returncode}"
         hint = hint_for(result.stderr) or "run the command with --show-trace"
         return FlakeFinding(kind, name, State.FAILED, why, hint, line)
-    first = _VERSION.sub("", refused["package"])
-    packages = sorted({first, *told})
-    detail = f"needs unfree: {', '.join(packages)} ({refused['licence']})"
-    return FlakeFinding(kind, name, State.NEEDS_UNFREE, detail, _allowing(packages), line)
+    remedy = refused.groupdict().get("remedy", "")
+    found = {*told} if remedy else {_VERSION.sub("", refused["package"]), *told}
+    packages = ", ".join(sorted(found)) or refused["package"]
+    detail = f"needs unfree: {packages} ({refused['licence']})"
+    hint = "; or ".join(part for part in (remedy, _allowing(sorted(found))) if part)
+    return FlakeFinding(kind, name, State.NEEDS_UNFREE, detail, hint, line)
 
 
-def _allowing(packages: Iterable[str]) -> str:
+def _refusal(why: str) -> re.Match[str] | None:
+    return _NOT_ACCEPTED.search(why) or _REFUSED.search(why)
+
+
+def _allowing(packages: Sequence[str]) -> str:
     """Say what a machine's configuration has to accept, and no more than that."""
+    if not packages:
+        return ""
     listed = " ".join(json.dumps(package) for package in packages)
     return (
         "in the machine's configuration: nixpkgs.config.allowUnfreePredicate = "

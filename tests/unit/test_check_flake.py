@@ -82,8 +82,8 @@ def test_a_machine_whose_variant_needs_a_licence(tmp_path: Path) -> None:
     flake = flake_of(tmp_path, Variant.CUDA, unfree=False)
     finding, _ = asyncio.run(check_machine(LocalShell(), flake, "carbon"))
     assert finding.state is State.NEEDS_UNFREE
-    assert finding.detail.startswith("needs unfree: cuda_")
-    assert "(CUDA EULA)" in finding.detail
+    assert finding.detail.startswith("needs unfree: ")
+    assert finding.detail.endswith("(CUDA EULA)")
     assert not finding.is_good
 
 
@@ -97,7 +97,7 @@ def test_a_variant_tells_every_package_to_accept(tmp_path: Path) -> None:
     for package in ("cccl", "cuda_cudart", "cuda_nvcc", "libcublas"):
         assert f'"{package}"' in finding.hint
 
-    accepting = finding.hint.partition("configuration: ")[2]
+    accepting = finding.hint.rpartition("configuration: ")[2]
     text = accepting.replace("lib.getName package", "package.pname")
     (tmp_path / "accepting").mkdir()
     flake = flake_of(tmp_path / "accepting", extra=text, unfree=False)
@@ -139,14 +139,28 @@ NEWER = (
 )
 
 
-@pytest.mark.parametrize("words", [OLDER, NEWER])
-def test_both_wordings_of_a_refusal_are_known(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str
+OURS = (
+    "error: the licence of CUDA (CUDA EULA) is not accepted: set orchestrate_accept_licences: "
+    "[cuda] for the whole fleet"
+)
+
+
+@pytest.mark.parametrize(
+    ("words", "package", "hint"),
+    [
+        (OLDER, "cuda_nvcc", '[ "cuda_nvcc" ]'),
+        (NEWER, "cuda_nvcc", '[ "cuda_nvcc" ]'),
+        (OURS, "CUDA", "set orchestrate_accept_licences: [cuda]"),
+    ],
+)
+def test_every_wording_of_a_refusal_is_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str, package: str, hint: str
 ) -> None:
-    """Nixpkgs said it otherwise before; package and licence are read from either."""
+    """Nixpkgs said it otherwise before, and our overlay does; the hint says what to allow."""
     program = tmp_path / "nix"
     program.write_text(f'#!/bin/sh\ncat >&2 <<"END"\n{words}\nEND\nexit 1\n')
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     finding, _ = asyncio.run(check_machine(LocalShell(), FlakeRef("/flake"), "carbon"))
-    assert finding.detail == "needs unfree: cuda_nvcc (CUDA EULA)"
+    assert finding.detail == f"needs unfree: {package} (CUDA EULA)"
+    assert hint in finding.hint
