@@ -42,9 +42,17 @@ def check(inventory: Path, *, as_json: bool) -> int:
         click.echo(msgspec.json.encode(finding).decode() if as_json else describe(finding))
     failed = sum(not finding.is_good for finding in findings)
     if not as_json:
-        count = len(findings)
-        click.echo(f"{failed} of {count} do not evaluate" if failed else f"all {count} are well")
+        click.echo(_summary(findings, failed))
     return 3 if failed else 0
+
+
+def _summary(findings: tuple[FlakeFinding, ...], failed: int) -> str:
+    if failed:
+        return f"{failed} of {len(findings)} do not evaluate"
+    refused = sum(finding.state is State.NEEDS_UNFREE for finding in findings)
+    if refused:
+        return f"all that the machines use is well; {refused} variants need an unfree licence"
+    return f"all {len(findings)} are well"
 
 
 async def _check(invocation: Invocation) -> tuple[FlakeFinding, ...]:

@@ -77,6 +77,14 @@ def test_a_machine_that_does_not(tmp_path: Path) -> None:
     assert derivation is None
 
 
+def test_failed_assertions_are_told(tmp_path: Path) -> None:
+    """A message that begins on the line after `error:` is the one line as well."""
+    assertion = 'assertions = [ { assertion = false; message = "carbon has no key"; } ];'
+    flake = flake_of(tmp_path, extra=assertion)
+    finding, _ = asyncio.run(check_machine(LocalShell(), flake, "carbon"))
+    assert finding.detail == "Failed assertions: - carbon has no key"
+
+
 def test_a_machine_whose_variant_needs_a_licence(tmp_path: Path) -> None:
     """A machine that is to run CUDA and refuses its licence fails the check."""
     flake = flake_of(tmp_path, Variant.CUDA, unfree=False)
