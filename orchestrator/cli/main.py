@@ -17,8 +17,10 @@ from orchestrator.errors import OrchestrateError
 _COMMANDS = (
     "init",
     "adopt",
+    "trust",
     "doctor",
     "facts",
+    "flake",
     "plan",
     "build",
     "deploy",

@@ -12,6 +12,7 @@ import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from inventory.host import Inventory
@@ -41,13 +42,18 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Surveyor:
-    """What looking needs: the fleet, the connections, a place for the flake, an ear."""
+    """What looking needs: the fleet, the connections, a place for the flake, an ear.
+
+    `update_inputs` are the flake's inputs to lock anew, besides the user's own
+    flake, which always is as it is now.
+    """
 
     run: str
     inventory: Inventory
     pool: ConnectionPool
     workspace: Workspace
     on_event: Callable[[Event], None]
+    update_inputs: tuple[str, ...] = ()
 
     def tell(self, host: str, stage: str, event: str, **data: object) -> None:
         """Report an event of this run."""
@@ -165,12 +171,8 @@ async def evaluate_fleet(
 ) -> dict[str, Evaluation]:
     """Write the flake of these choices and evaluate it, wherever Nix is."""
     flake = await place_flake(surveyor, evaluator, list(choices.values()))
-    await lock_flake(evaluator.shell, flake, ("user",))
-    processes = process_limit(
-        evaluator.cpu_count,
-        evaluator.memory_available_mib,
-        surveyor.inventory.fleet.evaluation_memory_mib,
-    )
+    await lock_flake(evaluator.shell, flake, ("user", *surveyor.update_inputs))
+    processes = processes_on(surveyor, evaluator)
     answers = await evaluate(evaluator.shell, flake, list(choices), processes)
     evaluations = {}
     for name, answer in answers.items():
@@ -181,6 +183,12 @@ async def evaluate_fleet(
             left_out.add(name, answer)
             surveyor.tell(name, "evaluate", "stage_failed", **answer.as_data())
     return evaluations
+
+
+def processes_on(surveyor: Surveyor, evaluator: Evaluator) -> int:
+    """Say how many evaluations run at a time on this evaluator."""
+    budget = surveyor.inventory.fleet.evaluation_memory_mib
+    return process_limit(evaluator.cpu_count, evaluator.memory_available_mib, budget)
 
 
 async def place_flake(
@@ -221,7 +229,14 @@ async def pick_evaluator(surveyor: Surveyor) -> Evaluator:
 
 
 def _memory_available_mib() -> int:
-    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2**20
+    """Give what this machine could still use: caches count as free (proc_meminfo(5))."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    except OSError:
+        # Not Linux: its whole memory is the best known.
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2**20
+    values = dict(line.split(":", 1) for line in lines)
+    return int(values["MemAvailable"].split()[0]) // 1024
 
 
 async def _each(

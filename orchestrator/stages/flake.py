@@ -16,6 +16,7 @@ import msgspec
 
 import orchestrator
 from orchestrator.errors import UsageError
+from orchestrator.model.variant import Variant
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,7 +26,10 @@ if TYPE_CHECKING:
 
 STAGE = "flake"
 
-_COPIED = ("module.nix", "overlay.nix")
+_COPIED = ("home.nix", "module.nix", "outputs.nix", "overlay.nix")
+
+INPUTS = ("llama-cpp", "user")
+"""The inputs of the generated flake, as flake.lock names them."""
 _FLEET_JSON = "fleet.json"
 
 # The Nix manual, "String literal": a backslash and a double quote end or escape,
@@ -96,7 +100,8 @@ def fleet_json(
 ) -> bytes:
     """Give fleet.json: an entry a host, sorted, the same bytes for the same choices.
 
-    A host without a choice keeps its entry of `earlier`, or gets no package.
+    A host without a choice keeps its entry of `earlier`, or gets what its pin
+    asks for, or no package.
     """
     chosen = {choice.host: choice for choice in choices}
     entries = {}
@@ -104,7 +109,7 @@ def fleet_json(
         if host.name in chosen:
             entries[host.name] = _entry(host, chosen[host.name])
         else:
-            known = (earlier or {}).get(host.name, FleetEntry(host.nixos_name))
+            known = (earlier or {}).get(host.name, _unseen(host))
             entries[host.name] = msgspec.structs.replace(known, nixos_name=host.nixos_name)
     text = json.dumps(msgspec.to_builtins(_FleetFile(entries)), indent=2, sort_keys=True)
     return f"{text}\n".encode()
@@ -118,6 +123,12 @@ def _entry(host: Host, choice: VariantChoice) -> FleetEntry:
         cuda_capabilities=choice.cuda_capabilities,
         rocm_gpu_targets=choice.rocm_gfx_targets,
     )
+
+
+def _unseen(host: Host) -> FleetEntry:
+    """Give the entry of a host that nobody has looked at yet."""
+    pinned = next((variant for variant in Variant if variant == host.variant_pin), None)
+    return FleetEntry(host.nixos_name, pinned.attribute if pinned else None)
 
 
 def _earlier_entries(file: Path) -> dict[str, FleetEntry]:
