@@ -113,11 +113,17 @@ def test_fleet_json_holds_the_choices() -> None:
     """Each host has its attribute names and GPU targets; nothing else is said."""
     entries = json.loads(fleet_json([CUDA, VULKAN], [CARBON, NITROGEN]))
     assert entries["hosts"]["carbon"] == {
+        "acceptedLicences": [],
         "attribute": "llama-cpp-vulkan",
         "cpuFeatures": [],
         "cudaCapabilities": [],
+        "gpuTargets": [],
+        "march": None,
         "nixosName": "carbon-laptop",
         "rocmGpuTargets": [],
+        "source": "upstream",
+        "system": "",
+        "webUi": True,
     }
     assert entries["hosts"]["nitrogen"]["cudaCapabilities"] == ["8.9"]
 
