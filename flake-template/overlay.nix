@@ -119,7 +119,8 @@ let
             {
               cmakeFlags =
                 (old.cmakeFlags or [ ])
-                ++ dispatchFlags
+                # Only what isn't said: nixpkgs' own builds stay the ones in its cache.
+                ++ lib.subtractLists (old.cmakeFlags or [ ]) dispatchFlags
                 ++ lib.optionals (wanted.useCuda or false) cudaFlags
                 ++ lib.optionals (wanted.useRocm or false) rocmFlags
                 # Without the interface CMake would fetch a prebuilt one.
@@ -175,15 +176,17 @@ let
   # they were, and no other unfree package gets in.
   acceptsCuda = lib.elem "cuda" acceptedLicences;
   licensed = if acceptsCuda && cudaDenied then withCudaLicences else final;
-  withCudaLicences = import final.path {
-    localSystem = final.stdenv.buildPlatform;
-    crossSystem = if platform == final.stdenv.buildPlatform then null else platform;
-    inherit (final) overlays;
-    config = final.config // {
-      allowUnfreePredicate =
-        package: usersPredicate package || lib.all isCudaLicence (lib.toList (package.meta.license or [ ]));
-    };
-  };
+  withCudaLicences = import final.path (
+    {
+      localSystem = final.stdenv.buildPlatform;
+      inherit (final) overlays;
+      config = final.config // {
+        allowUnfreePredicate =
+          package: usersPredicate package || lib.all isCudaLicence (lib.toList (package.meta.license or [ ]));
+      };
+    }
+    // lib.optionalAttrs (platform != final.stdenv.buildPlatform) { crossSystem = platform; }
+  );
   usersPredicate =
     let
       given = final.config.allowUnfreePredicate or null;
@@ -192,7 +195,8 @@ let
   # A compound of licences says nothing about being free, and isn't one of these.
   isCudaLicence =
     licence:
-    !(licence ? licenseType) && (licence.free or true || lib.elem (licence.shortName or "") cudaLicences);
+    licence.licenseType or "simple" == "simple"
+    && (licence.free or true || lib.elem (licence.shortName or "") cudaLicences);
   cudaLicences = [
     "CUDA EULA"
     "cuDNN EULA"
