@@ -133,7 +133,7 @@ def test_the_package_of_nixpkgs_stays_in_its_cache(
 
 
 def test_what_a_source_does_not_know_is_told_of(tmp_path: Path) -> None:
-    """nixpkgs' package has no MPI: it is built without, with a warning."""
+    """Nixpkgs' package has no MPI: it is built without, with a warning."""
     done = evaluate(tmp_path, "pkgs.llama-cpp-mpi-cpu.drvPath", NIXPKGS)
     assert done.returncode == 0, done.stderr
     assert "llama-cpp of nixpkgs does not know useMpi: built without" in done.stderr
