@@ -113,8 +113,9 @@ _PATH = (
 def elevated(command: Command, become: Become, password: str | None = None) -> Command:
     """Run a command with privilege, by the program that the inventory names.
 
-    A password goes in front of what the command reads: `sudo -S` takes the
-    first line of its standard input and leaves the rest (sudo(8)).
+    A password goes in front of what the command reads, as its first line. A
+    shell takes it off again, for sudo does so only if it asks: where it still
+    remembers an earlier one, the command would read the password.
 
     Raises:
         UsageError: doas takes no password from a pipe.
@@ -130,5 +131,16 @@ def elevated(command: Command, become: Become, password: str | None = None) -> C
         return replace(command, argv=("doas", "-n", "-u", become.user, *command.argv))
     if password is None:
         return replace(command, argv=("sudo", "-n", "-u", become.user, "--", *command.argv))
-    argv = ("sudo", "-S", "-p", "", "-u", become.user, "--", *command.argv)
-    return replace(command, argv=argv, stdin=password.encode() + b"\n" + (command.stdin or b""))
+    asking = script(_ASKING_SUDO, become.user, *command.argv)
+    stdin = password.encode() + b"\n" + (command.stdin or b"")
+    return replace(command, argv=asking.argv, stdin=stdin)
+
+
+# printf is the shell's own: the password is in no process's arguments.
+_ASKING_SUDO = """
+IFS= read -r password
+user=$1
+shift
+if sudo -n -u "$user" true 2>/dev/null; then exec sudo -n -u "$user" -- "$@"; fi
+{ printf '%s\\n' "$password"; cat; } | sudo -k -S -p '' -u "$user" -- "$@"
+"""

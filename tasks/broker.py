@@ -57,8 +57,7 @@ def private_server(directory: Path) -> Iterator[str]:
             fcntl.flock(start, fcntl.LOCK_EX)
             # Waits while the keeper ends the server of the last users.
             fcntl.flock(users, fcntl.LOCK_SH)
-            keeper = _start_keeper(directory, path)
-            _await_server(directory, path, keeper)
+            _await_server(directory, path)
         yield f"redis+socket://{quote(str(path))}?virtual_host=0"
 
 
@@ -151,9 +150,16 @@ def _start_keeper(directory: Path, path: Path) -> subprocess.Popen[bytes] | None
             )
 
 
-def _await_server(directory: Path, path: Path, keeper: subprocess.Popen[bytes] | None) -> None:
+def _await_server(directory: Path, path: Path) -> None:
+    """Wait for the server, and start it where nobody keeps it.
+
+    A keeper that ends lets go of the users' lock a moment before its own: what
+    looks kept may turn out not to be.
+    """
     deadline = time.monotonic() + _START_SECONDS
+    keeper = _start_keeper(directory, path)
     while not _answers(path):
+        keeper = keeper or _start_keeper(directory, path)
         ended = keeper is not None and keeper.poll() is not None
         if ended or time.monotonic() > deadline:
             log = directory / "server.log"

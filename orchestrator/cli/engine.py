@@ -152,6 +152,9 @@ def _interruptions(run: str) -> Iterator[None]:
     except RunInterruptedError as error:
         error.hint = f"{error.hint}; {resume}" if error.hint else resume
         raise
+    except KeyboardInterrupt as error:
+        message = "interrupted; a host between switch and confirmation goes back by itself"
+        raise RunInterruptedError(message, hint=resume) from error
     except (redis.RedisError, OperationalError) as error:
         message = f"the broker was lost in the middle of the run: {error}"
         raise RunInterruptedError(message, hint=resume) from error

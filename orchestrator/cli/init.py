@@ -40,6 +40,7 @@ def command(
     inventory.write_text(inventory_text(hosts, builders, flake, user), encoding="utf-8")
     read_inventory(inventory)
     click.echo(f"{inventory} describes {len(hosts)} hosts. Next:")
+    click.echo("  orchestrate trust     # are they who they should be?")
     click.echo("  orchestrate doctor    # is everything there that a deployment needs?")
     click.echo("  orchestrate plan      # what would be deployed, and why")
     click.echo("  orchestrate deploy")

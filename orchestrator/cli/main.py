@@ -16,6 +16,7 @@ from orchestrator.errors import OrchestrateError
 
 _COMMANDS = (
     "init",
+    "trust",
     "doctor",
     "facts",
     "plan",

@@ -106,7 +106,7 @@ async def connect(host: Host) -> SSHClientConnection:
         raise _unreachable(host, f"no connection: {reason}", _ADDRESS_HINT) from error
 
 
-_KEY_HINT = "compare its key with the machine's and record it in the known_hosts file"
+_KEY_HINT = "compare its key with the machine's and record it: orchestrate trust"
 _ADDRESS_HINT = "check ansible_host and ansible_port, and that sshd runs there"
 
 

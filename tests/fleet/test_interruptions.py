@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import time
 from typing import TYPE_CHECKING
 
@@ -115,3 +116,19 @@ def count(host: Host, unit: str, word: str) -> int:
     """Count how often systemd said so of a unit since the host booted."""
     journal = host.shell(f"journalctl --boot --unit={unit} --output=cat")
     return sum(line.startswith(word) for line in journal.splitlines())
+
+
+def test_ctrl_c_says_how_to_go_on(fleet: Fleet) -> None:
+    """An interrupted run names the command that goes on with it, and that one finishes."""
+    fleet.change()
+    process = fleet.start("deploy", "carbon", "--json")
+    assert process.stdout is not None
+    for line in process.stdout:
+        if '"event":"stage_started"' in line and '"stage":"copy_closure"' in line:
+            break
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 4
+    run = next(word.strip("`") for word in said.split() if word.startswith("20"))
+    assert f"orchestrate resume {run}" in said
+    assert fleet.events_of("resume", run).outcomes() == {"carbon": "deployed"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import time
 from contextlib import contextmanager
@@ -122,3 +123,25 @@ def _worker(fleet: Fleet, url: str) -> Iterator[None]:
     finally:
         worker.terminate()
         worker.communicate(timeout=20)
+
+
+def test_sudo_asks_for_a_password(fleet: Fleet, tmp_path: Path) -> None:
+    """A deploying user whose sudo asks gets through by the file that holds the password."""
+    greeting = fleet.change()
+    secret = tmp_path / "sudo-password"
+    secret.write_text("open 'sesame' $HOME\n")
+    asked = fleet.with_vars(
+        host_vars={"beryllium": {"orchestrate_become_password_file": str(secret)}}
+    )
+    fleet["beryllium"].ask_sudo_password(secret.read_text().rstrip("\n"))
+    try:
+        refused = fleet.deploy_json("beryllium")
+        assert refused.outcomes() == {"beryllium": "failed"}
+        assert "orchestrate_become_password_file" in json.dumps(refused.events)
+        deployment = asked.deploy_json("beryllium")
+    finally:
+        fleet["beryllium"].ask_sudo_password(None)
+    assert deployment.outcomes() == {"beryllium": "deployed"}, deployment.why()
+    assert state_of(fleet["beryllium"]).greeting == greeting
+    log = fleet.controller.run(["sh", "-c", 'cat "$HOME"/.local/state/orchestrate/*/*/*log*'])
+    assert "sesame" not in log.stdout + json.dumps(deployment.events)

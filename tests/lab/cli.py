@@ -129,7 +129,9 @@ def _up(options: argparse.Namespace) -> None:
 
 
 def _serve(options: argparse.Namespace) -> None:
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # A shell's background jobs begin with SIGINT ignored.
+    for interruption in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(interruption, signal.default_int_handler)
     with (
         contextlib.suppress(KeyboardInterrupt),
         running_lab(_specs(options.hosts), background=options.background) as lab,

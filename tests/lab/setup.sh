@@ -35,6 +35,12 @@ fail() {
   exit 1
 }
 
+install() { # PACKAGE...: by apt-get, with fresh lists only where the old ones don't do
+  export DEBIAN_FRONTEND=noninteractive
+  apt-get install -qq -y --no-install-recommends "$@" >/dev/null 2>&1 && return
+  apt-get update -qq && apt-get install -qq -y --no-install-recommends "$@" >/dev/null
+}
+
 [ "$(uname -s)" = Linux ] || fail "the lab runs on Linux only"
 [ "$(uname -m)" = x86_64 ] || fail "the lab's images are made for x86_64 only"
 [ "$(id -u)" = 0 ] || fail "the lab needs root (namespaces, mounts, cgroups): run it with sudo"
@@ -48,18 +54,13 @@ on NixOS run everything of the lab within:
   elif [ "$check" = --check ]; then
     fail "missing: $(missing 1 | tr '\n' ' '); run tests/lab/setup.sh"
   elif command -v apt-get >/dev/null; then
-    packages=$(missing 2)
-    export DEBIAN_FRONTEND=noninteractive
-    # The lists may be fresh enough; asking again costs more than trying.
-    # shellcheck disable=SC2086 # one word a package
-    apt-get install -qq -y --no-install-recommends $packages debian-archive-keyring >/dev/null 2>&1 ||
-      { apt-get update -qq && apt-get install -qq -y --no-install-recommends \
-        $packages debian-archive-keyring >/dev/null; }
+    # shellcheck disable=SC2046 # one word a package
+    install $(missing 2) debian-archive-keyring
   fi
 fi
 # On Debian the standard library's venv comes without pip's part of it.
 if [ "$check" != --check ] && command -v apt-get >/dev/null && ! python3 -c 'import ensurepip' 2>/dev/null; then
-  DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends python3-venv >/dev/null
+  install python3-venv
 fi
 [ -z "$(missing 1)" ] || fail "missing, install it your way: $(missing 1 | tr '\n' ' ')"
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given, settings
@@ -19,6 +21,9 @@ from orchestrator.command import (
     script,
 )
 from orchestrator.errors import UsageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SHOW = ("sh", "-c", 'for word; do printf "%s\\0" "$word"; done', "show")
 PASSWORD = "correct horse battery staple"  # noqa: S105 - a test's
@@ -100,11 +105,6 @@ def test_last_lines_are_the_last() -> None:
         (Become(), None, ("id", "-u")),
         (Become(), PASSWORD, ("id", "-u")),
         (Become(BecomeMethod.SUDO), None, ("sudo", "-n", "-u", "root", "--", "id", "-u")),
-        (
-            Become(BecomeMethod.SUDO, user="nix"),
-            PASSWORD,
-            ("sudo", "-S", "-p", "", "-u", "nix", "--", "id", "-u"),
-        ),
         (Become(BecomeMethod.DOAS), None, ("doas", "-n", "-u", "root", "id", "-u")),
     ],
 )
@@ -113,6 +113,36 @@ def test_how_privilege_is_gained(
 ) -> None:
     """Each method has its program in front, and never asks on a terminal."""
     assert elevated(Command(("id", "-u")), become, password).argv == argv
+
+
+@pytest.mark.parametrize("remembers", [True, False])
+def test_a_password_never_reaches_the_command(tmp_path: Path, remembers: bool) -> None:  # noqa: FBT001 - a parameter of the test
+    """Whether sudo asks or still remembers, the command reads only its own input."""
+    sudo = tmp_path / "sudo"
+    sudo.write_text(_SUDO_THAT_REMEMBERS if remembers else _SUDO_THAT_ASKS)
+    sudo.chmod(0o755)
+    command = elevated(Command(("cat",), stdin=b"rest"), Become(BecomeMethod.SUDO), PASSWORD)
+    path = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    done = subprocess.run(
+        command.argv, input=command.stdin, env=path, capture_output=True, check=True
+    )
+    assert done.stdout == b"rest"
+
+
+# As much of sudo as matters here: options up to `--`, then the command.
+_SUDO_THAT_REMEMBERS = """#!/bin/sh
+while [ "$1" != -- ] && [ "$1" != true ]; do shift; done
+[ "$1" = true ] || shift
+exec "$@"
+"""
+_SUDO_THAT_ASKS = f"""#!/bin/sh
+case "$*" in "-n "*) exit 1 ;; esac
+while [ "$1" != -- ]; do shift; done
+shift
+IFS= read -r answer
+[ "$answer" = '{PASSWORD}' ] || exit 1
+exec "$@"
+"""
 
 
 def test_a_password_goes_before_what_the_command_reads() -> None:

@@ -1,0 +1,65 @@
+"""Where a command takes its inventory, its targets and its broker from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from orchestrator.cli.init import inventory_text
+from orchestrator.cli.invocation import Invocation
+from orchestrator.errors import UsageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def inventory(tmp_path: Path) -> Path:
+    """Give an inventory as `orchestrate init` writes it."""
+    path = tmp_path / "inventory.yml"
+    path.write_text(inventory_text(("carbon=192.0.2.1", "boron"), ("forge",), ".", "root"))
+    return path
+
+
+def test_what_init_writes_can_be_read(inventory: Path) -> None:
+    """The targets are the named hosts, the builder is none of them."""
+    invocation = Invocation(inventory)
+    assert [host.name for host in invocation.hosts] == ["carbon", "boron"]
+    assert [host.name for host in invocation.inventory.builders] == ["forge"]
+    assert invocation.inventory.host("carbon").connection.address == "192.0.2.1"
+
+
+def test_without_a_builder_the_first_host_builds(tmp_path: Path) -> None:
+    """A fleet of one machine is complete: it builds for itself and is a target."""
+    path = tmp_path / "inventory.yml"
+    path.write_text(inventory_text(("carbon",), (), ".", "root"))
+    invocation = Invocation(path)
+    assert [host.name for host in invocation.inventory.builders] == ["carbon"]
+    assert [host.name for host in invocation.hosts] == ["carbon"]
+
+
+def test_no_inventory_says_how_to_make_one(tmp_path: Path) -> None:
+    """A newcomer's first command leads to `init`."""
+    with pytest.raises(UsageError, match="orchestrate init"):
+        _ = Invocation(tmp_path / "inventory.yml").inventory
+
+
+def test_without_a_configuration_the_broker_is_private(inventory: Path) -> None:
+    """Nothing has to be configured."""
+    assert Invocation(inventory).broker is None
+
+
+def test_the_configuration_names_the_broker(inventory: Path) -> None:
+    """`orchestrate.toml` beside the inventory is read; the option wins over it."""
+    (inventory.parent / "orchestrate.toml").write_text('broker = "rediss://broker.lan:6380/0"\n')
+    assert Invocation(inventory).broker == "rediss://broker.lan:6380/0"
+    assert Invocation(inventory, broker_option="redis://other").broker == "redis://other"
+
+
+@pytest.mark.parametrize("text", ["brokr = 1\n", "broker = 5\n", "broker = [\n"])
+def test_a_wrong_configuration_is_one_clear_error(inventory: Path, text: str) -> None:
+    """A misspelt key, a wrong type or no TOML at all names the file."""
+    (inventory.parent / "orchestrate.toml").write_text(text)
+    with pytest.raises(UsageError, match=r"orchestrate\.toml"):
+        _ = Invocation(inventory).broker
