@@ -44,7 +44,7 @@ def evaluate(
     """
     text = f"""
       let
-        overlay = import {OVERLAY} {{ llama-cpp = {tree}; {arguments} }};
+        overlay = import {OVERLAY} {{ llama-cpp = "{tree}"; {arguments} }};
         with_ = config: import {NIXOS_STANDIN} {{
           system = "x86_64-linux"; inherit config; overlays = [ overlay ];
         }};
@@ -231,7 +231,6 @@ def test_the_web_interface_is_built_only_where_wanted(store: Path) -> None:
     said = flags(store, package, without, tree=real)
     assert (said["LLAMA_BUILD_WEBUI"], said["LLAMA_USE_PREBUILT_UI"]) == ("FALSE", "FALSE")
     assert value(store, f"{package}.webui == null", without, tree=real)
-    override = f"({package}.override {{ useWebUi = false; }}).drvPath"
-    assert value(store, override, tree=real) == value(
-        store, f"{package}.drvPath", without, tree=real
-    )
+    overridden = f"({package}.override {{ useWebUi = false; }})"
+    assert flags(store, overridden, tree=real) == said
+    assert value(store, f"{overridden}.webui == null", tree=real)
