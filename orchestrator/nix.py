@@ -19,7 +19,13 @@ from orchestrator.model.store import (
     parse_store_path,
 )
 
-_FLAKES = ("--extra-experimental-features", "nix-command flakes")
+# Without allow-dirty-locks Nix writes no flake.lock at all while the user's work
+# tree has uncommitted changes: llama.cpp would be another one from run to run, and
+# nothing would be cached (NixOS/nix#12220; Nix before 2.24 only warns of it).
+_FLAKES = (
+    *("--extra-experimental-features", "nix-command flakes"),
+    *("--option", "allow-dirty-locks", "true"),
+)
 
 GC_ROOTS = "/nix/var/nix/gcroots/orchestrate"
 """Where this program's garbage collector roots are, on builders and targets."""
@@ -41,6 +47,22 @@ def instantiate(directory: str, attributes: tuple[str, ...]) -> Command:
     installables = tuple(f"path:{directory}#{attribute}" for attribute in attributes)
     quick = ("--dry-run", "--json", "--no-link", "--option", "substitute", "false")
     return Command(("nix", *_FLAKES, "build", *quick, *installables))
+
+
+def without_evaluation_cache(command: Command) -> Command:
+    """Evaluate anew: an answer from the cache comes without what Nix traced."""
+    return replace(command, argv=(*command.argv, "--option", "eval-cache", "false"))
+
+
+def evaluate_json(directory: str, attribute: str, function: str = "value: value") -> Command:
+    """Print what a function makes of an attribute of a flake, as JSON."""
+    asked = (f"path:{directory}#{attribute}", "--apply", function)
+    return Command(("nix", *_FLAKES, "eval", "--json", *asked))
+
+
+def system_of(derivation: DerivationPath) -> Command:
+    """Ask which system a derivation is built for, such as x86_64-linux."""
+    return script('exec nix-store --query --binding system "$1"', derivation)
 
 
 def parse_instantiated(text: str) -> tuple[tuple[DerivationPath, StorePath], ...]:

@@ -13,6 +13,7 @@ from orchestrator.cli.invocation import (
     inventory_option,
     json_option,
     target_argument,
+    update_input_option,
 )
 from orchestrator.cli.run import run
 from orchestrator.deploy.prepare import prepare
@@ -33,10 +34,20 @@ if TYPE_CHECKING:
 @target_argument
 @inventory_option
 @broker_option
+@update_input_option
 @json_option
-def command(target: str, inventory: Path, broker: str | None, *, as_json: bool) -> int:
+def command(
+    target: str,
+    inventory: Path,
+    broker: str | None,
+    update_inputs: tuple[str, ...],
+    *,
+    as_json: bool,
+) -> int:
     """Build every system on the builders, so that a deployment only copies."""
-    invocation = Invocation(inventory, target, as_json=as_json, broker_option=broker)
+    invocation = Invocation(
+        inventory, target, as_json=as_json, broker_option=broker, update_inputs=update_inputs
+    )
     return run(invocation, _prepare_builds)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -10,9 +12,12 @@ import yaml
 from inventory.read import read_inventory
 from orchestrator.cli.invocation import inventory_option
 from orchestrator.errors import UsageError
+from orchestrator.stages.flake import git_work_tree, template_directory
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Sequence
+
+_KEY_AND_TYPE = 2
 
 
 @click.command(name="init")
@@ -20,14 +25,28 @@ if TYPE_CHECKING:
 @click.option("--flake", default=".", show_default=True, help="Your NixOS flake.")
 @click.option("--builder", "builders", multiple=True, metavar="HOST[=ADDRESS]", help="A builder.")
 @click.option("--user", default="root", show_default=True, help="The user to log in as.")
+@click.option("--standalone", is_flag=True, help="Write a NixOS flake for the hosts as well.")
+@click.option(
+    "--ssh-key",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="With --standalone: the public key that may log in as root.",
+)
 @inventory_option
-def command(
-    hosts: tuple[str, ...], flake: str, builders: tuple[str, ...], user: str, inventory: Path
+def command(  # noqa: PLR0913 - each is one option of the command line
+    hosts: tuple[str, ...],
+    flake: str,
+    builders: tuple[str, ...],
+    *,
+    user: str,
+    standalone: bool,
+    ssh_key: Path | None,
+    inventory: Path,
 ) -> int:
     """Write an inventory for HOSTs, and say what to do next.
 
     Builders are machines with Nix that the heavy builds go to; without one, the
-    first host is made its own builder.
+    first host is made its own builder. --standalone is for who has no flake yet:
+    it writes a whole one beside the inventory, each machine a file in machines/.
     """
     if inventory.exists():
         message = f"{inventory} exists already"
@@ -37,14 +56,65 @@ def command(
             message="no host was named",
             hint="for example: orchestrate init carbon=192.0.2.10 nitrogen --builder forge",
         )
+    key = _public_key(ssh_key)
+    if standalone:
+        _refuse_standalone(inventory.parent, flake, user)
     inventory.write_text(inventory_text(hosts, builders, flake, user), encoding="utf-8")
-    read_inventory(inventory)
+    described = read_inventory(inventory)
+    if standalone:
+        names = [host.nixos_name for host in described.targets]
+        for file in write_standalone(inventory.parent, names, key):
+            click.echo(f"{file}: to be edited")
+        if git_work_tree(inventory.parent.resolve()):
+            click.echo("Nix sees only what git tracks: git add --all")
     click.echo(f"{inventory} describes {len(hosts)} hosts. Next:")
     click.echo("  orchestrate trust     # are they who they should be?")
     click.echo("  orchestrate doctor    # is everything there that a deployment needs?")
     click.echo("  orchestrate plan      # what would be deployed, and why")
     click.echo("  orchestrate deploy")
     return 0
+
+
+def write_standalone(directory: Path, names: Sequence[str], key: str) -> tuple[Path, ...]:
+    """Write a NixOS flake with a machine for each name; give what its owner has to edit.
+
+    Without a key no machine of it evaluates: its first deployment would lock
+    everybody out.
+    """
+    template = template_directory() / "standalone"
+    machines = directory / "machines"
+    machines.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(template / "flake.nix", directory / "flake.nix")
+    keys = directory / "authorized_keys"
+    explained = (template / keys.name).read_text(encoding="utf-8")
+    keys.write_text(explained + key, encoding="utf-8")
+    files = [machines / f"{name}.nix" for name in names]
+    for file in files:
+        shutil.copyfile(template / "machines" / "example.nix", file)
+    return tuple(files) if key else (keys, *files)
+
+
+def _refuse_standalone(directory: Path, flake: str, user: str) -> None:
+    if user != "root":
+        message = "--standalone writes machines that let root log in, and nobody else"
+        raise UsageError(message, hint="leave out --user; add users to the machines later")
+    if flake != ".":
+        message = "--standalone writes the flake beside the inventory; --flake names another"
+        raise UsageError(message, hint="leave out one of the two")
+    for file in (directory / name for name in ("flake.nix", "machines", "authorized_keys")):
+        if file.exists():
+            message = f"{file} exists already"
+            raise UsageError(message, hint="leave out --standalone to use the flake that is there")
+
+
+def _public_key(file: Path | None) -> str:
+    if file is None:
+        return ""
+    text = file.read_text(encoding="utf-8", errors="replace").strip()
+    if "PRIVATE KEY" in text or len(text.split()) < _KEY_AND_TYPE:
+        message = f"{file} holds no public key"
+        raise UsageError(message, hint="a public key's file ends in .pub")
+    return f"{text}\n"
 
 
 def inventory_text(hosts: tuple[str, ...], builders: tuple[str, ...], flake: str, user: str) -> str:

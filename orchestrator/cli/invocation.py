@@ -15,6 +15,7 @@ from inventory.pattern import select
 from inventory.read import read_inventory
 from orchestrator.errors import UsageError
 from orchestrator.log import configure_log
+from orchestrator.stages.flake import INPUTS
 from orchestrator.workspace import workspace_for
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class Invocation:
     target: str = "fleet"
     as_json: bool = False
     broker_option: str | None = None
+    update_inputs: tuple[str, ...] = ()
 
     @cached_property
     def inventory(self) -> Inventory:
@@ -124,6 +126,17 @@ def broker_option(function: F) -> F:
     """Add `--broker`."""
     return click.option(
         "--broker", metavar="URL", help="A Redis or Valkey server to use instead of a private one."
+    )(function)
+
+
+def update_input_option(function: F) -> F:
+    """Add `--update-input`."""
+    return click.option(
+        "--update-input",
+        "update_inputs",
+        multiple=True,
+        type=click.Choice(INPUTS),
+        help="Lock this input of the generated flake anew; llama.cpp stays as locked without it.",
     )(function)
 
 

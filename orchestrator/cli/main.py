@@ -19,6 +19,7 @@ _COMMANDS = (
     "trust",
     "doctor",
     "facts",
+    "flake",
     "plan",
     "build",
     "deploy",

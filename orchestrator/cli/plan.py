@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from orchestrator.cli.invocation import Invocation, inventory_option, json_option, target_argument
+from orchestrator.cli.invocation import (
+    Invocation,
+    inventory_option,
+    json_option,
+    target_argument,
+    update_input_option,
+)
 from orchestrator.deploy.prepare import new_run_id, prepare
 from orchestrator.deploy.survey import Surveyor
 from orchestrator.model.plan import Action
@@ -24,10 +30,11 @@ if TYPE_CHECKING:
 @click.command(name="plan")
 @target_argument
 @inventory_option
+@update_input_option
 @json_option
-def command(target: str, inventory: Path, *, as_json: bool) -> int:
+def command(target: str, inventory: Path, update_inputs: tuple[str, ...], *, as_json: bool) -> int:
     """Show each machine's variant and why, what is built where, and the batches."""
-    plan = asyncio.run(_plan(Invocation(inventory, target)))
+    plan = asyncio.run(_plan(Invocation(inventory, target, update_inputs=update_inputs)))
     click.echo(msgspec.json.encode(plan).decode() if as_json else describe(plan))
     return 3 if plan.unreachable or plan.blocked or plan.failed else 0
 
@@ -40,6 +47,7 @@ async def _plan(invocation: Invocation) -> Plan:
             pool=pool,
             workspace=invocation.workspace,
             on_event=lambda _: None,
+            update_inputs=invocation.update_inputs,
         )
         plan, _ = await prepare(surveyor, invocation.hosts)
         return plan

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from orchestrator.model.event import Event
     from orchestrator.model.plan import Plan
     from orchestrator.model.report import HostResult
+    from orchestrator.transport.connect import ConnectionPool
 
 log = structlog.get_logger()
 
@@ -52,7 +53,7 @@ def run(invocation: Invocation, preparing: Preparing) -> int:
         async def preparation() -> tuple[Plan, Engine | None]:
             engine = None
             async with connections() as pool:
-                surveyor = Surveyor(run_id, invocation.inventory, pool, invocation.workspace, hear)
+                surveyor = _surveyor(run_id, invocation, pool, hear)
                 plan, evaluator = await preparing(surveyor, hosts)
                 if plan.has_work:
                     # It starts while the derivations travel.
@@ -68,6 +69,19 @@ def run(invocation: Invocation, preparing: Preparing) -> int:
             ended = results(plan, {})
             hear(run_finished(run_id, ended))
     return report(invocation, ended)
+
+
+def _surveyor(
+    run_id: str, invocation: Invocation, pool: ConnectionPool, hear: Callable[[Event], None]
+) -> Surveyor:
+    return Surveyor(
+        run_id,
+        invocation.inventory,
+        pool,
+        invocation.workspace,
+        hear,
+        invocation.update_inputs,
+    )
 
 
 def resume(invocation: Invocation, run_id: str) -> int:

@@ -42,13 +42,18 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Surveyor:
-    """What looking needs: the fleet, the connections, a place for the flake, an ear."""
+    """What looking needs: the fleet, the connections, a place for the flake, an ear.
+
+    `update_inputs` are the flake's inputs to lock anew, besides the user's own
+    flake, which always is as it is now.
+    """
 
     run: str
     inventory: Inventory
     pool: ConnectionPool
     workspace: Workspace
     on_event: Callable[[Event], None]
+    update_inputs: tuple[str, ...] = ()
 
     def tell(self, host: str, stage: str, event: str, **data: object) -> None:
         """Report an event of this run."""
@@ -166,12 +171,8 @@ async def evaluate_fleet(
 ) -> dict[str, Evaluation]:
     """Write the flake of these choices and evaluate it, wherever Nix is."""
     flake = await place_flake(surveyor, evaluator, list(choices.values()))
-    await lock_flake(evaluator.shell, flake, ("user",))
-    processes = process_limit(
-        evaluator.cpu_count,
-        evaluator.memory_available_mib,
-        surveyor.inventory.fleet.evaluation_memory_mib,
-    )
+    await lock_flake(evaluator.shell, flake, ("user", *surveyor.update_inputs))
+    processes = processes_on(surveyor, evaluator)
     answers = await evaluate(evaluator.shell, flake, list(choices), processes)
     evaluations = {}
     for name, answer in answers.items():
@@ -182,6 +183,12 @@ async def evaluate_fleet(
             left_out.add(name, answer)
             surveyor.tell(name, "evaluate", "stage_failed", **answer.as_data())
     return evaluations
+
+
+def processes_on(surveyor: Surveyor, evaluator: Evaluator) -> int:
+    """Say how many evaluations run at a time on this evaluator."""
+    budget = surveyor.inventory.fleet.evaluation_memory_mib
+    return process_limit(evaluator.cpu_count, evaluator.memory_available_mib, budget)
 
 
 async def place_flake(

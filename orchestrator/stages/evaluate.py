@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from orchestrator.command import CommandResult
     from orchestrator.transport.shell import Shell
 
+_MESSAGE_LINES = 3
+
 PROCESS_MIB = 600
 """Memory that the evaluation of one server host takes; 552 MB were measured."""
 
@@ -81,11 +83,30 @@ async def _evaluate_host(shell: Shell, flake: FlakeRef, host: str) -> Evaluation
 
 
 def _evaluation_failed(host: str, result: CommandResult) -> StageError:
-    """Put Nix's last `error:` into the message: what stands above it is the way there."""
-    said = [line.strip() for line in result.stderr.splitlines()]
-    errors = [line.removeprefix("error:").strip() for line in said if line.startswith("error:")]
-    why = next((f": {printable(line)}" for line in reversed(errors) if line), "")
-    failure = result.failure("evaluate", f"its configuration does not evaluate{why}")
+    why = last_error(result.stderr)
+    said = f"its configuration does not evaluate{': ' if why else ''}{why}"
+    failure = result.failure("evaluate", said)
     failure.host = host
     failure.hint = failure.hint or "run the command with --show-trace"
     return failure
+
+
+def last_error(stderr: str) -> str:
+    """Give Nix's last `error:`, the cause: what stands above it is the way there.
+
+    A message of several lines, as NixOS's failed assertions are, begins on the
+    line after.
+    """
+    said = [line.strip() for line in stderr.splitlines()]
+    begins = [number for number, line in enumerate(said) if line.startswith("error:")]
+    for number in reversed(begins):
+        first = said[number].removeprefix("error:").strip()
+        message = [first] if first else [line for line in said[number + 1 :] if _tells(line)]
+        if message:
+            return printable(" ".join(message[:_MESSAGE_LINES]))
+    return ""
+
+
+def _tells(line: str) -> bool:
+    """Whether a line is neither empty nor of the trace around a message."""
+    return bool(line) and not line.startswith(("\u2026", "at ", "(stack trace", "warning:"))

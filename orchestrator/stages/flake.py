@@ -17,7 +17,7 @@ import msgspec
 import orchestrator
 from inventory.host import Fleet, Licence, LlamaSource, TargetScope
 from orchestrator.errors import UsageError
-from orchestrator.model.variant import Backend
+from orchestrator.model.variant import Backend, Variant
 from orchestrator.stages.gpu_targets import Wish, share_targets
 
 if TYPE_CHECKING:
@@ -28,7 +28,10 @@ if TYPE_CHECKING:
 
 STAGE = "flake"
 
-_COPIED = ("module.nix", "overlay.nix")
+_COPIED = ("home.nix", "module.nix", "outputs.nix", "overlay.nix")
+
+INPUTS = ("llama-cpp", "user")
+"""The inputs of the generated flake, as flake.lock names them."""
 _FLEET_JSON = "fleet.json"
 
 # The Nix manual, "String literal": a backslash and a double quote end or escape,
@@ -109,8 +112,9 @@ def fleet_json(
 ) -> bytes:
     """Give fleet.json: an entry a host, sorted, the same bytes for the same choices.
 
-    A host without a choice keeps its entry of `earlier`, or gets no package. Its
-    GPUs count for the builds that it shares with those that have one.
+    A host without a choice keeps its entry of `earlier`, or gets what its pin
+    asks for, or no package. Its GPUs count for the builds that it shares with
+    those that have one.
     """
     settings = fleet or Fleet()
     chosen = {choice.host: choice for choice in choices}
@@ -119,7 +123,7 @@ def fleet_json(
         if host.name in chosen:
             entries[host.name] = _entry(host, chosen[host.name], settings)
         else:
-            known = (earlier or {}).get(host.name, FleetEntry(host.nixos_name))
+            known = (earlier or {}).get(host.name, _unseen(host, settings))
             entries[host.name] = msgspec.structs.replace(known, nixos_name=host.nixos_name)
     if settings.gpu_targets is TargetScope.PER_FLEET:
         entries |= _sharing(entries, chosen)
@@ -128,14 +132,13 @@ def fleet_json(
 
 
 def _entry(host: Host, choice: VariantChoice, fleet: Fleet) -> FleetEntry:
-    cuda = choice.variant.backend is Backend.CUDA
     return FleetEntry(
         nixos_name=host.nixos_name,
         attribute=choice.variant.attribute,
         system=choice.system,
         source=choice.source,
         web_ui=choice.web_ui,
-        accepted_licences=fleet.accept_licences if cuda else (),
+        accepted_licences=_accepted(choice.variant, fleet),
         gpu_targets=choice.gpu_targets,
         march=choice.march,
         cpu_features=choice.cpu_features,
@@ -172,6 +175,25 @@ def _compiled_for(entry: FleetEntry, targets: tuple[str, ...]) -> FleetEntry:
     if entry.rocm_gpu_targets:
         return msgspec.structs.replace(entry, rocm_gpu_targets=targets)
     return entry
+
+
+def _unseen(host: Host, fleet: Fleet) -> FleetEntry:
+    """Give the entry of a host that nobody has looked at yet."""
+    pinned = next((variant for variant in Variant if variant == host.variant_pin), None)
+    if pinned is None:
+        return FleetEntry(host.nixos_name)
+    return FleetEntry(
+        host.nixos_name,
+        pinned.attribute,
+        source=host.llama_source,
+        web_ui=host.web_ui,
+        accepted_licences=_accepted(pinned, fleet),
+    )
+
+
+def _accepted(variant: Variant, fleet: Fleet) -> tuple[Licence, ...]:
+    """Give the accepted licences that a variant needs; the others are none of its business."""
+    return fleet.accept_licences if variant.backend is Backend.CUDA else ()
 
 
 def _earlier_entries(file: Path) -> dict[str, FleetEntry]:

@@ -214,7 +214,8 @@ def test_write_flake_touches_only_what_differs(tmp_path: Path) -> None:
     """A second run writes nothing; flake.lock stays; a changed choice is one file."""
     directory = write_flake(tmp_path / "flake", fleet(), [VULKAN, CUDA])
     (directory / "flake.lock").write_text("locked")
-    names = {"flake.nix", "fleet.json", "module.nix", "overlay.nix", "flake.lock"}
+    copied = {"home.nix", "module.nix", "outputs.nix", "overlay.nix"}
+    names = copied | {"flake.nix", "fleet.json", "flake.lock"}
     assert {file.name for file in directory.iterdir()} == names
     before = {file: file.stat().st_mtime_ns for file in directory.iterdir()}
     write_flake(directory, fleet(), [CUDA, VULKAN])

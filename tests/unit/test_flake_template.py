@@ -49,16 +49,27 @@ USER_FLAKE = """
 """
 
 
-def nix(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run nix with a store of its own, without a network."""
-    environment = os.environ | {
+def environment(directory: Path) -> dict[str, str]:
+    """Give what makes nix use a store of its own, without a network."""
+    return {
         "NIX_REMOTE": f"local?root={directory / 'store-root'}",
         "NIX_CONFIG": "experimental-features = nix-command flakes\n"
         "substituters =\nflake-registry =\n",
         "XDG_CACHE_HOME": str(directory / "cache"),
     }
+
+
+def nix(
+    directory: Path, *arguments: str, cwd: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run nix with a store of its own, without a network."""
     return subprocess.run(
-        ["nix", *arguments], capture_output=True, text=True, check=False, env=environment
+        ["nix", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | environment(directory),
+        cwd=cwd,
     )
 
 
@@ -71,10 +82,15 @@ def user_flake(directory: Path, extra: str = "") -> Path:
     return user
 
 
-def written(directory: Path, user: Path, choice: VariantChoice | None) -> Path:
+def written(
+    directory: Path,
+    user: Path,
+    choice: VariantChoice | None,
+    llama_cpp: Path = LAB / "llama-cpp",
+) -> Path:
     """Write the wrapper around it for one choice."""
     host = Host("carbon", Connection("carbon"), nixos_name="carbon.home")
-    fleet = Fleet(flake=str(user), llama_cpp=str(LAB / "llama-cpp"))
+    fleet = Fleet(flake=str(user), llama_cpp=str(llama_cpp))
     inventory = Inventory("inventory.yml", (host,), {}, fleet)
     return write_flake(directory / "flake", inventory, [choice] if choice else [])
 

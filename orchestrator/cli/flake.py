@@ -1,0 +1,74 @@
+"""`orchestrate flake`: the generated flake itself."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import click
+import msgspec
+
+from orchestrator.cli.invocation import Invocation, inventory_option, json_option
+from orchestrator.deploy.check import check_flake
+from orchestrator.deploy.prepare import new_run_id
+from orchestrator.deploy.survey import Surveyor
+from orchestrator.stages.check_flake import Kind, State
+from orchestrator.transport.connect import connections
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from orchestrator.stages.check_flake import FlakeFinding
+
+_MARKS = {State.OK: "ok    ", State.NEEDS_UNFREE: "unfree", State.FAILED: "FAIL  "}
+
+
+@click.group(name="flake")
+def command() -> None:
+    """Ask about the flake that this fleet's machines come from."""
+
+
+@command.command(name="check")
+@inventory_option
+@json_option
+def check(inventory: Path, *, as_json: bool) -> int:
+    """Evaluate every machine, its overlays and every variant; build nothing.
+
+    A variant whose licence no machine accepts is told of, and is no failure: a
+    machine that needs one is.
+    """
+    findings = asyncio.run(_check(Invocation(inventory)))
+    for finding in findings:
+        click.echo(msgspec.json.encode(finding).decode() if as_json else describe(finding))
+    failed = sum(not finding.is_good for finding in findings)
+    if not as_json:
+        click.echo(_summary(findings, failed))
+    return 3 if failed else 0
+
+
+def _summary(findings: tuple[FlakeFinding, ...], failed: int) -> str:
+    if failed:
+        return f"{failed} of {len(findings)} do not evaluate"
+    refused = sum(finding.state is State.NEEDS_UNFREE for finding in findings)
+    if refused:
+        return f"all that the machines use is well; {refused} variants need an unfree licence"
+    return f"all {len(findings)} are well"
+
+
+async def _check(invocation: Invocation) -> tuple[FlakeFinding, ...]:
+    async with connections() as pool:
+        surveyor = Surveyor(
+            run=new_run_id(),
+            inventory=invocation.inventory,
+            pool=pool,
+            workspace=invocation.workspace,
+            on_event=lambda _: None,
+        )
+        return await check_flake(surveyor)
+
+
+def describe(finding: FlakeFinding) -> str:
+    """Render one finding: a line, and what to do about it where that is known."""
+    what = f"{finding.name} overlays" if finding.kind is Kind.OVERLAYS else finding.name
+    line = f"{_MARKS[finding.state]}  {what}: {finding.detail}"
+    return f"{line}\n        next: {finding.hint}" if finding.hint else line

@@ -1,0 +1,90 @@
+"""Check a fleet's flake, wherever Nix is: what `orchestrate flake check` does."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, TypeVar
+
+from orchestrator.deploy.survey import pick_evaluator, place_flake, processes_on
+from orchestrator.errors import StageError
+from orchestrator.stages.check_flake import (
+    FlakeFinding,
+    Kind,
+    State,
+    check_machine,
+    check_overlays,
+    check_package,
+    package_names,
+    system_of,
+)
+from orchestrator.stages.evaluate import lock_flake
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Iterable
+
+    from orchestrator.deploy.survey import Surveyor
+    from orchestrator.model.plan import FlakeRef
+    from orchestrator.transport.shell import Shell
+
+T = TypeVar("T")
+
+
+async def check_flake(surveyor: Surveyor) -> tuple[FlakeFinding, ...]:
+    """Evaluate every machine, what its overlays define, and every variant.
+
+    The machines are looked at by nobody: each has the llama.cpp that was last
+    chosen for it, or that its pin asks for, or none yet.
+
+    Raises:
+        OrchestrateError: there is no flake, no evaluator, or no lock.
+    """
+    evaluator = await pick_evaluator(surveyor)
+    shell = evaluator.shell
+    flake = await place_flake(surveyor, evaluator, [])
+    await lock_flake(shell, flake, ("user",))
+    slots = asyncio.Semaphore(processes_on(surveyor, evaluator))
+    names = [host.name for host in surveyor.inventory.targets]
+    machines = await _all(_machine(shell, flake, name, slots) for name in names)
+    found = {system for _, system in machines if system}
+    packages = await _all(
+        _packages(shell, flake, system, slots) for system in sorted(found or _built(surveyor))
+    )
+    return tuple(
+        finding for findings in (*(seen for seen, _ in machines), *packages) for finding in findings
+    )
+
+
+def _built(surveyor: Surveyor) -> set[str]:
+    """Give the systems that the builders build: where no machine says what it is."""
+    builders = (host.builder for host in surveyor.inventory.builders)
+    return {system for builder in builders if builder for system in builder.systems}
+
+
+async def _machine(
+    shell: Shell, flake: FlakeRef, name: str, slots: asyncio.Semaphore
+) -> tuple[tuple[FlakeFinding, ...], str]:
+    async with slots:
+        machine, derivation = await check_machine(shell, flake, name)
+        overlays = await check_overlays(shell, flake, name)
+    system = await system_of(shell, derivation) if derivation else ""
+    return (machine, overlays), system
+
+
+async def _packages(
+    shell: Shell, flake: FlakeRef, system: str, slots: asyncio.Semaphore
+) -> tuple[FlakeFinding, ...]:
+    async def one(name: str) -> FlakeFinding:
+        async with slots:
+            return await check_package(shell, flake, system, name)
+
+    try:
+        names = await package_names(shell, flake, system)
+    except StageError as error:
+        why = (*error.last_lines, error.message)[-1]
+        hint, command = error.hint, error.command
+        return (FlakeFinding(Kind.PACKAGE, system, State.FAILED, why, hint, command),)
+    return tuple(await _all(one(name) for name in names))
+
+
+async def _all(work: Iterable[Awaitable[T]]) -> list[T]:
+    return list(await asyncio.gather(*work))
