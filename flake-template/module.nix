@@ -13,7 +13,15 @@
 let
   overlay = import ./overlay.nix {
     inherit llama-cpp;
-    inherit (host) cpuFeatures cudaCapabilities rocmGpuTargets;
+    inherit (host)
+      acceptedLicences
+      cpuFeatures
+      cudaCapabilities
+      march
+      rocmGpuTargets
+      source
+      ;
+    useWebUi = host.webUi;
   };
   package = (pkgs.extend overlay).${host.attribute};
 in

@@ -5,7 +5,10 @@
 #   nixpkgs.overlays = [ (import ./overlay.nix { inherit inputs; }) ];
 {
   inputs ? { },
-  # A source tree of llama.cpp: a flake input or a path.
+  # Whose package it is: "upstream", out of llama.cpp's own tree, or "nixpkgs",
+  # the llama-cpp of the pkgs that this is applied to.
+  source ? "upstream",
+  # A source tree of llama.cpp: a flake input or a path. Not read for "nixpkgs".
   llama-cpp ? inputs.llama-cpp,
   # GPUs to compile for, such as [ "8.9" ] and [ "gfx1100" ]; none leaves the
   # package's own list of every GPU there is, which takes several times as long.
@@ -16,8 +19,17 @@
   # gcc's -march for llama-cpp-extreme-cpu. Never "native": one derivation would
   # be a different binary on every builder (llama.cpp#8734).
   march ? null,
+  # Unfree licences that the user accepts for these packages and no others,
+  # out of [ "cuda" ]. Without it the config of the pkgs decides.
+  acceptedLicences ? [ ],
+  # llama-server's web interface, which upstream builds with npm.
+  useWebUi ? true,
 }:
 assert march != "native";
+assert builtins.elem source [
+  "upstream"
+  "nixpkgs"
+];
 final: prev:
 let
   inherit (prev) lib;
@@ -26,10 +38,9 @@ let
   scopeFile = "${llama-cpp}/.devops/nix/scope.nix";
   packageFile = "${llama-cpp}/.devops/nix/package.nix";
 
-  # The arguments that a function takes, out of those at hand: upstream's have
-  # come and gone, and an unexpected one fails the evaluation.
+  # The arguments that a function takes, out of those at hand: they have come
+  # and gone, and an unexpected one fails the evaluation.
   accepted = function: builtins.intersectAttrs (lib.functionArgs function);
-  acceptedByPackage = accepted (import packageFile);
 
   scope = final.callPackage scopeFile (accepted (import scopeFile) { llamaVersion = "0.0.0"; });
 
@@ -72,11 +83,14 @@ let
     "AMX_BF16"
   ];
 
-  cudaFlags = lib.optional (cudaCapabilities != [ ]) (
-    lib.cmakeFeature "CMAKE_CUDA_ARCHITECTURES" (
-      lib.concatMapStringsSep ";" (lib.replaceStrings [ "." ] [ "" ]) cudaCapabilities
-    )
+  # CMake takes the last of several: the package's own list goes before.
+  architectures =
+    name: list:
+    lib.optional (list != [ ]) (lib.cmakeFeature name (lib.concatStringsSep ";" list));
+  cudaFlags = architectures "CMAKE_CUDA_ARCHITECTURES" (
+    map (lib.replaceStrings [ "." ] [ "" ]) cudaCapabilities
   );
+  rocmFlags = architectures "CMAKE_HIP_ARCHITECTURES" rocmGpuTargets;
 
   # --- one build ---
 
@@ -85,32 +99,124 @@ let
   build = lib.makeOverridable (
     switches:
     let
-      wanted = lib.mapAttrs' (name: lib.nameValuePair (upstreamNames.${name} or name)) switches;
-      passed = acceptedByPackage wanted;
+      wanted =
+        lib.optionalAttrs (!useWebUi) { useWebUi = false; }
+        // lib.mapAttrs' (name: lib.nameValuePair (upstreamNames.${name} or name)) switches;
+      named = lib.mapAttrs' (name: lib.nameValuePair (origin.names.${name} or name)) wanted;
+      passed = builtins.intersectAttrs origin.arguments named;
       leftOut = lib.attrNames (
         lib.filterAttrs (name: value: value != false && value != null) (
-          removeAttrs wanted (lib.attrNames passed)
+          removeAttrs named (lib.attrNames passed)
         )
       );
-      package = scope.callPackage packageFile (acceptedByPackage olderUpstreams // passed);
     in
-    lib.warnIf (leftOut != [ ])
-      "llama-cpp: this upstream does not know ${lib.concatStringsSep ", " leftOut}: built without"
-      (
-        package.overrideAttrs (old: {
-          cmakeFlags =
-            (old.cmakeFlags or [ ]) ++ dispatchFlags ++ lib.optionals (wanted.useCuda or false) cudaFlags;
-        })
-      )
+    lib.throwIf (wanted.useCuda or false && cudaRefused) cudaRefusal (
+      lib.warnIf (leftOut != [ ])
+        "llama-cpp of ${source} does not know ${lib.concatStringsSep ", " leftOut}: built without"
+        (
+          (origin.package passed).overrideAttrs (
+            old:
+            {
+              cmakeFlags =
+                (old.cmakeFlags or [ ])
+                # Only what isn't said: nixpkgs' own builds stay the ones in its cache.
+                ++ lib.subtractLists (old.cmakeFlags or [ ]) dispatchFlags
+                ++ lib.optionals (wanted.useCuda or false) cudaFlags
+                ++ lib.optionals (wanted.useRocm or false) rocmFlags
+                # Without the interface CMake would fetch a prebuilt one.
+                ++ lib.optional (old ? webui && !wanted.useWebUi or true) (
+                  lib.cmakeBool "LLAMA_USE_PREBUILT_UI" false
+                );
+            }
+            # An attribute of the derivation, and as such built even where
+            # upstream's useWebUi says that nothing needs it.
+            // lib.optionalAttrs (old ? webui && !wanted.useWebUi or true) { webui = null; }
+          )
+        )
+    )
   );
-  upstreamNames = {
-    cudaSupport = "useCuda";
-    rocmSupport = "useRocm";
-    vulkanSupport = "useVulkan";
-    metalSupport = "useMetalKit";
-    blasSupport = "useBlas";
-    rpcSupport = "useRpc";
+
+  # Where the package comes from: its arguments, what it calls our switches, and
+  # how it is made with some of them.
+  origin = origins.${source};
+  origins.upstream = {
+    arguments = lib.functionArgs (import packageFile);
+    names = { };
+    package =
+      passed: scope.callPackage packageFile (accepted (import packageFile) olderUpstreams // passed);
   };
+  origins.nixpkgs = {
+    arguments = lib.functionArgs inNixpkgs.override;
+    names = nixpkgsNames;
+    package =
+      passed:
+      inNixpkgs.override (
+        passed
+        // lib.optionalAttrs (passed.cudaSupport or false && acceptsCuda) {
+          inherit (licensed) cudaPackages;
+        }
+      );
+  };
+  inNixpkgs = prev.llama-cpp or (throw "this nixpkgs has no llama-cpp: take it from upstream");
+
+  nixpkgsNames = {
+    useCuda = "cudaSupport";
+    useRocm = "rocmSupport";
+    useVulkan = "vulkanSupport";
+    useMetalKit = "metalSupport";
+    useBlas = "blasSupport";
+    useRpc = "rpcSupport";
+  };
+  upstreamNames = lib.mapAttrs' (theirs: ours: lib.nameValuePair ours theirs) nixpkgsNames;
+
+  # --- licences ---
+
+  # CUDA out of a second instance of the same nixpkgs, which allows CUDA's
+  # licences beside what the user allows: the user's own pkgs stay as strict as
+  # they were, and no other unfree package gets in.
+  acceptsCuda = lib.elem "cuda" acceptedLicences;
+  licensed = if acceptsCuda && cudaDenied then withCudaLicences else final;
+  withCudaLicences = import final.path (
+    {
+      localSystem = final.stdenv.buildPlatform;
+      inherit (final) overlays;
+      config = final.config // {
+        allowUnfreePredicate =
+          package: usersPredicate package || lib.all isCudaLicence (lib.toList (package.meta.license or [ ]));
+      };
+    }
+    // lib.optionalAttrs (platform != final.stdenv.buildPlatform) { crossSystem = platform; }
+  );
+  usersPredicate =
+    let
+      given = final.config.allowUnfreePredicate or null;
+    in
+    if lib.isFunction given then given else _: false;
+  # A compound of licences says nothing about being free, and isn't one of these.
+  isCudaLicence =
+    licence:
+    licence.licenseType or "simple" == "simple"
+    && (licence.free or true || lib.elem (licence.shortName or "") cudaLicences);
+  cudaLicences = [
+    "CUDA EULA"
+    "cuDNN EULA"
+    "cuTENSOR EULA"
+    "NVidia OptiX EULA"
+  ];
+
+  # Said before nixpkgs' own words, which name neither the licence's reader nor
+  # our variable. `meta` is there for a refused package too.
+  cudaRefused = cudaDenied && !acceptsCuda;
+  cudaDenied =
+    let
+      inherit (final.cudaPackages.cuda_cudart) meta;
+    in
+    meta.unfree or false && !(meta.available or true);
+  cudaRefusal =
+    "the licence of CUDA (CUDA EULA) is not accepted: set orchestrate_accept_licences: [cuda] "
+    + "for the whole fleet, or nixpkgs.config.allowUnfree for this host";
+
+  # --- the variants ---
 
   cpu = {
     useCuda = false;
@@ -128,11 +234,14 @@ let
     // {
       useRocm = true;
     }
-    // lib.optionalAttrs (rocmGpuTargets != [ ]) {
+    # Older upstreams hand the targets to CMake under another name. In nixpkgs the
+    # argument has been a text and a list.
+    // lib.optionalAttrs (source == "upstream" && rocmGpuTargets != [ ]) {
       rocmGpuTargets = lib.concatStringsSep ";" rocmGpuTargets;
     };
   mpi.useMpi = true;
-  cudaMpi.mpi = final.mpi.override (accepted final.mpi.override { cudaSupport = true; });
+  cudaMpi.mpi = licensed.mpi.override (accepted licensed.mpi.override { cudaSupport = true; });
+  rpc.useRpc = true;
 
   # This machine's instruction set and no other. The later flags win in CMake.
   extreme =
@@ -146,7 +255,10 @@ let
         env = (old.env or { }) // {
           NIX_CFLAGS_COMPILE = "${toString (old.env.NIX_CFLAGS_COMPILE or "")} -march=${march}";
         };
-        # The build runs programs that it compiled: only on a builder that can.
+        # The flag is for all that this build compiles, and a build runs some of it:
+        # nixpkgs' package asks its new llama-server for completions. Of upstream's
+        # only some versions do, so that the same holds for both: a builder that
+        # says it can run such code, and an error before the build where none does.
         requiredSystemFeatures = (old.requiredSystemFeatures or [ ]) ++ [ "gccarch-${march}" ];
       }
     );
@@ -157,12 +269,12 @@ let
   # cudaPackages.*.dev and two names of that time before 8a98ba458 (2026-02-01).
   olderUpstreams = {
     stdenv = withEnvAsSet final.stdenv;
-    cudaPackages = final.cudaPackages // {
-      backendStdenv = withEnvAsSet final.cudaPackages.backendStdenv;
+    cudaPackages = licensed.cudaPackages // {
+      backendStdenv = withEnvAsSet licensed.cudaPackages.backendStdenv;
       autoAddOpenGLRunpathHook = final.autoAddDriverRunpath;
-      cuda_cccl = withOutputs (final.cudaPackages.cccl or final.cudaPackages.cuda_cccl);
-      cuda_cudart = withOutputs final.cudaPackages.cuda_cudart;
-      libcublas = withOutputs final.cudaPackages.libcublas;
+      cuda_cccl = withOutputs (licensed.cudaPackages.cccl or licensed.cudaPackages.cuda_cccl);
+      cuda_cudart = withOutputs licensed.cudaPackages.cuda_cudart;
+      libcublas = withOutputs licensed.cudaPackages.libcublas;
     };
   };
   withEnvAsSet =
@@ -200,11 +312,12 @@ in
   # Upstream removed the MPI backend in 2024-05 (#7395), where these only link
   # the library; RPC is its successor.
   llama-cpp-mpi-cpu = build (cpu // mpi);
-  llama-cpp-rpc = build (cpu // { useRpc = true; });
+  llama-cpp-rpc = build (cpu // rpc);
 }
 // lib.optionalAttrs platform.isLinux {
   llama-cpp-cuda = build cuda;
   llama-cpp-mpi-cuda = build (cuda // mpi // cudaMpi);
+  llama-cpp-rpc-cuda = build (cuda // rpc);
 }
 // lib.optionalAttrs (platform.isLinux && platform.isx86_64) {
   llama-cpp-rocm = build rocm;

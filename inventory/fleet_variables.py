@@ -6,8 +6,9 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from inventory.host import Fleet
+from inventory.host import Fleet, Licence, TargetScope
 from inventory.names import check_path
+from inventory.suggestion import did_you_mean
 from inventory.variables import absolute
 from orchestrator.errors import InventoryError
 
@@ -16,10 +17,12 @@ if TYPE_CHECKING:
 
 FLEET_VARIABLES = frozenset(
     {
+        "orchestrate_accept_licences",
         "orchestrate_confirm_timeout",
         "orchestrate_evaluate_on",
         "orchestrate_evaluation_memory_mib",
         "orchestrate_flake",
+        "orchestrate_gpu_targets",
         "orchestrate_llama_cpp",
         "orchestrate_serial",
     }
@@ -45,6 +48,10 @@ def fleet_of(everywhere: Variables) -> Fleet:
         confirm_timeout=everywhere.number("orchestrate_confirm_timeout", 180.0),
         evaluation_memory_mib=everywhere.integer(memory, 0) or None,
         evaluate_on=everywhere.text("orchestrate_evaluate_on"),
+        gpu_targets=everywhere.choice(
+            "orchestrate_gpu_targets", TargetScope, TargetScope.PER_FLEET
+        ),
+        accept_licences=_licences(everywhere),
     )
 
 
@@ -79,6 +86,18 @@ def _flake(everywhere: Variables, name: str) -> str | None:
     if starts_like_one or (":" not in path and path and Path(everywhere.base, path).exists()):
         return f"{found['scheme'] or ''}{absolute(path, everywhere.base)}{found['rest']}"
     return value
+
+
+def _licences(everywhere: Variables) -> tuple[Licence, ...]:
+    """Read the unfree licences that are accepted, each by its own name."""
+    name = "orchestrate_accept_licences"
+    known = [licence.value for licence in Licence]
+    accepted = everywhere.texts(name)
+    for text in accepted:
+        if text not in known:
+            expected = f"a list out of {', '.join(known)}"
+            raise everywhere.wrong(name, repr(text), expected, did_you_mean(text, known))
+    return tuple(Licence(text) for text in known if text in accepted)
 
 
 def _serial(everywhere: Variables) -> tuple[int | str, ...]:

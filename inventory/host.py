@@ -37,6 +37,26 @@ class BecomeMethod(StrEnum):
     DOAS = "doas"
 
 
+class LlamaSource(StrEnum):
+    """Whose package of llama.cpp is built: upstream's own tree, or the user's nixpkgs."""
+
+    UPSTREAM = "upstream"
+    NIXPKGS = "nixpkgs"
+
+
+class TargetScope(StrEnum):
+    """For whose GPUs a build compiles: those of all hosts that share it, or one host's."""
+
+    PER_FLEET = "per-fleet"
+    PER_HOST = "per-host"
+
+
+class Licence(StrEnum):
+    """An unfree licence that the user can accept for the whole fleet."""
+
+    CUDA = "cuda"
+
+
 @dataclass(frozen=True, slots=True)
 class Become:
     """How the login user gains privilege.
@@ -191,6 +211,8 @@ class Host:
         nixos_name: its attribute under the flake's nixosConfigurations.
         variant_pin: the llama.cpp variant the user wants; None to choose one.
         force_variant: whether the pin also wins over contradicting facts.
+        llama_source: whose package of llama.cpp it gets.
+        web_ui: whether llama-server brings its web interface along.
         builder: what it builds; None where it builds nothing.
         deploy: whether it is a target of deployments.
         smoke: the inference that decides.
@@ -206,6 +228,8 @@ class Host:
     become: Become = Become()
     variant_pin: str | None = None
     force_variant: bool = False
+    llama_source: LlamaSource = LlamaSource.UPSTREAM
+    web_ui: bool = True
     builder: Builder | None = None
     deploy: bool = True
     smoke: Smoke = Smoke()
@@ -230,6 +254,8 @@ class Fleet:
         confirm_timeout: seconds until a target that nobody confirmed goes back.
         evaluation_memory_mib: budget of one evaluator; None to measure.
         evaluate_on: "controller" or the name of a builder; None to choose.
+        gpu_targets: whether hosts of one variant share one build for all their GPUs.
+        accept_licences: the unfree licences that the user accepts.
     """
 
     flake: str | None = None
@@ -238,6 +264,8 @@ class Fleet:
     confirm_timeout: float = 180.0
     evaluation_memory_mib: int | None = None
     evaluate_on: str | None = None
+    gpu_targets: TargetScope = TargetScope.PER_FLEET
+    accept_licences: tuple[Licence, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

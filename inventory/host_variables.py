@@ -11,6 +11,7 @@ from inventory.host import (
     Connection,
     Host,
     HostKeyPolicy,
+    LlamaSource,
     Smoke,
 )
 from inventory.jump import jump_of, user_of
@@ -34,7 +35,9 @@ HOST_VARIABLES = frozenset(
         "orchestrate_host_key_policy",
         "orchestrate_jump",
         "orchestrate_known_hosts",
+        "orchestrate_llama_source",
         "orchestrate_llama_variant",
+        "orchestrate_llama_web_ui",
         "orchestrate_nixos_name",
         "orchestrate_smoke_expect",
         "orchestrate_smoke_min_tokens_per_second",
@@ -70,6 +73,10 @@ def host_of(
             nixos_name=variables.text("orchestrate_nixos_name") or variables.host,
             variant_pin=variables.text("orchestrate_llama_variant"),
             force_variant=variables.boolean("orchestrate_force_variant", default=False),
+            llama_source=variables.choice(
+                "orchestrate_llama_source", LlamaSource, LlamaSource.UPSTREAM
+            ),
+            web_ui=variables.boolean("orchestrate_llama_web_ui", default=True),
             builder=builder,
             deploy=variables.boolean("orchestrate_deploy", default=builder is None),
             smoke=_smoke(variables),

@@ -19,6 +19,10 @@ _HINTS: tuple[tuple[str, str], ...] = (
     ("experimental Nix feature", "allow nix-command and flakes there: experimental-features"),
     ("required system or feature not available", "no machine here can build this: add a builder"),
     ("does not provide attribute", "check orchestrate_nixos_name and the flake's outputs"),
+    (
+        "is not accepted: set orchestrate_accept_licences",
+        "read https://docs.nvidia.com/cuda/eula first",
+    ),
     ("has an unfree license", "allow this licence in the flake's nixpkgs configuration"),
     ("command not found", "install the program there, or put it on the login shell's PATH"),
     ("Text file busy", "something writes to that file: wait for it and try again"),

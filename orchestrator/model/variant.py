@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from inventory.host import LlamaSource
+
 
 class Backend(StrEnum):
     """The ggml backend that does the work, as llama.cpp itself names it."""
@@ -26,6 +28,8 @@ class Variant(StrEnum):
     VULKAN = "vulkan"
     MPI_CPU = "mpi-cpu"
     MPI_CUDA = "mpi-cuda"
+    RPC = "rpc"
+    RPC_CUDA = "rpc-cuda"
 
     @property
     def attribute(self) -> str:
@@ -46,6 +50,7 @@ class Variant(StrEnum):
 _BACKENDS = {
     Variant.CUDA: Backend.CUDA,
     Variant.MPI_CUDA: Backend.CUDA,
+    Variant.RPC_CUDA: Backend.CUDA,
     Variant.ROCM: Backend.ROCM,
     Variant.VULKAN: Backend.VULKAN,
 }
@@ -53,6 +58,7 @@ _BACKENDS = {
 _BUILDER_FEATURES = {
     Variant.CUDA: frozenset({"cuda"}),
     Variant.MPI_CUDA: frozenset({"cuda"}),
+    Variant.RPC_CUDA: frozenset({"cuda"}),
     Variant.ROCM: frozenset({"rocm"}),
 }
 
@@ -63,7 +69,9 @@ class VariantChoice:
 
     `cuda_capabilities` (8.9) and `rocm_gfx_targets` (gfx1100) narrow what is
     compiled to this host's GPUs; empty leaves the package's own list.
-    `cpu_features` are ggml's names (AVX2) of what an extreme-cpu build may use.
+    `cpu_features` are ggml's names (AVX2) of what an extreme-cpu build may use,
+    and `march` is gcc's for the rest of it; None leaves the compiler's default.
+    Only hosts of one `system` can share a build.
     """
 
     host: str
@@ -73,4 +81,19 @@ class VariantChoice:
     cuda_capabilities: tuple[str, ...] = ()
     rocm_gfx_targets: tuple[str, ...] = ()
     cpu_features: tuple[str, ...] = ()
+    march: str | None = None
+    system: str = ""
+    source: LlamaSource = LlamaSource.UPSTREAM
+    web_ui: bool = True
     warnings: tuple[str, ...] = ()
+
+    @property
+    def builder_features(self) -> frozenset[str]:
+        """The system features that a builder of this very package must declare."""
+        own = frozenset({f"gccarch-{self.march}"} if self.march else ())
+        return self.variant.builder_features | own
+
+    @property
+    def gpu_targets(self) -> tuple[str, ...]:
+        """What the GPUs are called by the compiler of this variant."""
+        return self.cuda_capabilities or self.rocm_gfx_targets

@@ -15,8 +15,10 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 import orchestrator
+from inventory.host import Fleet, Licence, LlamaSource, TargetScope
 from orchestrator.errors import UsageError
-from orchestrator.model.variant import Variant
+from orchestrator.model.variant import Backend, Variant
+from orchestrator.stages.gpu_targets import Wish, share_targets
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -44,10 +46,18 @@ class FleetEntry(msgspec.Struct, frozen=True, rename="camel"):
     """One host in fleet.json: its attribute in the user's flake, and its package.
 
     `attribute` is the overlay's, or None for a host that keeps its own system.
+    `gpu_targets` are those of its own GPUs; `cuda_capabilities` and
+    `rocm_gpu_targets` are what its build compiles for, other hosts' GPUs included.
     """
 
     nixos_name: str
     attribute: str | None = None
+    system: str = ""
+    source: LlamaSource = LlamaSource.UPSTREAM
+    web_ui: bool = True
+    accepted_licences: tuple[Licence, ...] = ()
+    gpu_targets: tuple[str, ...] = ()
+    march: str | None = None
     cpu_features: tuple[str, ...] = ()
     cuda_capabilities: tuple[str, ...] = ()
     rocm_gpu_targets: tuple[str, ...] = ()
@@ -86,7 +96,8 @@ def write_flake(directory: Path, inventory: Inventory, choices: Sequence[Variant
     for name in _COPIED:
         _write_if_different(directory / name, (template / name).read_bytes())
     _write_if_different(
-        directory / _FLEET_JSON, fleet_json(choices, inventory.targets, earlier=earlier)
+        directory / _FLEET_JSON,
+        fleet_json(choices, inventory.targets, earlier=earlier, fleet=inventory.fleet),
     )
     _write_if_different(directory / "flake.nix", flake_nix(user_url, llama_cpp_url).encode())
     return directory
@@ -97,38 +108,92 @@ def fleet_json(
     hosts: Sequence[Host],
     *,
     earlier: Mapping[str, FleetEntry] | None = None,
+    fleet: Fleet | None = None,
 ) -> bytes:
     """Give fleet.json: an entry a host, sorted, the same bytes for the same choices.
 
     A host without a choice keeps its entry of `earlier`, or gets what its pin
-    asks for, or no package.
+    asks for, or no package. Its GPUs count for the builds that it shares with
+    those that have one.
     """
+    settings = fleet or Fleet()
     chosen = {choice.host: choice for choice in choices}
     entries = {}
     for host in hosts:
         if host.name in chosen:
-            entries[host.name] = _entry(host, chosen[host.name])
+            entries[host.name] = _entry(host, chosen[host.name], settings)
         else:
-            known = (earlier or {}).get(host.name, _unseen(host))
+            known = (earlier or {}).get(host.name, _unseen(host, settings))
             entries[host.name] = msgspec.structs.replace(known, nixos_name=host.nixos_name)
+    if settings.gpu_targets is TargetScope.PER_FLEET:
+        entries |= _sharing(entries, chosen)
     text = json.dumps(msgspec.to_builtins(_FleetFile(entries)), indent=2, sort_keys=True)
     return f"{text}\n".encode()
 
 
-def _entry(host: Host, choice: VariantChoice) -> FleetEntry:
+def _entry(host: Host, choice: VariantChoice, fleet: Fleet) -> FleetEntry:
     return FleetEntry(
         nixos_name=host.nixos_name,
         attribute=choice.variant.attribute,
+        system=choice.system,
+        source=choice.source,
+        web_ui=choice.web_ui,
+        accepted_licences=_accepted(choice.variant, fleet),
+        gpu_targets=choice.gpu_targets,
+        march=choice.march,
         cpu_features=choice.cpu_features,
         cuda_capabilities=choice.cuda_capabilities,
         rocm_gpu_targets=choice.rocm_gfx_targets,
     )
 
 
-def _unseen(host: Host) -> FleetEntry:
+def _sharing(
+    entries: Mapping[str, FleetEntry], chosen: Mapping[str, VariantChoice]
+) -> dict[str, FleetEntry]:
+    """Give the entries of the chosen hosts for the GPUs of all that share their package.
+
+    The others are left as they are: what they run is theirs until their own run.
+    """
+    wishes = {
+        name: Wish(
+            (entry.attribute or "", entry.system, entry.source, str(entry.web_ui)),
+            entry.gpu_targets,
+        )
+        for name, entry in entries.items()
+    }
+    shared = share_targets(wishes)
+    return {
+        name: _compiled_for(entry, shared[name].targets)
+        for name, entry in entries.items()
+        if name in chosen
+    }
+
+
+def _compiled_for(entry: FleetEntry, targets: tuple[str, ...]) -> FleetEntry:
+    if entry.cuda_capabilities:
+        return msgspec.structs.replace(entry, cuda_capabilities=targets)
+    if entry.rocm_gpu_targets:
+        return msgspec.structs.replace(entry, rocm_gpu_targets=targets)
+    return entry
+
+
+def _unseen(host: Host, fleet: Fleet) -> FleetEntry:
     """Give the entry of a host that nobody has looked at yet."""
     pinned = next((variant for variant in Variant if variant == host.variant_pin), None)
-    return FleetEntry(host.nixos_name, pinned.attribute if pinned else None)
+    if pinned is None:
+        return FleetEntry(host.nixos_name)
+    return FleetEntry(
+        host.nixos_name,
+        pinned.attribute,
+        source=host.llama_source,
+        web_ui=host.web_ui,
+        accepted_licences=_accepted(pinned, fleet),
+    )
+
+
+def _accepted(variant: Variant, fleet: Fleet) -> tuple[Licence, ...]:
+    """Give the accepted licences that a variant needs; the others are none of its business."""
+    return fleet.accept_licences if variant.backend is Backend.CUDA else ()
 
 
 def _earlier_entries(file: Path) -> dict[str, FleetEntry]:

@@ -10,15 +10,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from inventory.host import Licence
 from orchestrator.errors import PlanError
 from orchestrator.model.facts import Facts
 from orchestrator.model.plan import Action, Build, Evaluation, HostPlan, Plan
-from orchestrator.model.variant import VariantChoice
+from orchestrator.model.variant import Backend, VariantChoice
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from inventory.host import Host, Inventory
+    from inventory.host import Fleet, Host, Inventory
     from orchestrator.model.store import DerivationPath, StorePath
 
 
@@ -104,7 +105,7 @@ def make_plan(run: str, inventory: Inventory, hosts: Sequence[Host], survey: Sur
                 evaluation=survey.evaluations[host.name],
                 action=actions[host.name],
                 batch=batch_of.get(host.name, 0),
-                notes=notes_for(host, inventory.fleet.confirm_timeout),
+                notes=notes_for(host, survey.choices[host.name], inventory.fleet),
             )
             for host in ready
         ),
@@ -117,16 +118,19 @@ def make_plan(run: str, inventory: Inventory, hosts: Sequence[Host], survey: Sur
     )
 
 
-def notes_for(host: Host, confirm_timeout: float) -> tuple[str, ...]:
+def notes_for(host: Host, choice: VariantChoice, fleet: Fleet) -> tuple[str, ...]:
     """Say what the user should know of a host before it is touched."""
-    if host.smoke.timeout < confirm_timeout:
-        return ()
-    return (
-        (
+    notes = []
+    if host.smoke.timeout >= fleet.confirm_timeout:
+        notes.append(
             f"its smoke may take {host.smoke.timeout:g} s, but it goes back by itself after"
-            f" {confirm_timeout:g} s: raise orchestrate_confirm_timeout"
-        ),
-    )
+            f" {fleet.confirm_timeout:g} s: raise orchestrate_confirm_timeout"
+        )
+    if choice.variant.backend is Backend.CUDA and Licence.CUDA in fleet.accept_licences:
+        notes.append(
+            "orchestrate_accept_licences accepts the CUDA EULA for the packages of this build"
+        )
+    return tuple(notes)
 
 
 def place_builds(
@@ -160,7 +164,7 @@ def _place_llama(
     assigned: Mapping[str, int],
 ) -> Build:
     system = survey.facts[hosts[0]].system
-    features = survey.choices[hosts[0]].variant.builder_features
+    features = survey.choices[hosts[0]].builder_features
     fitting = [
         builder
         for builder in builders

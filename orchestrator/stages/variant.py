@@ -10,10 +10,12 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from inventory.host import LlamaSource
 from inventory.suggestion import did_you_mean
 from orchestrator.errors import PlanError
 from orchestrator.model.facts import GpuVendor
 from orchestrator.model.variant import Backend, Variant, VariantChoice
+from orchestrator.stages.instruction_sets import ggml_features, psabi_level
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -45,25 +47,6 @@ _INTEL_INTEGRATED = "0000:00:02.0"
 # Mesa's CPU renderers and Google's; their names start like this in vulkaninfo.
 _SOFTWARE_RENDERER = re.compile(r"llvmpipe|lavapipe|SwiftShader", re.IGNORECASE)
 
-# ggml's option (ggml/CMakeLists.txt, GGML_<name>) and the flags in /proc/cpuinfo
-# of all the instruction sets that it switches on (ggml/src/ggml-cpu/CMakeLists.txt).
-_GGML_FEATURES = {
-    "SSE42": {"sse4_2"},
-    "AVX": {"avx"},
-    "AVX2": {"avx2"},
-    "AVX_VNNI": {"avx_vnni"},
-    "BMI2": {"bmi2"},
-    "FMA": {"fma"},
-    "F16C": {"f16c"},
-    "AVX512": {"avx512f", "avx512cd", "avx512vl", "avx512dq", "avx512bw"},
-    "AVX512_VBMI": {"avx512vbmi"},
-    "AVX512_VNNI": {"avx512_vnni"},
-    "AVX512_BF16": {"avx512_bf16"},
-    "AMX_TILE": {"amx_tile"},
-    "AMX_INT8": {"amx_int8"},
-    "AMX_BF16": {"amx_bf16"},
-}
-
 
 def choose_variant(host: Host, facts: Facts) -> VariantChoice:
     """Choose the variant for `host` from its facts, or check the one it is pinned to.
@@ -75,35 +58,33 @@ def choose_variant(host: Host, facts: Facts) -> VariantChoice:
     found = _first_match(facts)
     if host.variant_pin is None:
         reason = f"{found.evidence} → {found.variant}"
-        return _choice(facts, found.variant, reason, _driver_warnings(facts))
+        return _choice(host, facts, found.variant, reason, _driver_warnings(facts))
     pin = _pinned_variant(host, host.variant_pin)
     forced = _contradiction_warnings(host, facts, pin)
     reason = f"the inventory says {pin}, the hardware {found.variant}: {found.evidence}"
     if pin is found.variant:
         reason = f"the inventory says {pin}, and so does the hardware: {found.evidence}"
-    return _choice(facts, pin, reason, (*forced, *_pin_warnings(facts, pin)), pinned=True)
+    return _choice(host, facts, pin, reason, (*forced, *_pin_warnings(facts, pin)))
 
 
 def _choice(
-    facts: Facts,
-    variant: Variant,
-    reason: str,
-    warnings: Iterable[str],
-    *,
-    pinned: bool = False,
+    host: Host, facts: Facts, variant: Variant, reason: str, warnings: Iterable[str]
 ) -> VariantChoice:
     """Put the choice together with the GPU targets or CPU features it compiles for."""
-    capabilities = _cuda_capabilities(facts) if variant in _CUDA else ()
-    features = _cpu_features(facts) if variant is Variant.EXTREME_CPU else ()
+    extreme = variant is Variant.EXTREME_CPU
     return VariantChoice(
         host=facts.host,
         variant=variant,
         reason=reason,
-        pinned=pinned,
-        cuda_capabilities=capabilities,
+        pinned=host.variant_pin is not None,
+        cuda_capabilities=_cuda_capabilities(facts) if variant in _CUDA else (),
         rocm_gfx_targets=_rocm_targets(facts) if variant is Variant.ROCM else (),
-        cpu_features=features,
-        warnings=(*warnings, *_target_warnings(facts, variant)),
+        cpu_features=ggml_features(facts.cpu_flags) if extreme else (),
+        march=psabi_level(facts.cpu_flags) if extreme else None,
+        system=facts.system,
+        source=host.llama_source,
+        web_ui=host.web_ui,
+        warnings=(*warnings, *_target_warnings(facts, variant), *_source_warnings(host, variant)),
     )
 
 
@@ -212,12 +193,8 @@ _RULES: tuple[tuple[Variant, Callable[[Facts], str]], ...] = (
     (Variant.CPU, _intel_integrated),
 )
 
-_CUDA = frozenset({Variant.CUDA, Variant.MPI_CUDA})
-_MPI = frozenset({Variant.MPI_CPU, Variant.MPI_CUDA})
-_MPI_REMOVED = (
-    "llama.cpp removed its MPI backend in 2024-05 (#7395): "
-    "this build only adds the library; RPC is the successor"
-)
+_CUDA = frozenset(variant for variant in Variant if variant.backend is Backend.CUDA)
+_RPC_FOR_MPI = {Variant.MPI_CPU: Variant.RPC, Variant.MPI_CUDA: Variant.RPC_CUDA}
 
 
 # --- pins -----------------------------------------------------------------------
@@ -254,7 +231,7 @@ def _contradiction_warnings(host: Host, facts: Facts, pin: Variant) -> tuple[str
         return (f"{pin} is forced although {contradiction}",)
     raise PlanError(
         message=f"the inventory says {pin}, but {contradiction}",
-        hint="remove orchestrate_variant, or set orchestrate_force_variant: true",
+        hint="remove orchestrate_llama_variant, or set orchestrate_force_variant: true",
         host=host.name,
         stage=STAGE,
     )
@@ -262,11 +239,14 @@ def _contradiction_warnings(host: Host, facts: Facts, pin: Variant) -> tuple[str
 
 def _pin_warnings(facts: Facts, pin: Variant) -> tuple[str, ...]:
     warnings = []
-    if pin in _MPI:
-        warnings.append(_MPI_REMOVED)
+    if pin in _RPC_FOR_MPI:
+        warnings.append(
+            "llama.cpp removed its MPI backend in 2024-05 (#7395), this build only adds the"
+            f" library: pin {_RPC_FOR_MPI[pin]} to spread a model over machines"
+        )
     if pin is Variant.VULKAN and not _has_gpu(facts):
         warnings.append("the host has no GPU: a software renderer will do the work, slowly")
-    if pin is Variant.EXTREME_CPU and not _cpu_features(facts):
+    if pin is Variant.EXTREME_CPU and not ggml_features(facts.cpu_flags):
         warnings.append("no CPU feature to switch on is known here: the build equals cpu")
     if pin.backend is not Backend.CPU:
         warnings.extend(_driver_warnings(facts))
@@ -317,6 +297,18 @@ def _target_warnings(facts: Facts, variant: Variant) -> tuple[str, ...]:
     return ()
 
 
+def _source_warnings(host: Host, variant: Variant) -> tuple[str, ...]:
+    """Say what the package of nixpkgs can't do that upstream's can."""
+    if host.llama_source is LlamaSource.UPSTREAM:
+        return ()
+    warnings = []
+    if variant in _RPC_FOR_MPI:
+        warnings.append(f"nixpkgs' llama-cpp knows no MPI: {variant} is built without")
+    if not host.web_ui:
+        warnings.append("nixpkgs' llama-cpp always has its web interface")
+    return tuple(warnings)
+
+
 # --- reading the facts ----------------------------------------------------------
 
 
@@ -360,8 +352,3 @@ def _rocm_targets(facts: Facts) -> tuple[str, ...]:
     """Give the supported targets, or all of them where none is: then by a pin."""
     present = set(facts.kfd_gfx_targets)
     return tuple(sorted(present & ROCM_TARGETS or present))
-
-
-def _cpu_features(facts: Facts) -> tuple[str, ...]:
-    flags = set(facts.cpu_flags)
-    return tuple(name for name, needed in _GGML_FEATURES.items() if needed <= flags)

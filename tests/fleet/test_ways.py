@@ -51,6 +51,19 @@ def test_controller_without_nix_deploys(fleet: Fleet, tmp_path: Path) -> None:
     assert {state.greeting for state in fleet.states().values()} == {"hello without Nix"}
 
 
+def test_the_package_of_nixpkgs_is_deployed(fleet: Fleet) -> None:
+    """A host pinned to rpc gets it from its own nixpkgs, and its smoke passes."""
+    other = fleet.with_vars(
+        {"orchestrate_llama_source": "nixpkgs"}, {"carbon": {"orchestrate_llama_variant": "rpc"}}
+    )
+    fleet.change()
+    deployment = other.deploy_json("carbon")
+    assert deployment.returncode == 0, deployment.why()
+    assert deployment.hosts["carbon"]["variant"] == "rpc"
+    program = fleet["carbon"].shell("readlink -f /run/current-system/sw/bin/llama-cli")
+    assert "-llama-cpp-9842/" in program
+
+
 def test_shared_broker_and_its_worker(fleet: Fleet, tmp_path: Path) -> None:
     """With a broker of its own and a worker on it, a deployment starts neither."""
     greeting = fleet.change()

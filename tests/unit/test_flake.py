@@ -13,7 +13,15 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from inventory.host import Connection, Fleet, Host, Inventory
+from inventory.host import (
+    Connection,
+    Fleet,
+    Host,
+    Inventory,
+    Licence,
+    LlamaSource,
+    TargetScope,
+)
 from orchestrator.errors import UsageError
 from orchestrator.model.variant import Variant, VariantChoice
 from orchestrator.stages.flake import (
@@ -34,6 +42,7 @@ NITROGEN = Host("nitrogen", Connection("nitrogen"), nixos_name="nitrogen")
 BUILDER = Host("builder", Connection("builder"), nixos_name="builder", deploy=False)
 VULKAN = VariantChoice("carbon", Variant.VULKAN, "AMD gfx1103 → vulkan")
 CUDA = VariantChoice("nitrogen", Variant.CUDA, "NVIDIA → cuda", cuda_capabilities=("8.9",))
+AMPERE = VariantChoice("carbon", Variant.CUDA, "NVIDIA → cuda", cuda_capabilities=("8.6",))
 
 # What a Nix string or a URL could take for its own: ends, escapes, antiquotes.
 HOSTILE = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")) | st.lists(
@@ -113,13 +122,79 @@ def test_fleet_json_holds_the_choices() -> None:
     """Each host has its attribute names and GPU targets; nothing else is said."""
     entries = json.loads(fleet_json([CUDA, VULKAN], [CARBON, NITROGEN]))
     assert entries["hosts"]["carbon"] == {
+        "acceptedLicences": [],
         "attribute": "llama-cpp-vulkan",
         "cpuFeatures": [],
         "cudaCapabilities": [],
+        "gpuTargets": [],
+        "march": None,
         "nixosName": "carbon-laptop",
         "rocmGpuTargets": [],
+        "source": "upstream",
+        "system": "",
+        "webUi": True,
     }
     assert entries["hosts"]["nitrogen"]["cudaCapabilities"] == ["8.9"]
+
+
+def cuda_fleet(scope: TargetScope = TargetScope.PER_FLEET) -> Inventory:
+    """Give an inventory of two targets, for choices with CUDA."""
+    return replace(fleet(), fleet=Fleet(flake="github:me/machines", gpu_targets=scope))
+
+
+def compiled_for(directory: Path) -> dict[str, list[str]]:
+    """Read what each host's build compiles for."""
+    entries = json.loads((directory / "fleet.json").read_bytes())["hosts"]
+    return {name: entry["cudaCapabilities"] for name, entry in entries.items()}
+
+
+@pytest.mark.parametrize(
+    ("scope", "carbon", "nitrogen"),
+    [
+        (TargetScope.PER_FLEET, ["8.6", "8.9"], ["8.6", "8.9"]),
+        (TargetScope.PER_HOST, ["8.6"], ["8.9"]),
+    ],
+)
+def test_one_cuda_build_serves_the_fleet(
+    tmp_path: Path, scope: TargetScope, carbon: list[str], nitrogen: list[str]
+) -> None:
+    """Both hosts compile for both GPUs, unless the inventory says per-host."""
+    write_flake(tmp_path, cuda_fleet(scope), [CUDA, AMPERE])
+    assert compiled_for(tmp_path) == {"carbon": carbon, "nitrogen": nitrogen}
+
+
+def test_a_run_on_one_host_counts_the_gpus_of_the_others(tmp_path: Path) -> None:
+    """Its derivation is the fleet's, and the others' entries are as they were."""
+    write_flake(tmp_path, cuda_fleet(), [CUDA, AMPERE])
+    whole = (tmp_path / "fleet.json").read_bytes()
+    for alone in (CUDA, AMPERE):
+        write_flake(tmp_path, cuda_fleet(), [alone])
+        assert (tmp_path / "fleet.json").read_bytes() == whole
+
+
+def test_a_new_gpu_waits_for_the_others_own_run(tmp_path: Path) -> None:
+    """A host that gets another GPU changes its own build, and only then theirs."""
+    write_flake(tmp_path, cuda_fleet(), [CUDA, AMPERE])
+    hopper = replace(AMPERE, cuda_capabilities=("9.0",))
+    write_flake(tmp_path, cuda_fleet(), [hopper])
+    assert compiled_for(tmp_path) == {"carbon": ["8.9", "9.0"], "nitrogen": ["8.6", "8.9"]}
+    write_flake(tmp_path, cuda_fleet(), [CUDA])
+    assert compiled_for(tmp_path) == {"carbon": ["8.9", "9.0"], "nitrogen": ["8.9", "9.0"]}
+
+
+def test_hosts_with_packages_of_two_sources_share_nothing(tmp_path: Path) -> None:
+    """Upstream's and nixpkgs' package are two builds in any case."""
+    other = replace(AMPERE, source=LlamaSource.NIXPKGS)
+    write_flake(tmp_path, cuda_fleet(), [CUDA, other])
+    assert compiled_for(tmp_path) == {"carbon": ["8.6"], "nitrogen": ["8.9"]}
+
+
+def test_accepted_licences_are_for_the_packages_that_need_them() -> None:
+    """Only a CUDA build is told of CUDA's licence."""
+    accepting = Fleet(accept_licences=(Licence.CUDA,))
+    entries = json.loads(fleet_json([CUDA, VULKAN], [CARBON, NITROGEN], fleet=accepting))
+    assert entries["hosts"]["nitrogen"]["acceptedLicences"] == ["cuda"]
+    assert entries["hosts"]["carbon"]["acceptedLicences"] == []
 
 
 def test_fleet_json_has_the_same_bytes_for_the_same_choices() -> None:

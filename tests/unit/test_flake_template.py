@@ -7,11 +7,20 @@ import os
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from inventory.host import Connection, Fleet, Host, Inventory
+from inventory.host import (
+    Connection,
+    Fleet,
+    Host,
+    Inventory,
+    Licence,
+    LlamaSource,
+    TargetScope,
+)
 from orchestrator.model.variant import Variant, VariantChoice
 from orchestrator.stages.flake import write_flake
 
@@ -181,6 +190,62 @@ def test_gpu_builds_are_narrowed_to_the_gpus(
     (llama,) = derivations(tmp_path, f'path:{flake}#orchestrate."carbon".llama')
     flags = re.findall(rf"{flag.partition('=')[0]}=\S*", cmake_flags(tmp_path, llama))
     assert flags[-1] == flag
+
+
+@pytest.mark.parametrize(
+    ("scope", "packages"), [(TargetScope.PER_FLEET, 1), (TargetScope.PER_HOST, 2)]
+)
+def test_hosts_of_one_variant_have_one_package(
+    tmp_path: Path, scope: TargetScope, packages: int
+) -> None:
+    """Two CUDA machines, 8.6 and 8.9, are one llama derivation, or two if told so."""
+    names = ("carbon", "nitrogen")
+    hosts = tuple(Host(name, Connection(name), nixos_name="carbon.home") for name in names)
+    fleet = Fleet(
+        flake=str(user_flake(tmp_path)), llama_cpp=str(LAB / "llama-cpp"), gpu_targets=scope
+    )
+    choices = [
+        VariantChoice(name, Variant.CUDA, "tried", cuda_capabilities=(capability,))
+        for name, capability in zip(names, ("8.6", "8.9"), strict=True)
+    ]
+    inventory = Inventory("inventory.yml", hosts, {}, fleet)
+    flake = write_flake(tmp_path / "flake", inventory, choices)
+    wanted = [f'path:{flake}#orchestrate."{name}".llama' for name in names]
+    assert len(set(derivations(tmp_path, *wanted))) == packages
+
+
+def test_the_fleet_can_have_the_package_of_nixpkgs(tmp_path: Path) -> None:
+    """The host's package is its own pkgs.llama-cpp, with the GPUs that were found."""
+    choice = VariantChoice(
+        "carbon",
+        Variant.RPC_CUDA,
+        "tried",
+        cuda_capabilities=("8.9",),
+        source=LlamaSource.NIXPKGS,
+    )
+    flake = written(tmp_path, user_flake(tmp_path), choice)
+    (llama,) = derivations(tmp_path, f'path:{flake}#orchestrate."carbon".llama')
+    assert STORE_PATH.sub(r"\1", llama) == "llama-cpp-9842.drv"
+    flags = cmake_flags(tmp_path, llama)
+    assert "-DGGML_RPC:BOOL=TRUE" in flags
+    assert flags.endswith("-DCMAKE_CUDA_ARCHITECTURES:STRING=89")
+
+
+def test_the_licence_of_cuda_is_accepted_for_the_fleet(tmp_path: Path) -> None:
+    """Without allowUnfree the variable decides, and its absence names it."""
+    user = user_flake(tmp_path)
+    text = (user / "flake.nix").read_text()
+    (user / "flake.nix").write_text(text.replace("nixpkgs.config.allowUnfree = true;", ""))
+    host = Host("carbon", Connection("carbon"), nixos_name="carbon.home")
+    choice = VariantChoice("carbon", Variant.CUDA, "tried", cuda_capabilities=("8.9",))
+    fleet = Fleet(flake=str(user), llama_cpp=str(LAB / "llama-cpp"))
+    strict = Inventory("inventory.yml", (host,), {}, fleet)
+    flake = write_flake(tmp_path / "flake", strict, [choice])
+    done = nix(tmp_path, "build", "--dry-run", f'path:{flake}#orchestrate."carbon".llama')
+    assert "the licence of CUDA (CUDA EULA) is not accepted" in done.stderr
+    accepting = replace(strict, fleet=replace(fleet, accept_licences=(Licence.CUDA,)))
+    write_flake(tmp_path / "flake", accepting, [choice])
+    assert derivations(tmp_path, f'path:{flake}#orchestrate."carbon".toplevel')
 
 
 def test_a_machine_that_the_flake_lacks_is_named(tmp_path: Path) -> None:

@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from inventory.host import Become, BecomeMethod, Builder, Host, HostKeyPolicy, JumpHost
+from inventory.host import (
+    Become,
+    BecomeMethod,
+    Builder,
+    Host,
+    HostKeyPolicy,
+    JumpHost,
+    Licence,
+    LlamaSource,
+    TargetScope,
+)
 from inventory.read import read_inventory
 from orchestrator.errors import InventoryError
 
@@ -204,6 +214,50 @@ def test_a_serial_of_nothing_is_refused(tmp_path: Path, written: str) -> None:
     """A batch without hosts would never end."""
     text = f"all: {{vars: {{orchestrate_serial: {written}}}, hosts: {{carbon: }}}}"
     assert "orchestrate_serial" in _refused(tmp_path, text).message
+
+
+def test_what_is_built_is_the_inventorys(tmp_path: Path) -> None:
+    """The package's source is a host's or a group's, GPUs and licences are the fleet's."""
+    text = """
+        all:
+          vars:
+            orchestrate_llama_source: nixpkgs
+            orchestrate_gpu_targets: per-host
+            orchestrate_accept_licences: cuda
+          hosts:
+            carbon:
+            boron: {orchestrate_llama_source: upstream, orchestrate_llama_web_ui: false}
+    """
+    read = read_inventory(_write(tmp_path, text))
+    assert read.host("carbon").llama_source is LlamaSource.NIXPKGS
+    assert read.host("boron").llama_source is LlamaSource.UPSTREAM
+    assert (read.host("carbon").web_ui, read.host("boron").web_ui) == (True, False)
+    assert read.fleet.gpu_targets is TargetScope.PER_HOST
+    assert read.fleet.accept_licences == (Licence.CUDA,)
+
+
+def test_what_is_built_without_a_word(tmp_path: Path) -> None:
+    """Upstream's package, one build for the fleet's GPUs, and no licence accepted."""
+    read = read_inventory(_write(tmp_path, "all: {hosts: {carbon: }}"))
+    assert read.host("carbon").llama_source is LlamaSource.UPSTREAM
+    assert read.fleet.gpu_targets is TargetScope.PER_FLEET
+    assert read.fleet.accept_licences == ()
+
+
+@pytest.mark.parametrize(
+    ("written", "hint"),
+    [
+        ("orchestrate_llama_source: nixpkg", "nixpkgs"),
+        ("orchestrate_gpu_targets: per-hosts", "per-host"),
+        ("orchestrate_accept_licences: [cuda, cude]", "cuda"),
+        ("orchestrate_accept_licences: true", ""),
+    ],
+)
+def test_a_misspelt_choice_is_suggested(tmp_path: Path, written: str, hint: str) -> None:
+    """The error names the variable and what was probably meant."""
+    error = _refused(tmp_path, f"all: {{vars: {{{written}}}, hosts: {{carbon: }}}}")
+    assert written.partition(":")[0] in error.message
+    assert hint in error.hint
 
 
 def test_the_evaluator_must_be_a_builder(tmp_path: Path) -> None:

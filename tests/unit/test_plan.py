@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inventory.host import Builder, Connection, Fleet, Host, Inventory, Smoke
+from inventory.host import Builder, Connection, Fleet, Host, Inventory, Licence, Smoke
 from orchestrator.errors import PlanError
 from orchestrator.model.plan import Action, Build, Evaluation
 from orchestrator.model.store import parse_derivation_path, parse_store_path
@@ -271,5 +271,47 @@ def test_how_many_evaluate_at_once(
 def test_a_smoke_longer_than_the_way_back_is_told_of() -> None:
     """A machine that would go back in the middle of its smoke is warned of in the plan."""
     slow = Host("carbon", Connection("carbon"), nixos_name="carbon", smoke=Smoke(timeout=300))
-    assert notes_for(slow, 300.0)
-    assert not notes_for(slow, 301.0)
+    choice = VariantChoice("carbon", Variant.CPU, "no GPU → cpu")
+    assert notes_for(slow, choice, Fleet(confirm_timeout=300.0))
+    assert not notes_for(slow, choice, Fleet(confirm_timeout=301.0))
+
+
+@pytest.mark.parametrize(
+    ("variant", "accepted", "told"),
+    [
+        (Variant.CUDA, (Licence.CUDA,), True),
+        (Variant.RPC_CUDA, (Licence.CUDA,), True),
+        (Variant.CUDA, (), False),
+        (Variant.VULKAN, (Licence.CUDA,), False),
+    ],
+)
+def test_an_accepted_licence_is_told_of(
+    variant: Variant, accepted: tuple[Licence, ...], *, told: bool
+) -> None:
+    """The plan says on which machines the accepted licence matters, and on no others."""
+    host = Host("carbon", Connection("carbon"), nixos_name="carbon")
+    notes = notes_for(host, VariantChoice("carbon", variant, ""), Fleet(accept_licences=accepted))
+    assert any("CUDA EULA" in note for note in notes) is told
+
+
+def test_extreme_cpu_goes_where_its_code_runs() -> None:
+    """Of two builders, one declares gccarch-x86-64-v3: only that one gets the package."""
+    known = survey(
+        {"carbon": (Variant.EXTREME_CPU, evaluation("carbon", "extreme"))},
+        {
+            "anvil": facts("anvil", system_features=("big-parallel", "gccarch-x86-64-v3")),
+            "forge": facts("forge", system_features=("big-parallel", "cuda"), cpu_count=64),
+        },
+    )
+    choice = replace(known.choices["carbon"], march="x86-64-v3")
+    wanted = replace(known, choices={"carbon": choice})
+    builders = (builder("anvil"), builder("forge"))
+    (llama,) = llamas(place_builds(("carbon",), builders, wanted))
+    assert (llama.builder, llama.fallbacks) == ("anvil", ())
+    assert llama.features == ("gccarch-x86-64-v3",)
+    with pytest.raises(PlanError, match="x86_64-linux with gccarch-x86-64-v4"):
+        place_builds(
+            ("carbon",),
+            builders,
+            replace(known, choices={"carbon": replace(choice, march="x86-64-v4")}),
+        )

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from inventory.host import Connection, Host
+from inventory.host import Connection, Host, LlamaSource
 from orchestrator.errors import PlanError
-from orchestrator.model.variant import Variant, VariantChoice
+from orchestrator.model.variant import Backend, Variant, VariantChoice
 from orchestrator.stages.facts import parse_facts
 from orchestrator.stages.variant import ROCM_TARGETS, choose_variant
 
@@ -200,11 +200,73 @@ def test_vulkan_without_a_gpu_runs_on_a_software_renderer(machine: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("machine", "pin"), [("cpu-server", "mpi-cpu"), ("nvidia-rtx-4090", "mpi-cuda")]
+    ("machine", "pin", "successor"),
+    [("cpu-server", "mpi-cpu", "pin rpc "), ("nvidia-rtx-4090", "mpi-cuda", "pin rpc-cuda ")],
 )
-def test_mpi_is_said_to_be_gone(machine: str, pin: str) -> None:
-    """Upstream removed the backend; the name still builds."""
-    assert any("#7395" in warning for warning in choose(machine, pin).warnings)
+def test_mpi_is_said_to_be_gone(machine: str, pin: str, successor: str) -> None:
+    """Upstream removed the backend; the name still builds, and its successor is named."""
+    (warning,) = choose(machine, pin).warnings
+    assert "#7395" in warning
+    assert successor in warning
+
+
+@pytest.mark.parametrize(
+    ("machine", "pin", "backend", "features"),
+    [
+        ("cpu-server", "rpc", Backend.CPU, set()),
+        ("nvidia-rtx-4090", "rpc", Backend.CPU, set()),
+        ("nvidia-rtx-4090", "rpc-cuda", Backend.CUDA, {"cuda"}),
+    ],
+)
+def test_rpc_is_a_choice(machine: str, pin: str, backend: Backend, features: set[str]) -> None:
+    """It needs no warning, computes on the CPU or by CUDA, and CUDA's builder."""
+    choice = choose(machine, pin)
+    assert (choice.variant.attribute, choice.warnings) == (f"llama-cpp-{pin}", ())
+    assert choice.variant.backend is backend
+    assert choice.builder_features == features
+    assert bool(choice.cuda_capabilities) is (backend is Backend.CUDA)
+
+
+def test_rpc_cuda_needs_an_nvidia_gpu() -> None:
+    """It is refused as plain CUDA is."""
+    with pytest.raises(PlanError, match="the host has no NVIDIA device"):
+        choose("cpu-server", "rpc-cuda")
+
+
+@pytest.mark.parametrize(
+    ("machine", "pin", "march"),
+    [
+        ("cpu-server", "extreme-cpu", "x86-64-v4"),
+        ("intel-iris-xe", "extreme-cpu", "x86-64-v3"),
+        ("virtual-machine", "extreme-cpu", "x86-64-v2"),
+        ("aarch64-server", "extreme-cpu", None),
+        ("cpu-server", "cpu", None),
+    ],
+)
+def test_extreme_cpu_names_the_level_and_its_builder(
+    machine: str, pin: str, march: str | None
+) -> None:
+    """Only extreme-cpu compiles for one level, and asks for a builder that has it."""
+    choice = choose(machine, pin)
+    assert choice.march == march
+    assert choice.builder_features == ({f"gccarch-{march}"} if march else set())
+
+
+def test_the_source_is_carried_with_what_it_lacks() -> None:
+    """Nixpkgs' package has the web interface always and MPI never, which is said."""
+    host = Host(
+        "cpu-server",
+        Connection("cpu-server"),
+        nixos_name="cpu-server",
+        variant_pin="mpi-cpu",
+        llama_source=LlamaSource.NIXPKGS,
+        web_ui=False,
+    )
+    facts = parse_facts("cpu-server", (RECORDED / "cpu-server.txt").read_text())
+    choice = choose_variant(host, facts)
+    assert (choice.source, choice.system) == (LlamaSource.NIXPKGS, "x86_64-linux")
+    assert any("knows no MPI" in warning for warning in choice.warnings)
+    assert any("web interface" in warning for warning in choice.warnings)
 
 
 def test_extreme_cpu_names_the_features_of_this_cpu() -> None:

@@ -1,7 +1,7 @@
 { lib }:
 rec {
   licenses =
-    lib.mapAttrs (name: license: { shortName = name; free = true; redistributable = license.free or true; deprecated = false; } // license)
+    lib.mapAttrs (name: license: { shortName = name; licenseType = "simple"; free = true; redistributable = license.free or true; deprecated = false; } // license)
       {
         mit = { spdxId = "MIT"; fullName = "MIT License"; };
         asl20 = { spdxId = "Apache-2.0"; fullName = "Apache License 2.0"; };

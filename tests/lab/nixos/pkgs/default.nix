@@ -51,6 +51,9 @@ let
     }
     // builders
     // placeholders
+    // {
+      llama-cpp = final.callPackage ./llama-cpp/package.nix { };
+    }
     // lib.optionalAttrs finalConfig.allowAliases {
       system = lib.warn "'system' has been renamed to/replaced by 'stdenv.hostPlatform.system'" hostPlatform.system;
       hostPlatform = lib.warn "'hostPlatform' has been renamed to/replaced by 'stdenv.hostPlatform'" hostPlatform;

@@ -1,5 +1,6 @@
 # The arguments, names and cmakeFlags of upstream's package of 2026; what it
-# installs is Debian's build, taken from the builder (see ../../README.md).
+# installs is Debian's build, taken from the builder (see ../../README.md) by the
+# script that the stand-in for nixpkgs has for its own llama-cpp as well.
 {
   lib,
   glibc,
@@ -7,6 +8,7 @@
   stdenv,
   stdenvNoCC,
   runCommand,
+  path,
   cmake,
   ninja,
   pkg-config,
@@ -116,7 +118,7 @@ effectiveStdenv.mkDerivation (finalAttrs: {
   dontFixup = true; # the result is closed already
   installPhase = ''
     runHook preInstall
-    bash ./repackage.sh
+    bash ${path + "/pkgs/llama-cpp/repackage.sh"}
     runHook postInstall
   '';
 
