@@ -59,7 +59,10 @@
       );
       machines = builtins.intersectAttrs known (user.nixosConfigurations or { });
     in
-    import ./outputs.nix { inherit user llama-cpp machines; }
+    import ./outputs.nix {
+      inherit user llama-cpp machines;
+      inherit (fleet) acceptedLicences;
+    }
     // {
       inherit nixosConfigurations;
       orchestrate = builtins.mapAttrs derivationsOf nixosConfigurations;

@@ -7,6 +7,7 @@
   user,
   llama-cpp,
   machines,
+  acceptedLicences,
 }:
 let
   inherit (builtins)
@@ -20,7 +21,7 @@ let
     substring
     ;
 
-  overlay = import ./overlay.nix { inherit llama-cpp; };
+  overlay = import ./overlay.nix { inherit llama-cpp acceptedLicences; };
 
   machinesOf =
     system: filter (nixos: nixos.pkgs.stdenv.hostPlatform.system == system) (attrValues machines);

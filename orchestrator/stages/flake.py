@@ -63,8 +63,11 @@ class FleetEntry(msgspec.Struct, frozen=True, rename="camel"):
     rocm_gpu_targets: tuple[str, ...] = ()
 
 
-class _FleetFile(msgspec.Struct, frozen=True):
+class _FleetFile(msgspec.Struct, frozen=True, rename="camel"):
+    """fleet.json. The licences at its top are for the flake's packages; a host has its own."""
+
     hosts: dict[str, FleetEntry]
+    accepted_licences: tuple[Licence, ...] = ()
 
 
 def write_flake(directory: Path, inventory: Inventory, choices: Sequence[VariantChoice]) -> Path:
@@ -127,7 +130,8 @@ def fleet_json(
             entries[host.name] = msgspec.structs.replace(known, nixos_name=host.nixos_name)
     if settings.gpu_targets is TargetScope.PER_FLEET:
         entries |= _sharing(entries, chosen)
-    text = json.dumps(msgspec.to_builtins(_FleetFile(entries)), indent=2, sort_keys=True)
+    written = _FleetFile(entries, tuple(sorted(settings.accept_licences)))
+    text = json.dumps(msgspec.to_builtins(written), indent=2, sort_keys=True)
     return f"{text}\n".encode()
 
 

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from inventory.host import Connection, Fleet, Host, Inventory, Licence
 from orchestrator.model.plan import FlakeRef
 from orchestrator.model.variant import Variant, VariantChoice
 from orchestrator.stages.evaluate import lock_flake
-from orchestrator.stages.flake import INPUTS, git_work_tree, template_directory
+from orchestrator.stages.flake import INPUTS, git_work_tree, template_directory, write_flake
 from orchestrator.transport.shell import LocalShell
 from tests.lab.fleet_flake import track
 from tests.unit.test_flake_template import (
@@ -99,6 +100,20 @@ def test_a_refused_licence_refuses_one_package(tmp_path: Path) -> None:
     assert done.returncode != 0
     assert "CUDA EULA" in done.stderr
     assert derivations(tmp_path, f"path:{flake}#packages.{X86}.llama-cpp-vulkan")
+
+
+def test_an_accepted_licence_is_enough_for_the_packages(tmp_path: Path) -> None:
+    """`orchestrate_accept_licences` gives CUDA's packages where no machine allows unfree ones."""
+    user = user_flake(tmp_path)
+    file = user / "flake.nix"
+    file.write_text(file.read_text().replace("allowUnfree = true", "allowUnfree = false"))
+    host = Host("carbon", Connection("carbon"), nixos_name="carbon.home")
+    accepting = Fleet(
+        flake=str(user), llama_cpp=str(LAB / "llama-cpp"), accept_licences=(Licence.CUDA,)
+    )
+    inventory = Inventory("inventory.yml", (host,), {}, accepting)
+    flake = write_flake(tmp_path / "flake", inventory, [CHOICE])
+    assert derivations(tmp_path, f"path:{flake}#packages.{X86}.llama-cpp-cuda")
 
 
 def test_nixpkgs_under_another_name(tmp_path: Path) -> None:
