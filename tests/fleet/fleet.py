@@ -139,8 +139,9 @@ class Fleet:
 
     def start(self, *args: str) -> subprocess.Popen[str]:
         """Start a command of the product and go on; its output is to be read."""
+        # SIGINT as on a terminal: a test run in the background hands down one ignored.
         return self.controller.popen(
-            self.argv(*args),
+            ["env", "--default-signal=INT", *self.argv(*args)],
             env=self.env,
             cwd=self.directory,
             stdin=subprocess.DEVNULL,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.fleet.fleet import Fleet, kill, state_of
+from tests.fleet.fleet import Fleet, HostState, kill, state_of
 
 if TYPE_CHECKING:
     import subprocess
@@ -44,8 +44,7 @@ def test_dead_controller_means_the_old_system(fleet: Fleet) -> None:
     kill_after_switch(hasty, "carbon")
     assert state_of(fleet["carbon"]).greeting == greeting
     assert state_of(fleet["carbon"]).boot_default == before.boot_default
-    wait_for(fleet["carbon"], before.running)
-    assert state_of(fleet["carbon"]).greeting == before.greeting
+    wait_for(fleet["carbon"], before)
     resumed = hasty.events_of("resume")
     assert resumed.returncode == 3
     assert resumed.outcomes() == {"carbon": "rolled_back"}, resumed.why()
@@ -104,10 +103,10 @@ def read_until(process: subprocess.Popen[str], **wanted: str) -> None:
     pytest.fail(f"the command ended before {wanted}: {said}")
 
 
-def wait_for(host: Host, system: str) -> None:
-    """Wait until a host runs a system."""
-    deadline = time.monotonic() + CONFIRM_SECONDS + 10
-    while state_of(host).running != system:
+def wait_for(host: Host, before: HostState) -> None:
+    """Wait until a host runs what it ran before, units and all: they start last."""
+    deadline = time.monotonic() + CONFIRM_SECONDS + 20
+    while (now := state_of(host)).running != before.running or now.greeting != before.greeting:
         assert time.monotonic() < deadline, state_of(host)
         time.sleep(0.2)
 

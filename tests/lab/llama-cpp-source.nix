@@ -6,17 +6,18 @@
 {
   pkgs,
   source,
+  # Upstream's, or one of our overlay's variants of the same source.
+  package ? (pkgs.callPackage "${toString source}/.devops/nix/scope.nix" { }).llama-cpp,
   cmakeFlags ? [ ],
 }:
 let
   inherit (pkgs) lib;
-  scope = pkgs.callPackage "${toString source}/.devops/nix/scope.nix" { };
-  package = scope.llama-cpp.override {
+  without = package.override {
     useBlas = false;
     useWebUi = false;
   };
 in
-package.overrideAttrs (old: {
+without.overrideAttrs (old: {
   # Upstream builds it even where useWebUi is false: it is an attribute of the
   # derivation, not only of the phase that copies it.
   webui = null;
