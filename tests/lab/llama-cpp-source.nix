@@ -6,18 +6,17 @@
 {
   pkgs,
   source,
-  # Upstream's, or one of our overlay's variants of the same source.
-  package ? (pkgs.callPackage "${toString source}/.devops/nix/scope.nix" { }).llama-cpp,
   cmakeFlags ? [ ],
 }:
 let
   inherit (pkgs) lib;
-  without = package.override {
+  scope = pkgs.callPackage "${toString source}/.devops/nix/scope.nix" { };
+  package = scope.llama-cpp.override {
     useBlas = false;
     useWebUi = false;
   };
 in
-without.overrideAttrs (old: {
+package.overrideAttrs (old: {
   # Upstream builds it even where useWebUi is false: it is an attribute of the
   # derivation, not only of the phase that copies it.
   webui = null;
