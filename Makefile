@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # The lab is made of namespaces, mounts and cgroups: root's alone.
-AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo --preserve-env=CI,ORCHESTRATE_CACHE,XDG_CACHE_HOME,HOME)
+AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo --preserve-env=CI,HOME,ORCHESTRATE_CACHE,ORCHESTRATE_LLAMA_CPP,ORCHESTRATE_NIXPKGS,XDG_CACHE_HOME)
 
 .PHONY: demo test test-fast lint setup clean
 
