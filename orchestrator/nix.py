@@ -27,9 +27,6 @@ _FLAKES = (
     *("--option", "allow-dirty-locks", "true"),
 )
 
-GC_ROOTS = "/nix/var/nix/gcroots/orchestrate"
-"""Where this program's garbage collector roots are, on builders and targets."""
-
 
 def flake_update(directory: str, inputs: tuple[str, ...]) -> Command:
     """Lock the flake, taking `inputs` anew and everything else as it is locked."""
@@ -118,16 +115,6 @@ EXPORT_PATHS = 4000
 def import_stream() -> Command:
     """Take a stream from stdin into the store."""
     return script("exec nix-store --import >/dev/null")
-
-
-def root_path(name: str, path: StorePath | DerivationPath) -> Command:
-    """Hold `path` against the garbage collector, under a name of our own."""
-    return script(f'mkdir -p {GC_ROOTS} && ln -sfn "$2" {GC_ROOTS}/"$1"', name, path)
-
-
-def size_of(paths: tuple[str, ...]) -> Command:
-    """Ask for the sizes of `paths` in bytes (NAR), one line each."""
-    return _on_stdin("exec xargs nix-store --query --size", paths)
 
 
 def _on_stdin(text: str, paths: tuple[str, ...]) -> Command:

@@ -17,11 +17,6 @@ class Step(StrEnum):
     CONFIRM = "confirm"
     ROLLBACK = "rollback"
 
-    @property
-    def changes_host(self) -> bool:
-        """Whether running it twice by accident would touch a host's system."""
-        return self in (Step.SWITCH, Step.CONFIRM, Step.ROLLBACK)
-
 
 class StepState(StrEnum):
     """Where a step stands."""

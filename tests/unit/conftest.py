@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-
-from tests.lab import why_not
-from tests.lab.bundle import nix_bundle
+from tests.lab.lent_nix import lend_nix
 
 
 def pytest_configure() -> None:
-    """Put it last on PATH; where no lab can be made, those tests are skipped."""
-    if shutil.which("nix") is None and not why_not():
-        os.environ["PATH"] += f"{os.pathsep}{nix_bundle() / 'bin'}"
+    """Lend it before the tests look for it; without it they are skipped."""
+    lend_nix()

@@ -115,7 +115,7 @@ def test_store_paths_come_one_a_line() -> None:
 def test_long_lists_travel_on_stdin() -> None:
     """Thousands of paths are no argument, and each is a line."""
     paths = (OUT,) * nix.EXPORT_PATHS
-    for command in (nix.invalid_among(paths), nix.export(paths), nix.size_of(paths)):
+    for command in (nix.invalid_among(paths), nix.export(paths)):
         assert command.stdin == f"{OUT}\n".encode() * nix.EXPORT_PATHS
         assert len(command.line()) < 1000
 
