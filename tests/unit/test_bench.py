@@ -1,0 +1,59 @@
+"""What the benchmarks make of their figures."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from bench.cpu import BUILDS, compare, cpu_flags, parse_speeds
+from bench.report import Comparison, json_line, spread, table
+
+ROWS = (
+    '[{"n_prompt": 128, "n_gen": 0, "avg_ts": 210.5}, {"n_prompt": 0, "n_gen": 32, "avg_ts": 97}]'
+)
+
+
+def test_ratios_are_taken_round_by_round() -> None:
+    """A machine that slows down for both contenders leaves their ratio as it is."""
+    drifting = Comparison("copy", "s", {"ours": (1.0, 10.0), "theirs": (2.0, 20.0)}, base="ours")
+    found = drifting.ratios()
+    assert list(found) == ["theirs"]
+    assert found["theirs"] == spread([2.0, 2.0])
+
+
+def test_table_and_json_name_every_contender() -> None:
+    """The table has a line for each, the JSON a ratio with its spread for all but the base."""
+    figures = {"ours": (1.0, 1.0, 1.0), "theirs": (2.0, 3.0, 4.0)}
+    comparison = Comparison("copy", "s", figures, base="ours")
+    lines = table([comparison]).splitlines()
+    assert [line.split()[:2] for line in lines[1:]] == [["copy", "ours"], ["copy", "theirs"]]
+    told = json.loads(json_line("copy", [comparison], hosts=8))
+    assert told["ratios"]["copy"]["theirs/ours"] == {"min": 2.0, "median": 3.0, "max": 4.0}
+    assert told["hosts"] == 8
+
+
+def test_no_figures_are_an_error() -> None:
+    """A benchmark that measured nothing has no median."""
+    with pytest.raises(ValueError, match="no figures"):
+        spread([])
+
+
+def test_llama_benchs_rows_become_speeds() -> None:
+    """A row with a prompt is prompt processing, one without is generation."""
+    assert parse_speeds(ROWS) == {"pp": 210.5, "tg": 97.0}
+
+
+def test_each_test_is_compared_with_the_baseline() -> None:
+    """Prompt processing and generation each have all three builds."""
+    rounds = [{name: {"pp": 10.0 * n, "tg": 1.0 * n} for n, name in enumerate(BUILDS, 1)}] * 2
+    prompt, generation = compare(rounds)
+    assert (prompt.what, generation.what) == ("pp128", "tg32")
+    assert prompt.ratios()["extreme"].median == 3.0
+    assert generation.ratios()["dispatch"].median == 2.0
+
+
+def test_flags_are_those_of_the_first_processor() -> None:
+    """The flags are words of one line; a machine without that line has none."""
+    assert cpu_flags("processor\t: 0\nflags\t\t: fpu avx2 fma\n") == ("fpu", "avx2", "fma")
+    assert cpu_flags("processor\t: 0\nFeatures\t: fp asimd\n") == ()
