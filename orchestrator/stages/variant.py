@@ -27,7 +27,10 @@ STAGE = "variant"
 
 # AMD, "ROCm on Linux: system requirements, supported GPUs" (ROCm 6.4 and 7.0),
 # and two that its math libraries and nixpkgs' rocmPackages compile for all the
-# same: gfx906 (Radeon VII, MI50: deprecated) and gfx1102 (Radeon RX 7600).
+# same: gfx906 (Radeon VII, MI50: deprecated) and gfx1102 (Radeon RX 7600). Left
+# out of what nixpkgs compiles (rocm-modules/clr, gpuTargets, 2026-07) are old cards
+# that AMD lists no more (gfx900, gfx1010) and the graphics of processors (gfx1103,
+# gfx1150, gfx1151), where Vulkan works without a matched kernel and firmware.
 ROCM_TARGETS = frozenset(
     {"gfx906", "gfx908", "gfx90a", "gfx942", "gfx950"}
     | {"gfx1030", "gfx1100", "gfx1101", "gfx1102", "gfx1200", "gfx1201"}
