@@ -37,7 +37,7 @@ def read(path: Path, why: str) -> Source:
     """
     program = _program(why)
     # --list applies all of Ansible's precedence; only --export keeps the
-    # variables of `all` apart from those set lower.
+    # variables of each group apart.
     merged = _run(program, path)
     exported = _run(program, path, "--export")
     groups = _groups(merged)
@@ -48,6 +48,9 @@ def read(path: Path, why: str) -> Source:
         groups=groups,
         hosts={name: _variables(variables.get(name, {})) for name in _hosts(groups)},
         everywhere=_variables(exported.get("all", {}).get("vars", {})),
+        group_variables={
+            name: _variables(exported.get(name, {}).get("vars", {})) for name in groups
+        },
     )
 
 

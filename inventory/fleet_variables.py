@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 
 from inventory.host import Fleet, Licence, TargetScope
 from inventory.names import check_path
+from inventory.rollout import ROLLOUT_VARIABLES
 from inventory.suggestion import did_you_mean
 from inventory.variables import absolute
 from orchestrator.errors import InventoryError
 
 if TYPE_CHECKING:
+    from inventory.rollout import Rollout
     from inventory.variables import Variables
 
 FLEET_VARIABLES = frozenset(
@@ -24,18 +26,16 @@ FLEET_VARIABLES = frozenset(
         "orchestrate_flake",
         "orchestrate_gpu_targets",
         "orchestrate_llama_cpp",
-        "orchestrate_serial",
     }
+    | ROLLOUT_VARIABLES
 )
 """Our variables that only the group `all` can set."""
 
-_PERCENT = re.compile(r"(100|[1-9][0-9]?)%")
-_WHOLE = re.compile(r"[1-9][0-9]{0,8}")
 _PATH = re.compile(r"(?P<scheme>path:)?(?P<path>[^?#]*)(?P<rest>.*)", re.DOTALL)
 
 
-def fleet_of(everywhere: Variables) -> Fleet:
-    """Interpret the fleet's settings.
+def fleet_of(everywhere: Variables, rollout: Rollout) -> Fleet:
+    """Interpret the fleet's settings, those of its rollout done already.
 
     Raises:
         InventoryError: one has the wrong type.
@@ -44,7 +44,7 @@ def fleet_of(everywhere: Variables) -> Fleet:
     return Fleet(
         flake=_flake(everywhere, "orchestrate_flake"),
         llama_cpp=_flake(everywhere, "orchestrate_llama_cpp") or Fleet().llama_cpp,
-        serial=_serial(everywhere),
+        rollout=rollout,
         confirm_timeout=everywhere.number("orchestrate_confirm_timeout", 180.0),
         evaluation_memory_mib=everywhere.integer(memory, 0) or None,
         evaluate_on=everywhere.text("orchestrate_evaluate_on"),
@@ -98,23 +98,3 @@ def _licences(everywhere: Variables) -> tuple[Licence, ...]:
             expected = f"a list out of {', '.join(known)}"
             raise everywhere.wrong(name, repr(text), expected, did_you_mean(text, known))
     return tuple(Licence(text) for text in known if text in accepted)
-
-
-def _serial(everywhere: Variables) -> tuple[int | str, ...]:
-    """Read batch sizes as Ansible's `serial`: "Setting the batch size with serial"."""
-    name, expected = "orchestrate_serial", 'numbers or percentages, such as [1, "30%"]'
-    value = everywhere.raw(name, expected)
-    if value is None:
-        return Fleet().serial
-    sizes = [_size(item) for item in (value if isinstance(value, list) else [value])]
-    whole = tuple(size for size in sizes if size is not None)
-    if not whole or len(whole) != len(sizes):
-        raise everywhere.wrong(name, repr(value), expected)
-    return whole
-
-
-def _size(item: object) -> int | str | None:
-    text = "" if isinstance(item, bool) else str(item)
-    if _PERCENT.fullmatch(text):
-        return text
-    return int(text) if _WHOLE.fullmatch(text) else None

@@ -7,7 +7,7 @@ in a command line: the rules of `inventory.names` are applied when it is made.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from inventory.names import (
@@ -18,6 +18,7 @@ from inventory.names import (
     check_public_key,
     check_user,
 )
+from inventory.rollout import Rollout
 from inventory.suggestion import did_you_mean
 from orchestrator.errors import InventoryError
 
@@ -250,7 +251,7 @@ class Fleet:
     Args:
         flake: flake reference or absolute path of the user's configuration.
         llama_cpp: flake reference or absolute path of llama.cpp.
-        serial: batch sizes, as Ansible's `serial`: numbers or percentages.
+        rollout: batches, canaries, limits and order of a rollout.
         confirm_timeout: seconds until a target that nobody confirmed goes back.
         evaluation_memory_mib: budget of one evaluator; None to measure.
         evaluate_on: "controller" or the name of a builder; None to choose.
@@ -260,7 +261,7 @@ class Fleet:
 
     flake: str | None = None
     llama_cpp: str = "github:ggml-org/llama.cpp"
-    serial: tuple[int | str, ...] = ("100%",)
+    rollout: Rollout = field(default_factory=Rollout)
     confirm_timeout: float = 180.0
     evaluation_memory_mib: int | None = None
     evaluate_on: str | None = None

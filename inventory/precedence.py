@@ -27,7 +27,11 @@ class Precedence:
     @property
     def everywhere(self) -> dict[str, object]:
         """The variables of the group `all`."""
-        return self.group_variables["all"] | self.group_directory["all"]
+        return self.of_group("all")
+
+    def of_group(self, name: str) -> dict[str, object]:
+        """Give what a group sets itself."""
+        return self.group_variables[name] | self.group_directory[name]
 
     def order(self) -> tuple[tuple[str, frozenset[str]], ...]:
         """List the groups with their hosts, the weakest first.

@@ -10,6 +10,7 @@ from inventory.fleet_variables import FLEET_VARIABLES, check_not_lower, fleet_of
 from inventory.group_tree import members
 from inventory.host import Host, Inventory
 from inventory.host_variables import HOST_VARIABLES, host_of
+from inventory.rollout import MAX_UNAVAILABLE, check_set_by_group, rollout_of
 from inventory.source import NotNativeError
 from inventory.suggestion import did_you_mean
 from inventory.variables import Variables
@@ -91,7 +92,8 @@ def interpret(source: Source) -> Inventory:
     for variables in everyone.values():
         _check_known(variables)
         check_not_lower(variables, everywhere)
-    fleet = fleet_of(everywhere)
+        check_set_by_group(variables, _groups_of(variables.host, groups), source.group_variables)
+    fleet = fleet_of(everywhere, rollout_of(everywhere, source.group_variables, groups))
     hosts = tuple(
         host_of(variables, _groups_of(name, groups), everyone)
         for name, variables in everyone.items()
@@ -109,7 +111,7 @@ def _groups_of(host: str, groups: dict[str, tuple[str, ...]]) -> tuple[str, ...]
 
 
 def _check_known(variables: Variables) -> None:
-    known = HOST_VARIABLES | FLEET_VARIABLES
+    known = HOST_VARIABLES | FLEET_VARIABLES | {MAX_UNAVAILABLE}
     for name in variables.values:
         if name.startswith(_PREFIX) and name not in known:
             raise InventoryError(

@@ -49,6 +49,7 @@ class Source:
         groups: by name, always with `all` and `ungrouped`.
         hosts: the variables that hold for each host, precedence applied.
         everywhere: the variables of the group `all`.
+        group_variables: what each group, `all` included, sets itself.
     """
 
     path: Path
@@ -56,6 +57,7 @@ class Source:
     groups: dict[str, Group]
     hosts: dict[str, dict[str, object]]
     everywhere: dict[str, object]
+    group_variables: dict[str, dict[str, object]]
 
 
 class NotNativeError(Exception):

@@ -167,4 +167,5 @@ def read(path: Path) -> Source:
             for host, variables in draft.hosts.items()
         },
         everywhere=precedence.everywhere,
+        group_variables={name: precedence.of_group(name) for name in groups},
     )

@@ -85,6 +85,10 @@ class StageError(OrchestrateError):
 class UnreachableError(StageError):
     """The host could not be connected to; nothing was done to it."""
 
+    def as_data(self) -> dict[str, Any]:
+        """Name the host besides, for whoever counts those apart."""
+        return {**super().as_data(), "unreachable": self.host}
+
 
 class CommandError(StageError):
     """A command ended with a non-zero exit code."""

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 from orchestrator.errors import OrchestrateError, PlanError, UnreachableError
 from orchestrator.model.plan import Evaluation, HostPlan, Plan
+from orchestrator.stages.batches import in_batches, policy_of
 from orchestrator.stages.facts import gather_facts
 from orchestrator.stages.generations import generation_before, list_generations
-from orchestrator.stages.plan import action_for, batches
+from orchestrator.stages.plan import action_for
 from orchestrator.stages.variant import choose_variant
 
 if TYPE_CHECKING:
@@ -31,28 +32,27 @@ async def plan_rollback(surveyor: Surveyor, hosts: Sequence[Host], generation: i
         hosts: the targets.
         generation: a number, the same for all; None for each host's previous one.
     """
-    numbers = batches(len(hosts), surveyor.inventory.fleet.serial)
 
-    async def one(host: Host, batch: int) -> HostPlan | OrchestrateError:
+    async def one(host: Host) -> HostPlan | OrchestrateError:
         try:
-            return await _plan_host(surveyor, host, batch, generation)
+            return await _plan_host(surveyor, host, generation)
         except OrchestrateError as error:
             surveyor.tell(host.name, "plan", "stage_failed", **error.as_data())
             return error
 
-    answers = await asyncio.gather(
-        *(one(host, batch) for host, batch in zip(hosts, numbers, strict=True))
-    )
+    answers = await asyncio.gather(*map(one, hosts))
     named = {host.name: answer for host, answer in zip(hosts, answers, strict=True)}
     errors = {
         name: answer for name, answer in named.items() if isinstance(answer, OrchestrateError)
     }
+    ready = [answer for answer in answers if isinstance(answer, HostPlan)]
+    unreachable = _of(errors, UnreachableError)
     return Plan(
         run=surveyor.run,
-        hosts=tuple(answer for answer in answers if isinstance(answer, HostPlan)),
+        hosts=in_batches(ready, surveyor.inventory.fleet.rollout),
         builders=(),
         builds=(),
-        unreachable=_of(errors, UnreachableError),
+        unreachable=unreachable,
         blocked=_of(errors, PlanError),
         failed={
             name: str(error)
@@ -60,12 +60,11 @@ async def plan_rollback(surveyor: Surveyor, hosts: Sequence[Host], generation: i
             if not isinstance(error, (UnreachableError, PlanError))
         },
         confirm_timeout=surveyor.inventory.fleet.confirm_timeout,
+        policy=policy_of(ready, surveyor.inventory, unreachable),
     )
 
 
-async def _plan_host(
-    surveyor: Surveyor, host: Host, batch: int, generation: int | None
-) -> HostPlan:
+async def _plan_host(surveyor: Surveyor, host: Host, generation: int | None) -> HostPlan:
     shell = await surveyor.pool.shell(host)
     facts = await gather_facts(shell)
     generations = await list_generations(shell)
@@ -80,7 +79,6 @@ async def _plan_host(
         choice=choose_variant(host, facts),
         evaluation=evaluation,
         action=action_for(facts, evaluation),
-        batch=batch,
         notes=(f"generation {wanted.number}",),
     )
 

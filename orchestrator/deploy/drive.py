@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from orchestrator.deploy.rollout import host_result, is_finished, is_settled, next_steps, results
+from orchestrator.deploy.rollout import (
+    decision_of,
+    is_finished,
+    next_steps,
+    results,
+    settled_results,
+)
 from orchestrator.errors import PayloadError, StageError
 from orchestrator.model.event import Event
 from orchestrator.model.journal import Step, StepKey, StepState
@@ -62,10 +68,12 @@ def drive(
     while True:
         check()
         records = journal.records()
-        for key in (*next_steps(plan, records), *absences.lasting(journal.lost(records))):
+        steps = next_steps(plan, records, journal.now())
+        for key in (*steps, *absences.lasting(journal.lost(records))):
             _send(journal, plan, send, key, records.get(key))
         # Read once: a host that settles in between would end the run untold.
         records = journal.records()
+        _tell_held_back(journal, plan, records, told)
         _tell_settled(journal, plan, records, told)
         if is_finished(plan, records):
             break
@@ -165,13 +173,26 @@ def queue_of(plan: Plan, key: StepKey) -> str:
     return ".".join(("build", system, *build.features))
 
 
+def _tell_held_back(
+    journal: Journal, plan: Plan, records: Mapping[StepKey, StepRecord], told: set[str]
+) -> None:
+    """Tell once of each budget that is spent and each pause that begins."""
+    for notice in decision_of(plan, records, journal.now()).notices:
+        # No host's name has a space in it.
+        name = f"{notice.event} {notice.subject}"
+        if name not in told:
+            told.add(name)
+            data = {"subject": notice.subject, "message": notice.message}
+            journal.emit(Event(time.time(), journal.run, "", "", notice.event, data))
+
+
 def _tell_settled(
     journal: Journal, plan: Plan, records: Mapping[StepKey, StepRecord], told: set[str]
 ) -> None:
-    for host in plan.hosts:
-        if host.name not in told and is_settled(plan, host, records):
-            told.add(host.name)
-            _tell_end(journal, host.name, host_result(plan, host, records))
+    for host, result in settled_results(plan, records).items():
+        if host not in told:
+            told.add(host)
+            _tell_end(journal, host, result)
 
 
 def _tell_end(journal: Journal, host: str, result: HostResult) -> None:

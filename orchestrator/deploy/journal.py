@@ -123,7 +123,7 @@ class Journal:
             a sign of life.
         """
         before = seen or _FIRST
-        record = StepRecord(StepState.SENT, before.token + 1, sent_at=self._now())
+        record = StepRecord(StepState.SENT, before.token + 1, sent_at=self.now())
         if not self._write(key, before, record, unleased=True):
             return None
         self.client.expire(self._key("steps"), RUN_EXPIRY_SECONDS)
@@ -135,7 +135,7 @@ class Journal:
         False where another one began it, the token is old, or the message is: one
         that outlived its driver must not touch a host hours later.
         """
-        before = StepRecord(StepState.SENT, token, sent_at=self._now() - UNCLAIMED_SECONDS)
+        before = StepRecord(StepState.SENT, token, sent_at=self.now() - UNCLAIMED_SECONDS)
         record = StepRecord(StepState.STARTED, token)
         if not self._write(key, before, record, self.lease_seconds):
             return False
@@ -152,12 +152,12 @@ class Journal:
 
     def finish(self, key: StepKey, token: int, report: dict[str, Any]) -> bool:
         """End a step well; False where the token is not the current one any more."""
-        record = StepRecord(StepState.DONE, token, report=report)
+        record = StepRecord(StepState.DONE, token, ended_at=self.now(), report=report)
         return self._write(key, StepRecord(StepState.STARTED, token), record)
 
     def fail(self, key: StepKey, token: int, error: dict[str, Any]) -> bool:
         """End a step badly; False where the token is not the current one any more."""
-        record = StepRecord(StepState.FAILED, token, error=error)
+        record = StepRecord(StepState.FAILED, token, ended_at=self.now(), error=error)
         return self._write(key, StepRecord(StepState.STARTED, token), record)
 
     def heartbeat(self, key: StepKey, token: int) -> bool:
@@ -172,7 +172,7 @@ class Journal:
         token is old by the time it arrives.
         """
         running = [(key, record) for key, record in records.items() if not record.state.is_final]
-        now = self._now() if running else 0.0
+        now = self.now() if running else 0.0
         return tuple(key for key, record in running if self._is_lost(key, record, now))
 
     def _is_lost(self, key: StepKey, record: StepRecord, now: float) -> bool:
@@ -180,7 +180,7 @@ class Journal:
             return not self.client.exists(self._lease(key))
         return now - record.sent_at > UNCLAIMED_SECONDS
 
-    def _now(self) -> float:
+    def now(self) -> float:
         """Give the server's time, the one clock that drivers and workers share."""
         seconds, microseconds = self.client.time()
         return float(seconds) + microseconds / 1e6

@@ -2,22 +2,25 @@
 
 A host goes copy, switch, smoke, confirm; whatever fails after the switch began
 leads to a rollback. Builds are shared: a host waits for the build of its system.
+When a host may leave its old system is for the run's policy to say.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
+from orchestrator.deploy.policy import Decision, Phase, Standing, decide
 from orchestrator.errors import PayloadError
 from orchestrator.model.journal import Step, StepKey, StepRecord, StepState
 from orchestrator.model.plan import Action, Goal
 from orchestrator.model.report import HostResult, Outcome, RollbackReport, SmokeReport, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from orchestrator.model.plan import Build, HostPlan, Plan
     from orchestrator.model.store import DerivationPath
@@ -25,22 +28,80 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def next_steps(plan: Plan, records: Mapping[StepKey, StepRecord]) -> tuple[StepKey, ...]:
-    """Give the steps that can be sent now and weren't yet."""
+def next_steps(
+    plan: Plan, records: Mapping[StepKey, StepRecord], now: float
+) -> tuple[StepKey, ...]:
+    """Give the steps that can be sent now and weren't yet.
+
+    Args:
+        plan: the run's.
+        records: what has been done of it.
+        now: seconds of the journal's clock.
+    """
+    decision = decision_of(plan, records, now)
     wanted = [
         StepKey(Step.BUILD, build.derivation)
         for build in plan.builds
-        if build.after is None or _done(records, Step.BUILD, build.after)
+        if (build.after is None or _done(records, Step.BUILD, build.after))
+        and not all(name in decision.left_alone for name in build.hosts)
     ]
     if plan.goal is Goal.DEPLOY:
-        for host in plan.hosts:
-            if host.action is Action.DEPLOY:
-                step = _host_step(plan, host, records)
-                wanted += [StepKey(step, host.name)] if step else []
+        for host in moving_hosts(plan):
+            step = _host_step(host, records)
+            if step is Step.SWITCH and host.name not in decision.may_begin:
+                continue
+            if step is not None and host.name not in decision.left_alone:
+                wanted.append(StepKey(step, host.name))
     return tuple(key for key in wanted if key not in records)
 
 
-def _host_step(plan: Plan, host: HostPlan, records: Mapping[StepKey, StepRecord]) -> Step | None:
+def decision_of(plan: Plan, records: Mapping[StepKey, StepRecord], now: float) -> Decision:
+    """Ask the run's policy who may begin and who is left alone."""
+    if plan.goal is not Goal.DEPLOY:
+        return Decision()
+    standings = [standing_of(plan, host, records) for host in moving_hosts(plan)]
+    return decide(plan.policy, standings, plan.unreachable, now)
+
+
+def standing_of(plan: Plan, host: HostPlan, records: Mapping[StepKey, StepRecord]) -> Standing:
+    """Say where a moving host stands."""
+    mine = [records[key] for step in Step if (key := StepKey(step, host.name)) in records]
+    ended_at = max((record.ended_at for record in mine), default=0.0)
+    return Standing(host, _phase(plan, host, records), ended_at)
+
+
+def _phase(plan: Plan, host: HostPlan, records: Mapping[StepKey, StepRecord]) -> Phase:
+    if must_roll_back(host, records):
+        return _phase_back(host, records)
+    if _done(records, Step.CONFIRM, host.name):
+        return Phase.DEPLOYED
+    before = (Step.BUILD, Step.COPY)
+    if any(StepKey(step, host.name) in records for step in Step if step not in before):
+        return Phase.CHANGING
+    if _state(records, Step.COPY, host.name) is StepState.FAILED:
+        return Phase.UNREACHABLE if _is_unreachable(host, records) else Phase.FAILED
+    if failed_build(plan, host.evaluation.toplevel_drv, records) is not None:
+        return Phase.FAILED
+    return Phase.READY if _host_step(host, records) is Step.SWITCH else Phase.WAITING
+
+
+def _phase_back(host: HostPlan, records: Mapping[StepKey, StepRecord]) -> Phase:
+    record = records.get(StepKey(Step.ROLLBACK, host.name))
+    if record is None or not record.state.is_final:
+        return Phase.GOING_BACK
+    if record.state is StepState.FAILED:
+        return Phase.OUT_OF_SERVICE
+    report = _report(record, RollbackReport, Step.ROLLBACK, host.name)
+    return Phase.ROLLED_BACK if report.verdict is Verdict.GOOD else Phase.OUT_OF_SERVICE
+
+
+def _is_unreachable(host: HostPlan, records: Mapping[StepKey, StepRecord]) -> bool:
+    """Whether the host could not be connected to before anything was done to it."""
+    record = records.get(StepKey(Step.COPY, host.name))
+    return record is not None and record.error.get("unreachable") == host.name
+
+
+def _host_step(host: HostPlan, records: Mapping[StepKey, StepRecord]) -> Step | None:
     """Give the step that a host is at; the journal says whether it was sent."""
     if must_roll_back(host, records):
         return Step.ROLLBACK
@@ -49,8 +110,6 @@ def _host_step(plan: Plan, host: HostPlan, records: Mapping[StepKey, StepRecord]
         return None
     if not _done(records, Step.COPY, host.name):
         return Step.COPY
-    if not _batch_may_start(plan, host, records):
-        return None
     for step in (Step.SWITCH, Step.SMOKE):
         if not _done(records, step, host.name):
             return step
@@ -69,25 +128,53 @@ def must_roll_back(host: HostPlan, records: Mapping[StepKey, StepRecord]) -> boo
 def is_finished(plan: Plan, records: Mapping[StepKey, StepRecord]) -> bool:
     """Whether nothing runs and nothing more can be sent."""
     running = any(not record.state.is_final for record in records.values())
-    return not running and not next_steps(plan, records)
+    return not running and not next_steps(plan, records, math.inf)
 
 
-def is_settled(plan: Plan, host: HostPlan, records: Mapping[StepKey, StepRecord]) -> bool:
-    """Whether nothing more comes of a host, while others may go on."""
+def settled_results(plan: Plan, records: Mapping[StepKey, StepRecord]) -> dict[str, HostResult]:
+    """Give the results of the hosts of which nothing more comes, while others may go on."""
+    left_alone = decision_of(plan, records, math.inf).left_alone
+    return {
+        host.name: host_result(plan, host, records, left_alone.get(host.name, ""))
+        for host in plan.hosts
+        if _is_settled(plan, host, records, left_alone)
+    }
+
+
+def _is_settled(
+    plan: Plan,
+    host: HostPlan,
+    records: Mapping[StepKey, StepRecord],
+    left_alone: Collection[str],
+) -> bool:
     if host.action is Action.UNCHANGED:
         return True
-    derivation = host.evaluation.toplevel_drv
-    built = derivation is not None and _done(records, Step.BUILD, derivation)
-    if plan.goal is Goal.BUILD and built:
+    if host.name in left_alone:
+        return not _may_still_fail(plan, host, records, left_alone)
+    if plan.goal is Goal.BUILD:
+        derivation = host.evaluation.toplevel_drv
+        built = derivation is not None and _done(records, Step.BUILD, derivation)
+        return built or failed_build(plan, derivation, records) is not None
+    return _phase(plan, host, records).has_ended
+
+
+def _may_still_fail(
+    plan: Plan,
+    host: HostPlan,
+    records: Mapping[StepKey, StepRecord],
+    left_alone: Collection[str],
+) -> bool:
+    """Whether a copy to a host that is left alone goes on, or a build that others need."""
+    copy = _state(records, Step.COPY, host.name)
+    if copy is not None and not copy.is_final:
         return True
-    if must_roll_back(host, records):
-        state = _state(records, Step.ROLLBACK, host.name)
-        return state is not None and state.is_final
-    if _done(records, Step.CONFIRM, host.name):
-        return True
-    if _state(records, Step.COPY, host.name) is StepState.FAILED:
-        return True
-    return failed_build(plan, derivation, records) is not None
+    for build in plan.builds:
+        if host.name in build.hosts:
+            state = _state(records, Step.BUILD, build.derivation)
+            needed = not all(name in left_alone for name in build.hosts)
+            if needed if state is None else not state.is_final:
+                return True
+    return False
 
 
 def failed_build(
@@ -106,7 +193,11 @@ def failed_build(
 
 def results(plan: Plan, records: Mapping[StepKey, StepRecord]) -> dict[str, HostResult]:
     """Give every host's end, in the plan's order, those that were left out last."""
-    found = {host.name: host_result(plan, host, records) for host in plan.hosts}
+    left_alone = decision_of(plan, records, math.inf).left_alone
+    found = {
+        host.name: host_result(plan, host, records, left_alone.get(host.name, ""))
+        for host in plan.hosts
+    }
     left_out = (
         (Outcome.UNREACHABLE, plan.unreachable),
         (Outcome.SKIPPED, plan.blocked),
@@ -117,8 +208,17 @@ def results(plan: Plan, records: Mapping[StepKey, StepRecord]) -> dict[str, Host
     return found
 
 
-def host_result(plan: Plan, host: HostPlan, records: Mapping[StepKey, StepRecord]) -> HostResult:
-    """Give one host's end, as far as the journal knows it."""
+def host_result(
+    plan: Plan, host: HostPlan, records: Mapping[StepKey, StepRecord], left_alone: str = ""
+) -> HostResult:
+    """Give one host's end, as far as the journal knows it.
+
+    Args:
+        plan: the run's.
+        host: whose end.
+        records: what has been done.
+        left_alone: why it was, empty where it wasn't.
+    """
     smoke = smoke_report(host.name, records)
     base = HostResult(
         outcome=Outcome.SKIPPED,
@@ -136,10 +236,11 @@ def host_result(plan: Plan, host: HostPlan, records: Mapping[StepKey, StepRecord
     if _done(records, Step.CONFIRM, host.name):
         return replace(base, outcome=Outcome.DEPLOYED, current=host.evaluation.toplevel)
     if base.message:
-        return replace(base, outcome=Outcome.FAILED)
-    if plan.goal is Goal.BUILD and is_settled(plan, host, records):
+        lost = _is_unreachable(host, records)
+        return replace(base, outcome=Outcome.UNREACHABLE if lost else Outcome.FAILED)
+    if plan.goal is Goal.BUILD and _is_settled(plan, host, records, ()):
         return replace(base, outcome=Outcome.BUILT, message="not deployed")
-    return replace(base, message=_why_skipped(plan, host, records))
+    return replace(base, message=left_alone or "the run ended before its turn")
 
 
 def _rolled_back(
@@ -179,32 +280,6 @@ def _first_failure(plan: Plan, host: HostPlan, records: Mapping[StepKey, StepRec
             if smoke is not None and not smoke.passed:
                 return smoke.failure
     return ""
-
-
-def _why_skipped(plan: Plan, host: HostPlan, records: Mapping[StepKey, StepRecord]) -> str:
-    for batch in range(host.batch):
-        if _batch_failed(plan, batch, records):
-            return (
-                f"every host of batch {batch + 1} failed, so batch {host.batch + 1} was left alone"
-            )
-    return "the run ended before its turn"
-
-
-def _batch_may_start(plan: Plan, host: HostPlan, records: Mapping[StepKey, StepRecord]) -> bool:
-    """Whether all earlier batches ended, and not one of them wholly failed.
-
-    A batch in which every host failed ends the play, as Ansible's `serial` has
-    it ("Controlling playbook execution", `max_fail_percentage` left alone).
-    """
-    earlier = [other for other in moving_hosts(plan) if other.batch < host.batch]
-    if not all(is_settled(plan, other, records) for other in earlier):
-        return False
-    return not any(_batch_failed(plan, batch, records) for batch in range(host.batch))
-
-
-def _batch_failed(plan: Plan, batch: int, records: Mapping[StepKey, StepRecord]) -> bool:
-    hosts = [host for host in moving_hosts(plan) if host.batch == batch]
-    return bool(hosts) and not any(_done(records, Step.CONFIRM, host.name) for host in hosts)
 
 
 def moving_hosts(plan: Plan) -> tuple[HostPlan, ...]:

@@ -46,10 +46,14 @@ class StepKey:
 
 @dataclass(frozen=True, slots=True)
 class StepRecord:
-    """One step's entry: state, fencing token, when it was sent, report or error."""
+    """One step's entry: state, fencing token, when it was sent and ended, report or error.
+
+    Times are seconds of the journal's clock, 0 where they aren't known.
+    """
 
     state: StepState
     token: int = 0
     sent_at: float = 0.0
+    ended_at: float = 0.0
     report: dict[str, Any] = field(default_factory=dict)
     error: dict[str, Any] = field(default_factory=dict)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NamedTuple
 
 from inventory.host import Host
 from orchestrator.model.facts import Facts
+from orchestrator.model.policy import Policy
 from orchestrator.model.store import DerivationPath, StorePath
-from orchestrator.model.variant import VariantChoice
+from orchestrator.model.variant import Variant, VariantChoice
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,22 +68,38 @@ class Build:
     after: DerivationPath | None = None
 
 
+class Package(NamedTuple):
+    """What hosts share that share a canary: a variant, and the llama.cpp it became."""
+
+    variant: Variant
+    derivation: DerivationPath | None
+
+
 @dataclass(frozen=True, slots=True)
 class HostPlan:
-    """One host's way through the run."""
+    """One host's way through the run.
+
+    `batch` counts from 0. A `canary` is the first host to get its package.
+    """
 
     host: Host
     facts: Facts
     choice: VariantChoice
     evaluation: Evaluation
     action: Action
-    batch: int
+    batch: int = 0
+    canary: bool = False
     notes: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
         """The inventory name."""
         return self.host.name
+
+    @property
+    def package(self) -> Package:
+        """What its canary tries for it."""
+        return Package(self.choice.variant, self.evaluation.llama_drv)
 
     @property
     def previous(self) -> StorePath | None:
@@ -106,6 +124,7 @@ class Plan:
     failed: dict[str, str]
     confirm_timeout: float
     goal: Goal = Goal.DEPLOY
+    policy: Policy = field(default_factory=Policy)
 
     @property
     def has_work(self) -> bool:

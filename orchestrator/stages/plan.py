@@ -5,7 +5,6 @@ Pure: everything it needs was looked at before, nothing is touched.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -15,6 +14,7 @@ from orchestrator.errors import PlanError
 from orchestrator.model.facts import Facts
 from orchestrator.model.plan import Action, Build, Evaluation, HostPlan, Plan
 from orchestrator.model.variant import Backend, VariantChoice
+from orchestrator.stages.batches import in_batches, policy_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,30 +51,6 @@ def action_for(facts: Facts, evaluation: Evaluation) -> Action:
     return Action.UNCHANGED if settled else Action.DEPLOY
 
 
-def batches(count: int, serial: Sequence[int | str]) -> list[int]:
-    """Give the batch number of each of `count` hosts, in their order.
-
-    As Ansible's `serial` ("Controlling playbook execution"): numbers or
-    percentages of the whole, the last one repeated until no host is left, and
-    never less than one host a batch.
-    """
-    sizes = [_batch_size(entry, count) for entry in serial] or [count]
-    numbers: list[int] = []
-    batch = 0
-    while len(numbers) < count:
-        size = sizes[min(batch, len(sizes) - 1)]
-        numbers += [batch] * min(size, count - len(numbers))
-        batch += 1
-    return numbers
-
-
-def _batch_size(entry: int | str, count: int) -> int:
-    text = str(entry)
-    if not text.endswith("%"):
-        return max(1, int(text))
-    return max(1, math.floor(count * float(text.removesuffix("%")) / 100))
-
-
 def make_plan(run: str, inventory: Inventory, hosts: Sequence[Host], survey: Survey) -> Plan:
     """Decide a whole run.
 
@@ -87,34 +63,29 @@ def make_plan(run: str, inventory: Inventory, hosts: Sequence[Host], survey: Sur
     Raises:
         PlanError: a host has to change and no builder fits what it needs.
     """
-    ready = [host for host in hosts if host.name in survey.evaluations]
-    actions = {
-        host.name: action_for(survey.facts[host.name], survey.evaluations[host.name])
-        for host in ready
-    }
-    moving = [host for host in ready if actions[host.name] is Action.DEPLOY]
-    numbers = batches(len(moving), inventory.fleet.serial)
-    batch_of = {host.name: number for host, number in zip(moving, numbers, strict=True)}
+    ready = [
+        HostPlan(
+            host=host,
+            facts=survey.facts[host.name],
+            choice=survey.choices[host.name],
+            evaluation=survey.evaluations[host.name],
+            action=action_for(survey.facts[host.name], survey.evaluations[host.name]),
+            notes=notes_for(host, survey.choices[host.name], inventory.fleet),
+        )
+        for host in hosts
+        if host.name in survey.evaluations
+    ]
+    moving = [host.name for host in ready if host.action is Action.DEPLOY]
     return Plan(
         run=run,
-        hosts=tuple(
-            HostPlan(
-                host=host,
-                facts=survey.facts[host.name],
-                choice=survey.choices[host.name],
-                evaluation=survey.evaluations[host.name],
-                action=actions[host.name],
-                batch=batch_of.get(host.name, 0),
-                notes=notes_for(host, survey.choices[host.name], inventory.fleet),
-            )
-            for host in ready
-        ),
+        hosts=in_batches(ready, inventory.fleet.rollout),
         builders=inventory.builders,
-        builds=place_builds([host.name for host in moving], inventory.builders, survey),
+        builds=place_builds(moving, inventory.builders, survey),
         unreachable=survey.unreachable,
         blocked=survey.blocked,
         failed=survey.failed,
         confirm_timeout=inventory.fleet.confirm_timeout,
+        policy=policy_of(ready, inventory, survey.unreachable),
     )
 
 

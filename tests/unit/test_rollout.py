@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -12,9 +13,8 @@ from hypothesis import strategies as st
 
 from orchestrator.deploy.rollout import (
     failed_build,
-    host_result,
     is_finished,
-    is_settled,
+    settled_results,
     must_roll_back,
     next_steps,
     results,
@@ -64,7 +64,7 @@ def run(plan: Plan, **answers: str) -> Records:
     """Drive a plan to its end; `switch_carbon="bad"` makes that step fail."""
     records: Records = {}
     while not is_finished(plan, records):
-        for key in next_steps(plan, records):
+        for key in next_steps(plan, records, math.inf):
             name = key.subject.removesuffix(".drv").rpartition("-")[2]
             records[key] = record(key, answers.get(f"{key.step}_{name}", GOOD))
     return records
@@ -79,9 +79,9 @@ def test_the_llama_package_is_built_before_the_systems() -> None:
     """First the shared package is built, then every system that needs it."""
     plan = make_plan(Wanted("carbon"), Wanted("boron"))
     llama = StepKey(Step.BUILD, derivation("llama-shared"))
-    assert next_steps(plan, {}) == (llama,)
+    assert next_steps(plan, {}, math.inf) == (llama,)
     built = {llama: record(llama, GOOD)}
-    assert [key.subject for key in next_steps(plan, built)] == [
+    assert [key.subject for key in next_steps(plan, built, math.inf)] == [
         derivation("system-carbon"),
         derivation("system-boron"),
     ]
@@ -219,7 +219,7 @@ def test_hosts_that_are_left_out_are_in_the_results() -> None:
 def test_the_goal_build_only_builds() -> None:
     """A build run sends builds alone, and its hosts end built or failed."""
     plan = make_plan(Wanted("carbon", llama="cuda"), Wanted("boron", llama="cpu"), goal=Goal.BUILD)
-    assert not any(is_settled(plan, host, {}) for host in plan.hosts)
+    assert not settled_results(plan, {})
     records = run(plan, build_cuda=BAD)
     assert {key.step for key in records} == {Step.BUILD}
     ended = results(plan, records)
@@ -277,8 +277,9 @@ def check_sent(plan: Plan, key: StepKey, records: Records) -> None:
 
 def check_ended(plan: Plan, records: Records) -> None:
     """Check that every host ended as its own steps say."""
+    ended = results(plan, records)
     for host in plan.hosts:
-        result = host_result(plan, host, records)
+        result = ended[host.name]
         sent = steps_of(records, host.name)
         confirmed = records.get(StepKey(Step.CONFIRM, host.name))
         deployed = confirmed is not None and confirmed.state is StepState.DONE
@@ -304,7 +305,7 @@ def test_every_run_ends_well_whatever_fails(
     records: Records = {}
     running: list[StepKey] = []
     for _ in range(len(plan.builds) + 5 * len(plan.hosts) + 1):
-        for key in next_steps(plan, records):
+        for key in next_steps(plan, records, math.inf):
             check_sent(plan, key, records)
             records[key] = StepRecord(StepState.SENT, 1)
             running.append(key)
@@ -313,6 +314,6 @@ def test_every_run_ends_well_whatever_fails(
         ended = running.pop(data.draw(st.integers(0, len(running) - 1)))
         answers = [GOOD, GOOD, BAD] + ([LOOKS_BAD] if ended.step is Step.SMOKE else [])
         records[ended] = record(ended, data.draw(st.sampled_from(answers)))
-        assert is_finished(plan, records) == (not running and not next_steps(plan, records))
+        assert is_finished(plan, records) == (not running and not next_steps(plan, records, math.inf))
     assert is_finished(plan, records)
     check_ended(plan, records)

@@ -1,0 +1,299 @@
+"""Who may begin now, and who is left alone: from a run's policy and where its hosts stand.
+
+Pure: time comes in as an argument. Who is left alone stays so: what leads to it
+only ever grows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from orchestrator.model.plan import HostPlan
+from orchestrator.model.variant import Variant
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Sequence
+
+    from orchestrator.model.plan import Package
+    from orchestrator.model.policy import Policy
+
+
+class Phase(StrEnum):
+    """Where a moving host stands; the first two and the last two are on its old system."""
+
+    WAITING = "waiting"
+    READY = "ready"
+    CHANGING = "changing"
+    GOING_BACK = "going back"
+    DEPLOYED = "deployed"
+    ROLLED_BACK = "rolled back"
+    OUT_OF_SERVICE = "out of service"
+    FAILED = "failed before it changed"
+    UNREACHABLE = "unreachable before it changed"
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether its system was changed, or is being changed."""
+        return not (self.is_untouched or self in (Phase.FAILED, Phase.UNREACHABLE))
+
+    @property
+    def is_untouched(self) -> bool:
+        """Whether it may still begin."""
+        return self in (Phase.WAITING, Phase.READY)
+
+    @property
+    def in_transition(self) -> bool:
+        """Whether its system is being changed."""
+        return self in (Phase.CHANGING, Phase.GOING_BACK)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing more comes of it."""
+        return not (self.is_untouched or self.in_transition)
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether it counts against a budget of failures."""
+        return self in (Phase.FAILED, Phase.GOING_BACK, Phase.ROLLED_BACK, Phase.OUT_OF_SERVICE)
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether it is out of service, and this run won't bring it back."""
+        return self in (Phase.OUT_OF_SERVICE, Phase.UNREACHABLE)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """One moving host: its part of the plan, its phase, when its last step ended.
+
+    `ended_at` is in seconds of the journal's clock, 0 where no step has ended.
+    """
+
+    host: HostPlan
+    phase: Phase
+    ended_at: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """The inventory name."""
+        return self.host.name
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """What holds hosts back, to be told once: an event's name, what it is of, in words."""
+
+    event: str
+    subject: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Who may begin to change now; whom the run leaves alone and why; what is to be told."""
+
+    may_begin: frozenset[str] = frozenset()
+    left_alone: Mapping[str, str] = field(default_factory=dict)
+    notices: tuple[Notice, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Spent:
+    """A budget that is used up: whose rest is left alone, None for all, and why."""
+
+    variant: Variant | None
+    subject: str
+    why: str
+
+
+def decide(
+    policy: Policy, standings: Iterable[Standing], unreachable: Collection[str], now: float
+) -> Decision:
+    """Decide who begins.
+
+    Args:
+        policy: the run's.
+        standings: every moving host, in the plan's order.
+        unreachable: the hosts that did not answer when the plan was made.
+        now: seconds of the journal's clock; infinity for what comes in the end.
+    """
+    # Sorting keeps the plan's order within a batch.
+    ordered = sorted(standings, key=lambda one: one.host.batch)
+    spent = _spent(policy, ordered, unreachable)
+    left_alone = _left_alone(policy, ordered, spent, unreachable)
+    told = [
+        Notice("budget_spent", budget.subject, f"{budget.why}: the rest is left alone")
+        for budget in spent
+        if any(why.startswith(budget.why) for why in left_alone.values())
+    ]
+    batch = _turn(ordered, left_alone)
+    pause = _pause(policy, ordered, batch, now)
+    if pause is not None:
+        return Decision(frozenset(), left_alone, (*told, pause))
+    begin = _beginners(policy, ordered, batch, left_alone, unreachable)
+    return Decision(begin, left_alone, tuple(told))
+
+
+def _spent(
+    policy: Policy, ordered: Sequence[Standing], unreachable: Collection[str]
+) -> list[_Spent]:
+    """Say which budgets are exceeded, as Ansible's `max_fail_percentage`: not just reached."""
+    failed = [one.host.choice.variant for one in ordered if one.phase.has_failed]
+    lost = sum(one.phase is Phase.UNREACHABLE for one in ordered) + len(unreachable)
+    found = []
+    if _exceeds(len(failed), policy.max_failures):
+        why = f"more hosts failed than orchestrate_max_failures allows ({policy.max_failures})"
+        found.append(_Spent(None, "failures", why))
+    if _exceeds(lost, policy.max_unreachable):
+        why = (
+            "more hosts are unreachable than orchestrate_max_unreachable allows"
+            f" ({policy.max_unreachable})"
+        )
+        found.append(_Spent(None, "unreachable", why))
+    for variant, limit in policy.max_failures_per_variant.items():
+        if _exceeds(failed.count(variant), limit):
+            why = (
+                f"more {variant} hosts failed than orchestrate_max_failures_per_variant allows"
+                f" ({limit})"
+            )
+            found.append(_Spent(variant, variant, why))
+    return found
+
+
+def _exceeds(count: int, limit: int | None) -> bool:
+    return limit is not None and count > limit
+
+
+def _left_alone(
+    policy: Policy,
+    ordered: Sequence[Standing],
+    spent: Sequence[_Spent],
+    unreachable: Collection[str],
+) -> dict[str, str]:
+    """Say who won't begin any more, and why."""
+    failed_canaries = _failed_canaries(ordered) if policy.canary else {}
+    lost = {*unreachable, *(one.name for one in ordered if one.phase.is_lost)}
+    failed_batch: int | None = None
+    found: dict[str, str] = {}
+    for number, batch in groupby(ordered, key=lambda one: one.host.batch):
+        hosts = list(batch)
+        for one in hosts:
+            if not one.phase.is_untouched:
+                continue
+            canary = failed_canaries.get(one.host.package)
+            if canary is not None:
+                variant = one.host.choice.variant
+                found[one.name] = f"{canary} failed with the same {variant} package" + _ALONE
+            elif why := _budget_of(one, spent) or _no_room(policy, one.name, lost):
+                found[one.name] = why + _ALONE
+            elif failed_batch is not None:
+                found[one.name] = (
+                    f"every host of batch {failed_batch + 1} failed,"
+                    f" so batch {number + 1} was left alone"
+                )
+        if failed_batch is None and _is_failed(policy, hosts, found):
+            failed_batch = number
+    return found
+
+
+_ALONE = ", so it was left alone"
+
+
+def _failed_canaries(ordered: Iterable[Standing]) -> dict[Package, str]:
+    """Name, for each package that no host has proven, the one that failed with it."""
+    failed: dict[Package, str] = {}
+    proven = _proven(ordered)
+    for one in ordered:
+        if one.phase.has_begun and one.phase.has_failed and one.host.package not in proven:
+            failed.setdefault(one.host.package, one.name)
+    return failed
+
+
+def _proven(ordered: Iterable[Standing]) -> set[Package]:
+    return {one.host.package for one in ordered if one.phase is Phase.DEPLOYED}
+
+
+def _budget_of(one: Standing, spent: Iterable[_Spent]) -> str:
+    mine = (None, one.host.choice.variant)
+    return next((budget.why for budget in spent if budget.variant in mine), "")
+
+
+def _no_room(policy: Policy, name: str, lost: Collection[str]) -> str:
+    """Say which hosts, lost for good, keep another one from ever leaving service."""
+    for cap in policy.caps:
+        down = [host for host in cap.hosts if host in lost]
+        if name in cap.hosts and len(down) >= cap.most:
+            return (
+                f"{', '.join(down)} of {cap.group} out of service already, and"
+                f" orchestrate_max_unavailable allows {cap.most}"
+            )
+    return ""
+
+
+def _is_failed(policy: Policy, batch: Sequence[Standing], left_alone: Collection[str]) -> bool:
+    """Whether a batch has ended without any good host, which ends the run.
+
+    As Ansible's `serial` has it ("Controlling playbook execution"). Where nobody
+    asked for batches, failed canaries end no more than their own packages.
+    """
+    failed = [one for one in batch if one.phase.has_failed or one.phase is Phase.UNREACHABLE]
+    if policy.contains_canaries and all(one.host.canary for one in failed):
+        return False
+    ended = all(one.phase.has_ended or one.name in left_alone for one in batch)
+    good = any(one.phase is Phase.DEPLOYED for one in batch)
+    return bool(failed) and ended and not good
+
+
+def _turn(ordered: Iterable[Standing], left_alone: Collection[str]) -> int | None:
+    """Give the batch whose turn it is: the first that has not ended."""
+    for one in ordered:
+        if not one.phase.has_ended and one.name not in left_alone:
+            return one.host.batch
+    return None
+
+
+def _pause(
+    policy: Policy, ordered: Sequence[Standing], batch: int | None, now: float
+) -> Notice | None:
+    """Say that the batch whose turn it is waits, while the pause before it lasts."""
+    if batch is None or any(one.phase.has_begun for one in ordered if one.host.batch == batch):
+        return None
+    ends = [one.ended_at for one in ordered if one.host.batch < batch and one.phase.has_begun]
+    if not ends or now >= max(ends) + policy.batch_pause:
+        return None
+    message = f"batch {batch + 1} begins {policy.batch_pause:g} s after the last one's end"
+    return Notice("batch_pause", str(batch), message)
+
+
+def _beginners(
+    policy: Policy,
+    ordered: Sequence[Standing],
+    batch: int | None,
+    left_alone: Collection[str],
+    unreachable: Collection[str],
+) -> frozenset[str]:
+    """Choose, in the plan's order, who begins without breaking a limit or a canary's wait."""
+    unavailable = {
+        *unreachable,
+        *(one.name for one in ordered if one.phase.in_transition or one.phase.is_lost),
+    }
+    proven = _proven(ordered)
+    tried = {one.host.package for one in ordered if one.phase.has_begun}
+    begin: set[str] = set()
+    for one in ordered:
+        if one.host.batch != batch or not one.phase.is_untouched or one.name in left_alone:
+            continue
+        package = one.host.package
+        if policy.canary and package not in proven:
+            if package in tried:
+                continue
+            # One that is still being copied to is its package's canary all the same.
+            tried.add(package)
+        if one.phase is Phase.READY and not _no_room(policy, one.name, unavailable):
+            begin.add(one.name)
+            unavailable.add(one.name)
+    return frozenset(begin)
