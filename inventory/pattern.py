@@ -63,6 +63,25 @@ def select(inventory: Inventory, pattern: str) -> tuple[Host, ...]:
     return targets
 
 
+def limited(inventory: Inventory, pattern: str, limit: str | None) -> tuple[Host, ...]:
+    """List the hosts of `pattern` that `limit` means too, as Ansible's `--limit`.
+
+    Raises:
+        InventoryError: as `select`, or the two have no host in common.
+    """
+    hosts = select(inventory, pattern)
+    if limit is None:
+        return hosts
+    wanted = {host.name for host in select(inventory, limit)}
+    left = tuple(host for host in hosts if host.name in wanted)
+    if not left:
+        raise InventoryError(
+            message=f"--limit {limit!r} leaves no host of {pattern!r}",
+            hint=f"{pattern} means {', '.join(host.name for host in hosts)}",
+        )
+    return left
+
+
 def _refuse_named(hosts: Iterable[Host], parts: list[str]) -> None:
     for host in hosts:
         if host.name in parts and not host.deploy:

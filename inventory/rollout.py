@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -73,7 +72,7 @@ def count_of(size: Size, whole: int, least: int = 0) -> int:
     text = str(size)
     if not text.endswith("%"):
         return max(least, int(text))
-    return max(least, math.floor(whole * int(text.removesuffix("%")) / 100))
+    return max(least, whole * int(text.removesuffix("%")) // 100)
 
 
 def sizes_of(items: Iterable[object], least: int = 1) -> tuple[Size, ...] | None:

@@ -20,6 +20,9 @@ class Wanted:
     name: str
     batch: int = 0
     llama: str = "shared"
+    variant: Variant = Variant.CPU
+    canary: bool = False
+    groups: tuple[str, ...] = ()
     action: Action = Action.DEPLOY
 
 
@@ -68,9 +71,14 @@ def facts(name: str) -> Facts:
 def host_plan(wanted: Wanted) -> HostPlan:
     """Give one host's part of a plan."""
     return HostPlan(
-        host=Host(wanted.name, Connection(wanted.name), nixos_name=wanted.name),
+        host=Host(
+            wanted.name,
+            Connection(wanted.name),
+            nixos_name=wanted.name,
+            groups=wanted.groups,
+        ),
         facts=facts(wanted.name),
-        choice=VariantChoice(wanted.name, Variant.CPU, "no GPU → cpu"),
+        choice=VariantChoice(wanted.name, wanted.variant, "no GPU → cpu"),
         evaluation=Evaluation(
             host=wanted.name,
             toplevel_drv=derivation(f"system-{wanted.name}"),
@@ -80,6 +88,7 @@ def host_plan(wanted: Wanted) -> HostPlan:
         ),
         action=wanted.action,
         batch=wanted.batch,
+        canary=wanted.canary,
     )
 
 

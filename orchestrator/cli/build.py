@@ -12,6 +12,7 @@ from orchestrator.cli.invocation import (
     broker_option,
     inventory_option,
     json_option,
+    limit_option,
     target_argument,
     update_input_option,
 )
@@ -32,21 +33,28 @@ if TYPE_CHECKING:
 
 @click.command(name="build")
 @target_argument
+@limit_option
 @inventory_option
 @broker_option
 @update_input_option
 @json_option
-def command(
+def command(  # noqa: PLR0913 - each is one option of the command line
     target: str,
     inventory: Path,
     broker: str | None,
     update_inputs: tuple[str, ...],
     *,
+    limit: str | None,
     as_json: bool,
 ) -> int:
     """Build every system on the builders, so that a deployment only copies."""
     invocation = Invocation(
-        inventory, target, as_json=as_json, broker_option=broker, update_inputs=update_inputs
+        inventory,
+        target,
+        as_json=as_json,
+        broker_option=broker,
+        update_inputs=update_inputs,
+        limit=limit,
     )
     return run(invocation, _prepare_builds)
 

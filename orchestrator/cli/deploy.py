@@ -11,6 +11,8 @@ from orchestrator.cli.invocation import (
     broker_option,
     inventory_option,
     json_option,
+    limit_option,
+    serial_option,
     target_argument,
     update_input_option,
 )
@@ -20,23 +22,35 @@ from orchestrator.deploy.prepare import prepare
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from inventory.rollout import Size
+
 
 @click.command(name="deploy")
 @target_argument
+@limit_option
+@serial_option
 @inventory_option
 @broker_option
 @update_input_option
 @json_option
-def command(
+def command(  # noqa: PLR0913 - each is one option of the command line
     target: str,
     inventory: Path,
     broker: str | None,
     update_inputs: tuple[str, ...],
     *,
+    limit: str | None,
+    serial: tuple[Size, ...] | None,
     as_json: bool,
 ) -> int:
     """Build, copy, switch, verify, and put back what fails."""
     invocation = Invocation(
-        inventory, target, as_json=as_json, broker_option=broker, update_inputs=update_inputs
+        inventory,
+        target,
+        as_json=as_json,
+        broker_option=broker,
+        update_inputs=update_inputs,
+        limit=limit,
+        serial=serial,
     )
     return run(invocation, prepare)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 import msgspec
 
-from inventory.pattern import select
+from inventory.pattern import limited
 from inventory.read import read_inventory
+from inventory.rollout import Size, sizes_of
 from orchestrator.errors import UsageError
 from orchestrator.log import configure_log
 from orchestrator.stages.flake import INPUTS
@@ -51,10 +52,12 @@ class Invocation:
     as_json: bool = False
     broker_option: str | None = None
     update_inputs: tuple[str, ...] = ()
+    limit: str | None = None
+    serial: tuple[Size, ...] | None = None
 
     @cached_property
     def inventory(self) -> Inventory:
-        """The inventory, read and checked.
+        """The inventory, read and checked, with the serial of the command line.
 
         Raises:
             InventoryError: it can't be read.
@@ -64,16 +67,20 @@ class Invocation:
                 message=f"there is no inventory at {self.inventory_path}",
                 hint="make one with `orchestrate init`, or name one with --inventory",
             )
-        return read_inventory(self.inventory_path)
+        found = read_inventory(self.inventory_path)
+        if self.serial is None:
+            return found
+        rollout = replace(found.fleet.rollout, serial=self.serial)
+        return replace(found, fleet=replace(found.fleet, rollout=rollout))
 
     @property
     def hosts(self) -> tuple[Host, ...]:
-        """The hosts that TARGET means.
+        """The hosts that TARGET means, and `--limit` as well.
 
         Raises:
             InventoryError: it means none.
         """
-        return select(self.inventory, self.target)
+        return limited(self.inventory, self.target, self.limit)
 
     @cached_property
     def workspace(self) -> Workspace:
@@ -138,6 +145,38 @@ def update_input_option(function: F) -> F:
         type=click.Choice(INPUTS),
         help="Lock this input of the generated flake anew; llama.cpp stays as locked without it.",
     )(function)
+
+
+def limit_option(function: F) -> F:
+    """Add `--limit`."""
+    return click.option(
+        "-l",
+        "--limit",
+        metavar="PATTERN",
+        help="Of TARGET, only the hosts that this Ansible pattern means too.",
+    )(function)
+
+
+def serial_option(function: F) -> F:
+    """Add `--serial`."""
+    return click.option(
+        "--serial",
+        metavar="SIZES",
+        callback=_serial,
+        help="Batch sizes instead of the inventory's, such as 1,25%,100%.",
+    )(function)
+
+
+def _serial(
+    _context: click.Context, _option: click.Parameter, text: str | None
+) -> tuple[Size, ...] | None:
+    if text is None:
+        return None
+    sizes = sizes_of(part.strip() for part in text.split(","))
+    if sizes is None:
+        message = f"{text!r} is no list of numbers and percentages, such as 1,25%,100%"
+        raise click.BadParameter(message)
+    return sizes
 
 
 def target_argument(function: F) -> F:

@@ -12,6 +12,8 @@ from orchestrator.cli.invocation import (
     Invocation,
     inventory_option,
     json_option,
+    limit_option,
+    serial_option,
     target_argument,
     update_input_option,
 )
@@ -24,17 +26,32 @@ from orchestrator.transport.connect import connections
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from inventory.rollout import Size
     from orchestrator.model.plan import Build, HostPlan, Plan
+    from orchestrator.model.policy import Policy
 
 
 @click.command(name="plan")
 @target_argument
+@limit_option
+@serial_option
 @inventory_option
 @update_input_option
 @json_option
-def command(target: str, inventory: Path, update_inputs: tuple[str, ...], *, as_json: bool) -> int:
+def command(  # noqa: PLR0913 - each is one option of the command line
+    target: str,
+    inventory: Path,
+    update_inputs: tuple[str, ...],
+    *,
+    limit: str | None,
+    serial: tuple[Size, ...] | None,
+    as_json: bool,
+) -> int:
     """Show each machine's variant and why, what is built where, and the batches."""
-    plan = asyncio.run(_plan(Invocation(inventory, target, update_inputs=update_inputs)))
+    invocation = Invocation(
+        inventory, target, update_inputs=update_inputs, limit=limit, serial=serial
+    )
+    plan = asyncio.run(_plan(invocation))
     click.echo(msgspec.json.encode(plan).decode() if as_json else describe(plan))
     return 3 if plan.unreachable or plan.blocked or plan.failed else 0
 
@@ -59,6 +76,8 @@ def describe(plan: Plan) -> str:
     if plan.builds:
         lines += ["", "builds"]
         lines += [line for build in plan.builds for line in _build_lines(build)]
+    if plan.has_work:
+        lines += ["", "batches", *_batch_lines(plan)]
     left_out = {**plan.unreachable, **plan.blocked, **plan.failed}
     if left_out:
         lines += ["", "left out"]
@@ -79,6 +98,33 @@ def _host_lines(host: HostPlan) -> list[str]:
         f"  becomes  {host.evaluation.toplevel}",
     ]
     return [*lines, *(f"  warning  {text}" for text in (*host.choice.warnings, *host.notes))]
+
+
+def _batch_lines(plan: Plan) -> list[str]:
+    moving = [host for host in plan.hosts if host.action is Action.DEPLOY]
+    batches: dict[int, list[str]] = {}
+    for host in sorted(moving, key=lambda host: host.batch):
+        name = f"{host.name} (canary)" if host.canary else host.name
+        batches.setdefault(host.batch, []).append(name)
+    lines = [f"  {number + 1}  {', '.join(names)}" for number, names in batches.items()]
+    return [*lines, *(f"  {rule}" for rule in _rules(plan.policy))]
+
+
+def _rules(policy: Policy) -> list[str]:
+    """Say in words what holds the run back."""
+    rules = []
+    if policy.batch_pause:
+        rules.append(f"between batches: {policy.batch_pause:g} s")
+    rules += [
+        f"out of service at a time: {cap.most} of {cap.group} ({', '.join(cap.hosts)})"
+        for cap in policy.caps
+    ]
+    limits = {"failed hosts": policy.max_failures, "unreachable hosts": policy.max_unreachable}
+    limits |= {
+        f"failed {variant} hosts": most for variant, most in policy.max_failures_per_variant.items()
+    }
+    rules += [f"{what}: {most} at most" for what, most in limits.items() if most is not None]
+    return rules
 
 
 def _build_lines(build: Build) -> list[str]:

@@ -116,11 +116,11 @@ class LiveProgress:
 
     def hear(self, event: Event) -> None:
         """Take the event into its host's line."""
-        if not event.host:
-            return
         if event.event in _LASTING:
             for text in plain_lines(event):
                 self.console.print(text, markup=False, highlight=False, style=_LASTING[event.event])
+        if not event.host:
+            return
         line = self.lines.setdefault(event.host, _Line())
         if event.stage and event.stage != line.stage:
             line.stage, line.since, line.text = event.stage, time.monotonic(), ""
@@ -154,7 +154,13 @@ def _speed(result: HostResult) -> str:
     return f"{result.backend}, {result.tokens_per_second} tokens/s"
 
 
-_LASTING = {"stage_failed": "red", "builder_lost": "yellow", "worker_lost": "yellow"}
+_LASTING = {
+    "stage_failed": "red",
+    "budget_spent": "red",
+    "batch_pause": "dim",
+    "builder_lost": "yellow",
+    "worker_lost": "yellow",
+}
 """Events that stay on the screen, and their colour."""
 
 
@@ -167,7 +173,7 @@ def sentence(event: Event, *, with_logs: bool = False) -> str:
             text = f"building {store_name(data['derivation']).removesuffix('.drv')}"
         case "stage_failed":
             text = _failure(data)
-        case "builder_lost" | "worker_lost" | "message_refused":
+        case "builder_lost" | "worker_lost" | "message_refused" | "budget_spent" | "batch_pause":
             text = str(data.get("message", ""))
         case "progress" if with_logs:
             text = f"{data.get('bytes', 0) / 2**20:.0f} MiB"

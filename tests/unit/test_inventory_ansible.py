@@ -210,7 +210,7 @@ def test_an_ini_inventory_is_read_through_ansible(tmp_path: Path) -> None:
     host = read.host("nitrogen")
     assert (host.connection.address, host.connection.port) == ("n.lan", 2222)
     assert (host.deploy, host.smoke.tokens, host.groups) == (True, 8, ("gpu",))
-    assert read.fleet.serial == (2,)
+    assert read.fleet.rollout.serial == (2,)
     assert "hunter2" not in repr(read_source(ini))
 
 

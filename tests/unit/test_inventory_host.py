@@ -103,7 +103,7 @@ def test_the_example_is_four_machines_and_two_builders() -> None:
     assert [host.name for host in fleet.targets] == ["carbon", "beryllium", "boron", "nitrogen"]
     assert [host.name for host in fleet.builders] == ["ada", "grace"]
     assert fleet.host("boron").variant_pin == "cpu"
-    assert fleet.fleet.serial == (1, "34%")
+    assert fleet.fleet.rollout.serial == (1, "34%")
     assert fleet.fleet.flake == str(EXAMPLE.parent)
 
 

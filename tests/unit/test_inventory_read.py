@@ -206,7 +206,7 @@ def test_serial_is_numbers_and_percentages(
 ) -> None:
     """Batches are written as for Ansible's serial."""
     text = f"all: {{vars: {{orchestrate_serial: {written}}}, hosts: {{carbon: }}}}"
-    assert read_inventory(_write(tmp_path, text)).fleet.serial == serial
+    assert read_inventory(_write(tmp_path, text)).fleet.rollout.serial == serial
 
 
 @pytest.mark.parametrize("written", ["0", "'0%'", "'101%'", "-1", "[]", "[1, a]", "true", "{}"])

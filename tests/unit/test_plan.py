@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from inventory.host import Builder, Connection, Fleet, Host, Inventory, Licence, Smoke
+from inventory.rollout import Rollout
 from orchestrator.errors import PlanError
 from orchestrator.model.plan import Action, Build, Evaluation
 from orchestrator.model.store import parse_derivation_path, parse_store_path
@@ -21,7 +19,6 @@ from orchestrator.stages.facts import parse_facts
 from orchestrator.stages.plan import (
     Survey,
     action_for,
-    batches,
     make_plan,
     notes_for,
     place_builds,
@@ -93,42 +90,6 @@ def test_who_is_left_alone(action: Action, *, running: bool, default: bool) -> N
         boot_default=wanted.toplevel if default else None,
     )
     assert action_for(known, wanted) is action
-
-
-@pytest.mark.parametrize(
-    ("count", "serial", "sizes"),
-    [
-        (5, ["100%"], [5]),
-        (5, [], [5]),
-        (5, [1], [1, 1, 1, 1, 1]),
-        (5, [2], [2, 2, 1]),
-        (10, [1, 5], [1, 5, 4]),
-        (10, [1, 5, "20%"], [1, 5, 2, 2]),
-        (10, ["30%"], [3, 3, 3, 1]),
-        (10, ["10%", "20%", "100%"], [1, 2, 7]),
-        (3, ["10%"], [1, 1, 1]),
-        (3, [0], [1, 1, 1]),
-        (3, ["0%"], [1, 1, 1]),
-        (7, ["2"], [2, 2, 2, 1]),
-        (0, [1], []),
-    ],
-)
-def test_batches_are_ansibles(count: int, serial: list[int | str], sizes: list[int]) -> None:
-    """Numbers or percentages of the whole, the last one repeated, never an empty batch."""
-    numbers = batches(count, serial)
-    assert [len(list(group)) for _, group in itertools.groupby(numbers)] == sizes
-
-
-entries = st.integers(0, 20) | st.integers(0, 100).map(lambda part: f"{part}%")
-
-
-@given(st.integers(0, 60), st.lists(entries, max_size=4))
-def test_every_host_is_in_one_batch(count: int, serial: list[int | str]) -> None:
-    """Batches count up from 0 without a gap, and hold every host."""
-    numbers = batches(count, serial)
-    assert len(numbers) == count
-    assert numbers == sorted(numbers)
-    assert set(numbers) == set(range(max(numbers, default=-1) + 1))
 
 
 def test_a_derivation_is_built_once() -> None:
@@ -238,7 +199,9 @@ def test_a_settled_host_takes_no_place() -> None:
     settled = facts("a", running_system=done, boot_default=done)
     known = replace(known, facts={**known.facts, "a": settled}, builders={"b1": facts("b1")})
     hosts = tuple(Host(name, Connection(name), nixos_name=name) for name in ("a", "b", "c", "gone"))
-    inventory = Inventory("hosts.yml", (*hosts, builder("b1")), {}, Fleet(serial=(1,)))
+    inventory = Inventory(
+        "hosts.yml", (*hosts, builder("b1")), {}, Fleet(rollout=Rollout(serial=(1,)))
+    )
     plan = make_plan("run", inventory, hosts, known)
     assert [(host.name, host.action, host.batch) for host in plan.hosts] == [
         ("a", Action.UNCHANGED, 0),

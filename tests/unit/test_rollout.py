@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from orchestrator.deploy.rollout import (
     failed_build,
     is_finished,
-    settled_results,
     must_roll_back,
     next_steps,
     results,
+    settled_results,
 )
 from orchestrator.errors import PayloadError
 from orchestrator.model.journal import Step, StepKey, StepRecord, StepState
@@ -314,6 +314,8 @@ def test_every_run_ends_well_whatever_fails(
         ended = running.pop(data.draw(st.integers(0, len(running) - 1)))
         answers = [GOOD, GOOD, BAD] + ([LOOKS_BAD] if ended.step is Step.SMOKE else [])
         records[ended] = record(ended, data.draw(st.sampled_from(answers)))
-        assert is_finished(plan, records) == (not running and not next_steps(plan, records, math.inf))
+        assert is_finished(plan, records) == (
+            not running and not next_steps(plan, records, math.inf)
+        )
     assert is_finished(plan, records)
     check_ended(plan, records)
