@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from typing import TYPE_CHECKING
 
 import pytest
@@ -87,7 +86,6 @@ def test_what_holds_for_the_fleet_is_refused_lower(tmp_path: Path) -> None:
         read(tmp_path, carbon="orchestrate_max_unavailable: 1")
 
 
-@pytest.mark.skipif(shutil.which("ansible-inventory") is None, reason="no ansible-core here")
 def test_ansible_tells_which_group_set_a_limit(tmp_path: Path) -> None:
     """An INI file, read by Ansible, gives a group's limit to that group alone."""
     path = tmp_path / "hosts.ini"

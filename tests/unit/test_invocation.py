@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from click.testing import CliRunner
 
+from orchestrator.cli.deploy import command as deploy
 from orchestrator.cli.init import inventory_text
 from orchestrator.cli.invocation import Invocation
 from orchestrator.errors import UsageError
@@ -63,3 +66,24 @@ def test_a_wrong_configuration_is_one_clear_error(inventory: Path, text: str) ->
     (inventory.parent / "orchestrate.toml").write_text(text)
     with pytest.raises(UsageError, match=r"orchestrate\.toml"):
         _ = Invocation(inventory).broker
+
+
+def test_the_serial_of_the_command_line_wins(inventory: Path) -> None:
+    """Batch sizes given for one run stand in for the inventory's, and nothing else changes."""
+    plain = Invocation(inventory).inventory
+    given = Invocation(inventory, serial=(1, "25%")).inventory
+    assert given.fleet.rollout.serial == (1, "25%")
+    assert replace(given.fleet, rollout=plain.fleet.rollout) == plain.fleet
+
+
+def test_a_limit_leaves_some_of_the_target(inventory: Path) -> None:
+    """Of TARGET's hosts those remain that the limit means too."""
+    assert [host.name for host in Invocation(inventory, limit="b*").hosts] == ["boron"]
+
+
+@pytest.mark.parametrize("serial", ["", "0", "1,x", "1,,2", "120%"])
+def test_a_wrong_serial_is_a_usage_error(inventory: Path, serial: str) -> None:
+    """What is no list of sizes is refused before anything is looked at, with an example."""
+    done = CliRunner().invoke(deploy, ["--serial", serial, "--inventory", str(inventory)])
+    assert done.exit_code == 2
+    assert "1,25%,100%" in done.output

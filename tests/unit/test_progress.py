@@ -112,6 +112,16 @@ def test_json_lines_are_one_object_each(text: str) -> None:
         assert told.data.items() <= found.items()
 
 
+@pytest.mark.parametrize("name", ["budget_spent", "batch_pause"])
+def test_what_holds_a_whole_run_back_stays_on_the_screen(name: str) -> None:
+    """A spent budget and a pause are of no host, and are told in lines and above the live ones."""
+    told = Event(1.0, "run-1", "", "", name, {"subject": "failures", "message": "enough"})
+    stream = io.StringIO()
+    PlainProgress(stream).hear(told)
+    LiveProgress(Console(file=stream, width=80)).hear(told)
+    assert stream.getvalue() == "enough\nenough\n"
+
+
 def test_json_data_cannot_replace_the_keys() -> None:
     """Data with a key of the event's own doesn't forge where it comes from."""
     stream = io.StringIO()
