@@ -62,20 +62,16 @@ def test_an_old_token_ends_nothing(engine: Engine) -> None:
     assert journal.records()[SWITCH].report == {"good": True}
 
 
-def test_a_step_that_ended_says_when(engine: Engine) -> None:
+@pytest.mark.parametrize("well", [True, False])
+def test_a_step_that_ended_says_when(engine: Engine, *, well: bool) -> None:
     """Well or badly, a step's end has the server's time, which a pause is counted from."""
     journal = engine.journal(PLAN)
-    ends = (
-        lambda token: journal.finish(SWITCH, token, {}),
-        lambda token: journal.fail(SWITCH, token, {}),
-    )
-    for end in ends:
-        begun = journal.now()
-        token = again(journal)
-        assert journal.claim(SWITCH, token)
-        assert journal.records()[SWITCH].ended_at == 0.0
-        assert end(token)
-        assert begun <= journal.records()[SWITCH].ended_at <= journal.now()
+    begun = journal.now()
+    token = again(journal)
+    assert journal.claim(SWITCH, token)
+    assert journal.records()[SWITCH].ended_at == 0.0
+    assert journal.finish(SWITCH, token, {}) if well else journal.fail(SWITCH, token, {})
+    assert begun <= journal.records()[SWITCH].ended_at <= journal.now()
 
 
 def test_what_changed_meanwhile_is_not_sent(engine: Engine) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from dataclasses import replace
 
 import msgspec
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from orchestrator.cli.engine import check_worker, go_on
 from orchestrator.errors import PayloadError, RunInterruptedError
 from orchestrator.model.journal import Step, StepKey, StepRecord, StepState
+from orchestrator.model.policy import Policy
 from orchestrator.model.report import Outcome
 from tasks.app import STEP_TASK, WorkerSettings, make_app
 from tasks.broker import open_client
@@ -39,6 +41,41 @@ def test_failures_and_defects_are_put_back(engine: Engine) -> None:
     assert ended["refuses"].message == "it doesn't want to"
     assert ended["defect"].message.startswith("a defect: ZeroDivisionError")
     assert ended["carbon"].outcome is Outcome.DEPLOYED
+
+
+def test_a_spent_budget_leaves_the_rest_alone(engine: Engine) -> None:
+    """Who began is finished, the rest is never switched, and one event says why."""
+    plan = make_plan(Wanted("refuses"), Wanted("carbon"), Wanted("boron", batch=1))
+    plan = replace(plan, policy=Policy(max_failures=0))
+    with engine.worker():
+        ended = engine.run(plan)
+    assert ended["refuses"].outcome is Outcome.ROLLED_BACK
+    assert ended["carbon"].outcome is Outcome.DEPLOYED
+    assert ended["boron"].outcome is Outcome.SKIPPED
+    assert "orchestrate_max_failures allows (0)" in ended["boron"].message
+    assert not {"switch:boron", "smoke:boron"} & set(engine.ran(plan))
+    assert Counter(event.event for event in engine.events)["budget_spent"] == 1
+
+
+def test_a_resumed_run_has_its_policy(engine: Engine) -> None:
+    """A second batch waits out its pause by the server's clock, whoever drives by then."""
+    plan = make_plan(Wanted("carbon"), Wanted("boron", batch=1))
+    plan = replace(plan, policy=Policy(batch_pause=1.5))
+    journal = engine.journal(plan)
+
+    def die_in_the_pause() -> None:
+        if StepKey(Step.CONFIRM, "carbon") in journal.records():
+            raise KeyboardInterrupt
+
+    journal.create(plan)
+    with engine.worker():
+        with pytest.raises(KeyboardInterrupt):
+            engine.drive(plan, die_in_the_pause)
+        engine.drive(plan)
+    records = journal.records()
+    first = records[StepKey(Step.CONFIRM, "carbon")].ended_at
+    assert records[StepKey(Step.SWITCH, "boron")].ended_at >= first + 1.5
+    assert "batch_pause" in {event.event for event in engine.events}
 
 
 def test_a_killed_workers_step_is_sent_again(engine: Engine) -> None:

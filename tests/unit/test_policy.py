@@ -102,7 +102,8 @@ def test_who_begins_and_who_is_left_alone(
 ) -> None:
     """Batches, canaries and budgets hold back exactly the hosts that they say."""
     decision = decide(policy, hosts, (), math.inf)
-    assert (decision.may_begin, decision.left_alone) == (begin, left_alone)
+    assert set(decision.may_begin) == begin
+    assert decision.left_alone == left_alone
 
 
 @pytest.mark.parametrize(
@@ -126,7 +127,8 @@ def test_a_group_keeps_enough_hosts_in_service(
     """Of h0 and h1 so many at most change or are out of service; h2 is nobody's concern."""
     policy = Policy(caps=(Cap("servers", ("h0", "h1"), most),))
     decision = decide(policy, fleet(*phases), (), math.inf)
-    assert (decision.may_begin, set(decision.left_alone)) == (begin, alone)
+    assert set(decision.may_begin) == begin
+    assert set(decision.left_alone) == alone
 
 
 def test_a_group_counts_who_did_not_answer() -> None:
@@ -182,7 +184,8 @@ def test_a_batch_that_was_left_alone_is_no_failed_batch() -> None:
         (Wanted("y", batch=2, llama="vulkan", variant=Variant.VULKAN), READY),
     )
     decision = decide(Policy(serial=(2, 1), canary=True), hosts, (), math.inf)
-    assert (decision.may_begin, set(decision.left_alone)) == ({"y"}, {"b"})
+    assert set(decision.may_begin) == {"y"}
+    assert set(decision.left_alone) == {"b"}
 
 
 @pytest.mark.parametrize(("now", "begin"), [(129.0, set()), (130.0, {"b"})])
