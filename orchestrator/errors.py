@@ -90,5 +90,9 @@ class UnreachableError(StageError):
         return {**super().as_data(), "unreachable": self.host}
 
 
+class BuilderError(StageError):
+    """A builder can't do its work; another one may."""
+
+
 class CommandError(StageError):
     """A command ended with a non-zero exit code."""

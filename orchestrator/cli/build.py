@@ -13,6 +13,7 @@ from orchestrator.cli.invocation import (
     inventory_option,
     json_option,
     limit_option,
+    retry_failed_option,
     target_argument,
     update_input_option,
 )
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 @inventory_option
 @broker_option
 @update_input_option
+@retry_failed_option
 @json_option
 def command(  # noqa: PLR0913 - each is one option of the command line
     target: str,
@@ -45,6 +47,7 @@ def command(  # noqa: PLR0913 - each is one option of the command line
     update_inputs: tuple[str, ...],
     *,
     limit: str | None,
+    retry_failed: bool,
     as_json: bool,
 ) -> int:
     """Build every system on the builders, so that a deployment only copies."""
@@ -55,6 +58,7 @@ def command(  # noqa: PLR0913 - each is one option of the command line
         broker_option=broker,
         update_inputs=update_inputs,
         limit=limit,
+        retry_failed=retry_failed,
     )
     return run(invocation, _prepare_builds)
 

@@ -12,6 +12,7 @@ from orchestrator.cli.invocation import (
     inventory_option,
     json_option,
     limit_option,
+    retry_failed_option,
     serial_option,
     target_argument,
     update_input_option,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 @inventory_option
 @broker_option
 @update_input_option
+@retry_failed_option
 @json_option
 def command(  # noqa: PLR0913 - each is one option of the command line
     target: str,
@@ -40,6 +42,7 @@ def command(  # noqa: PLR0913 - each is one option of the command line
     update_inputs: tuple[str, ...],
     *,
     limit: str | None,
+    retry_failed: bool,
     serial: tuple[Size, ...] | None,
     as_json: bool,
 ) -> int:
@@ -51,6 +54,7 @@ def command(  # noqa: PLR0913 - each is one option of the command line
         broker_option=broker,
         update_inputs=update_inputs,
         limit=limit,
+        retry_failed=retry_failed,
         serial=serial,
     )
     return run(invocation, prepare)

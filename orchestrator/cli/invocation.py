@@ -54,6 +54,7 @@ class Invocation:
     update_inputs: tuple[str, ...] = ()
     limit: str | None = None
     serial: tuple[Size, ...] | None = None
+    retry_failed: bool = False
 
     @cached_property
     def inventory(self) -> Inventory:
@@ -177,6 +178,13 @@ def _serial(
         message = f"{text!r} is no list of numbers and percentages, such as 1,25%,100%"
         raise click.BadParameter(message)
     return sizes
+
+
+def retry_failed_option(function: F) -> F:
+    """Add `--retry-failed`."""
+    return click.option(
+        "--retry-failed", is_flag=True, help="Build also what failed before; else that is refused."
+    )(function)
 
 
 def target_argument(function: F) -> F:

@@ -25,6 +25,7 @@ _COMMANDS = (
     "build",
     "deploy",
     "resume",
+    "cancel",
     "smoke",
     "rollback",
     "status",

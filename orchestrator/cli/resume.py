@@ -24,10 +24,15 @@ if TYPE_CHECKING:
 def command(run: str | None, inventory: Path, broker: str | None, *, as_json: bool) -> int:
     """Go on with RUN, or with the last run that has not ended."""
     invocation = Invocation(inventory, as_json=as_json, broker_option=broker)
-    return resume(invocation, run or _unfinished(invocation))
+    return resume(invocation, run or unfinished_run(invocation))
 
 
-def _unfinished(invocation: Invocation) -> str:
+def unfinished_run(invocation: Invocation) -> str:
+    """Give the newest run that has not ended.
+
+    Raises:
+        UsageError: there is none.
+    """
     with open_journal(invocation) as client:
         for run in runs(client):
             if not Journal(client, run).is_finished():

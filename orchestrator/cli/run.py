@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AbstractContextManager, ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 import click
@@ -64,7 +65,7 @@ def run(invocation: Invocation, preparing: Preparing) -> int:
 
         plan, engine = asyncio.run(preparation())
         if engine is not None:
-            ended = engine.run(plan, hear)
+            ended = engine.run(replace(plan, retry_failed=invocation.retry_failed), hear)
         else:
             ended = results(plan, {})
             hear(run_finished(run_id, ended))

@@ -7,7 +7,7 @@ goes on where the run is.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -67,6 +67,7 @@ def drive(
     absences = _Absences(journal.lease_seconds / 2)
     while True:
         check()
+        plan = replace(plan, cancelled=journal.is_cancelled())
         records = journal.records()
         steps = next_steps(plan, records, journal.now())
         for key in (*steps, *absences.lasting(journal.lost(records))):

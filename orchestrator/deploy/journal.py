@@ -217,6 +217,14 @@ class Journal:
             pipeline.hset("orchestrate:hosts", host, msgspec.json.encode((self.run, result)))
         pipeline.execute()
 
+    def cancel(self) -> None:
+        """Have nothing more begun; drivers and workers look for this every second."""
+        self.client.set(self._key("cancelled"), b"1", ex=RUN_EXPIRY_SECONDS)
+
+    def is_cancelled(self) -> bool:
+        """Whether the run was cancelled."""
+        return bool(self.client.exists(self._key("cancelled")))
+
     def is_finished(self) -> bool:
         """Whether the run's results were saved."""
         return bool(self.client.exists(self._key("results")))

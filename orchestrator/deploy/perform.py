@@ -8,17 +8,13 @@ from __future__ import annotations
 
 import time
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import msgspec
-
-from orchestrator.deploy.journal import Journal
-from orchestrator.deploy.runtime import Runtime, process_runtime
-from orchestrator.errors import CommandError, PayloadError, StageError, UnreachableError
-from orchestrator.model.event import Event
-from orchestrator.model.journal import Step, StepKey, StepState
-from orchestrator.model.plan import Plan
+from orchestrator.deploy.context import Context
+from orchestrator.deploy.perform_build import perform_build
+from orchestrator.deploy.runtime import process_runtime
+from orchestrator.errors import CommandError, StageError, UnreachableError
+from orchestrator.model.journal import Step, StepKey
 from orchestrator.model.report import (
     BuildReport,
     CopyReport,
@@ -27,7 +23,6 @@ from orchestrator.model.report import (
     SwitchReport,
 )
 from orchestrator.model.store import DerivationPath
-from orchestrator.stages.build import build
 from orchestrator.stages.confirm import confirm
 from orchestrator.stages.copy_closure import Receiver, copy_closure
 from orchestrator.stages.rollback import reactivate, verdict
@@ -41,7 +36,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from inventory.host import Host
-    from orchestrator.model.plan import Build, HostPlan
+    from orchestrator.deploy.journal import Journal
+    from orchestrator.model.plan import HostPlan, Plan
     from orchestrator.model.store import StorePath
     from orchestrator.model.variant import Backend
     from orchestrator.transport.connect import ConnectionPool
@@ -58,40 +54,17 @@ _WAY_BACK_MARGIN = 60.0
 """Seconds that the way back itself may take, once its timer has fired."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Context:
-    journal: Journal
-    plan: Plan
-    runtime: Runtime
-
-    def tell(self, host: str, stage: str, event: str, **data: Any) -> None:  # noqa: ANN401 - JSON
-        self.journal.emit(Event(time.time(), self.plan.run, host, stage, event, data))
-
-    def builder(self, name: str) -> Host:
-        for builder in self.plan.builders:
-            if builder.name == name:
-                return builder
-        message = f"the plan names the builder {name!r}, which it doesn't describe"
-        raise PayloadError(message)
-
-    def build_report(self, derivation: DerivationPath) -> BuildReport | None:
-        record = self.journal.records().get(StepKey(Step.BUILD, derivation))
-        if record is None or record.state is not StepState.DONE:
-            return None
-        return msgspec.convert(record.report, BuildReport)
-
-
 def perform(journal: Journal, plan: Plan, key: StepKey) -> Report:
     """Do one step and give its report.
 
     Raises:
         OrchestrateError: the step failed; it names host, stage and what to do.
     """
-    context = _Context(journal, plan, process_runtime())
+    context = Context(journal, plan, process_runtime())
     if key.step is Step.BUILD:
-        return _build(context, plan.build(DerivationPath(key.subject)))
+        return perform_build(context, plan.build(DerivationPath(key.subject)))
     host = plan.host(key.subject)
-    steps: dict[Step, Callable[[_Context, HostPlan], Report]] = {
+    steps: dict[Step, Callable[[Context, HostPlan], Report]] = {
         Step.COPY: _copy,
         Step.SWITCH: _switch,
         Step.SMOKE: _smoke,
@@ -101,35 +74,7 @@ def perform(journal: Journal, plan: Plan, key: StepKey) -> Report:
     return steps[key.step](context, host)
 
 
-def _build(context: _Context, wanted: Build) -> BuildReport:
-    """Build on the planned builder, or on the next that fits when it can't be reached."""
-    candidates = list(dict.fromkeys((wanted.builder, *wanted.fallbacks)))
-    made = context.build_report(wanted.after) if wanted.after else None
-    if made is not None:
-        candidates.sort(key=lambda name: name != made.builder)
-    failure: UnreachableError | None = None
-    for name in candidates:
-        try:
-            return _build_on(context, wanted, name)
-        except UnreachableError as error:
-            failure = error
-            context.tell(name, Step.BUILD, "builder_lost", message=error.message)
-    raise failure or StageError(message="no builder is left", stage=Step.BUILD)
-
-
-def _build_on(context: _Context, wanted: Build, name: str) -> BuildReport:
-    builder = context.builder(name)
-
-    def hear(line: str) -> None:
-        context.tell(name, Step.BUILD, "log_line", line=line, derivation=wanted.derivation)
-
-    async def work() -> BuildReport:
-        return await build(await context.runtime.pool.shell(builder), wanted, hear)
-
-    return context.runtime.run(work())
-
-
-def _copy(context: _Context, host: HostPlan) -> CopyReport:
+def _copy(context: Context, host: HostPlan) -> CopyReport:
     told = _Throttle()
     smoke_model = read_model(model_path(host.host.smoke))
     derivation = host.evaluation.toplevel_drv
@@ -153,7 +98,7 @@ def _copy(context: _Context, host: HostPlan) -> CopyReport:
     return context.runtime.run(work())
 
 
-def _switch(context: _Context, host: HostPlan) -> SwitchReport:
+def _switch(context: Context, host: HostPlan) -> SwitchReport:
     with session(host.host) as opened:
         return switch(opened, activation_of(context.plan, host))
 
@@ -170,7 +115,7 @@ def activation_of(plan: Plan, host: HostPlan) -> Activation:
     )
 
 
-def _smoke(context: _Context, host: HostPlan) -> SmokeReport:
+def _smoke(context: Context, host: HostPlan) -> SmokeReport:
     """Smoke what was switched to; an earlier generation may be of another variant."""
     package = host.evaluation.llama
     expected = host.choice.variant.backend if package is not None else None
@@ -178,7 +123,7 @@ def _smoke(context: _Context, host: HostPlan) -> SmokeReport:
 
 
 def _run_smoke(
-    context: _Context, host: HostPlan, expected: Backend | None, package: StorePath | None
+    context: Context, host: HostPlan, expected: Backend | None, package: StorePath | None
 ) -> SmokeReport:
     """Run the smoke, once more on a new connection where the switch cut the old one."""
     pool = context.runtime.pool
@@ -203,12 +148,12 @@ async def _receiver(pool: ConnectionPool, host: Host) -> Receiver:
     return Receiver(await pool.shell(host), host.become, become_password(host))
 
 
-def _confirm(context: _Context, host: HostPlan) -> SwitchReport:
+def _confirm(context: Context, host: HostPlan) -> SwitchReport:
     with session(host.host) as opened:
         return confirm(opened, activation_of(context.plan, host))
 
 
-def _rollback(context: _Context, host: HostPlan) -> RollbackReport:
+def _rollback(context: Context, host: HostPlan) -> RollbackReport:
     """Go back, and prove it with the old system's own llama-cli where it has one."""
     previous = host.previous
     if previous is None:

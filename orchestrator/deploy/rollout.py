@@ -56,7 +56,14 @@ def next_steps(
 
 
 def decision_of(plan: Plan, records: Mapping[StepKey, StepRecord], now: float) -> Decision:
-    """Ask the run's policy who may begin and who is left alone."""
+    """Ask the run's policy who may begin and who is left alone.
+
+    In a cancelled run nobody begins; who has begun goes on to an end.
+    """
+    if plan.cancelled:
+        standings = [standing_of(plan, host, records) for host in moving_hosts(plan)]
+        waiting = [one.name for one in standings if not one.phase.has_begun]
+        return Decision(left_alone=dict.fromkeys(waiting, "the run was cancelled"))
     if plan.goal is not Goal.DEPLOY:
         return Decision()
     standings = [standing_of(plan, host, records) for host in moving_hosts(plan)]
@@ -152,10 +159,14 @@ def _is_settled(
     if host.name in left_alone:
         return not _may_still_fail(plan, host, records, left_alone)
     if plan.goal is Goal.BUILD:
-        derivation = host.evaluation.toplevel_drv
-        built = derivation is not None and _done(records, Step.BUILD, derivation)
-        return built or failed_build(plan, derivation, records) is not None
+        failed = failed_build(plan, host.evaluation.toplevel_drv, records)
+        return _is_built(host, records) or failed is not None
     return _phase(plan, host, records).has_ended
+
+
+def _is_built(host: HostPlan, records: Mapping[StepKey, StepRecord]) -> bool:
+    derivation = host.evaluation.toplevel_drv
+    return derivation is not None and _done(records, Step.BUILD, derivation)
 
 
 def _may_still_fail(
@@ -235,10 +246,11 @@ def host_result(
         return _rolled_back(base, host, records)
     if _done(records, Step.CONFIRM, host.name):
         return replace(base, outcome=Outcome.DEPLOYED, current=host.evaluation.toplevel)
-    if base.message:
+    # A build that a cancelled run stopped is no failure of its hosts.
+    if base.message and not (plan.cancelled and left_alone):
         lost = _is_unreachable(host, records)
         return replace(base, outcome=Outcome.UNREACHABLE if lost else Outcome.FAILED)
-    if plan.goal is Goal.BUILD and _is_settled(plan, host, records, ()):
+    if plan.goal is Goal.BUILD and _is_built(host, records):
         return replace(base, outcome=Outcome.BUILT, message="not deployed")
     return replace(base, message=left_alone or "the run ended before its turn")
 

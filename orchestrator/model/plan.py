@@ -66,6 +66,7 @@ class Build:
     hosts: tuple[str, ...]
     reason: str
     after: DerivationPath | None = None
+    nix_options: tuple[str, ...] = ()
 
 
 class Package(NamedTuple):
@@ -113,6 +114,8 @@ class Plan:
 
     `unreachable`, `blocked` (by a pin or by policy) and `failed` (its facts or
     its evaluation) map a host's name to the report of why it is left out.
+    `retry_failed` builds also what is remembered to have failed. `cancelled` is
+    what a driver makes of a plan whose run was cancelled.
     """
 
     run: str
@@ -125,6 +128,8 @@ class Plan:
     confirm_timeout: float
     goal: Goal = Goal.DEPLOY
     policy: Policy = field(default_factory=Policy)
+    retry_failed: bool = False
+    cancelled: bool = False
 
     @property
     def has_work(self) -> bool:

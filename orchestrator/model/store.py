@@ -49,6 +49,11 @@ def store_name(path: StorePath | DerivationPath) -> str:
     return path.removeprefix("/nix/store/")[33:]
 
 
+def derivation_name(path: DerivationPath) -> str:
+    """Give what a derivation is called from one version of its inputs to the next."""
+    return store_name(path).removesuffix(".drv")
+
+
 def store_hash(path: StorePath | DerivationPath) -> str:
     """Give the 32 characters that make the path unique."""
     return path.removeprefix("/nix/store/")[:32]

@@ -7,66 +7,111 @@ attaches to it.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from orchestrator.command import LAST_LINES, Command, script
-from orchestrator.errors import CommandError, StageError, UnreachableError
+from orchestrator.errors import BuilderError, CommandError, StageError, UnreachableError
 from orchestrator.hints import hint_for
 from orchestrator.model.report import BuildReport
 from orchestrator.model.store import store_hash
+from orchestrator.stages.build_failure import WAS_VALID, trouble_of_builder
 from orchestrator.transport.shell import LOST, follow
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
+    from orchestrator.command import CommandResult
     from orchestrator.model.plan import Build
+    from orchestrator.model.store import DerivationPath
     from orchestrator.transport.shell import Shell
 
 STAGE = "build"
 
-# Exit codes of build.sh beside Nix's own: 1, and 100 to 107 for builds that fail
-# (nix-store-realise(1), "Special exit codes").
-_WAS_VALID = 75
-_NO_STATE = 73
-_DIED = 74
+SILENCE_SECONDS = 20.0
+"""Without a sign from build.sh for so long, which gives one every two seconds, a
+builder counts as hung, though its connection may be up."""
+
+_OURS = "orchestrate:"
 
 
-def build_command(build: Build) -> Command:
-    """Give the command that starts or joins the build, and follows it."""
+@dataclass(slots=True)
+class BuildLog:
+    """What has been heard of one build so far; kept from one attachment to the next.
+
+    Args:
+        on_line: hears each line of Nix's log, once.
+        shown: bytes of the log that were heard.
+        seconds: how long the build took, by its builder; None until it ended.
+        recent: the last lines.
+        heard_at: when the last sign came, by the monotonic clock.
+    """
+
+    on_line: Callable[[str], None]
+    shown: int = 0
+    seconds: float | None = None
+    recent: deque[str] = field(default_factory=lambda: deque(maxlen=LAST_LINES))
+    heard_at: float = field(default_factory=time.monotonic)
+
+    def hear(self, line: str) -> None:
+        """Take a line of build.sh: one of its own, or one of the log."""
+        self.heard_at = time.monotonic()
+        if line.startswith(f"{_OURS}shown="):
+            self.shown = int(line.partition("=")[2])
+        elif line.startswith(f"{_OURS}seconds="):
+            started, ended = line.partition("=")[2].split()
+            self.seconds = float(ended) - float(started)
+        elif line and not line.startswith(_OURS):
+            self.recent.append(line)
+            self.on_line(line)
+
+
+def build_command(build: Build, shown: int = 0) -> Command:
+    """Give the command that starts or joins the build, and follows it.
+
+    Args:
+        build: what to build.
+        shown: bytes of its log that were heard already.
+    """
     text = files("orchestrator.stages").joinpath("build.sh").read_text()
-    return script(text, build.derivation, store_hash(build.derivation), build.output)
+    return script(
+        text,
+        build.derivation,
+        store_hash(build.derivation),
+        build.output,
+        str(shown),
+        *build.nix_options,
+    )
 
 
-async def build(shell: Shell, build: Build, on_line: Callable[[str], None]) -> BuildReport:
+async def build(shell: Shell, build: Build, log: BuildLog) -> BuildReport:
     """Build a derivation on the builder behind `shell`.
 
     Args:
         shell: the builder; it has the derivation's closure already.
         build: what to build.
-        on_line: hears each line of Nix's log.
+        log: what was heard of it, and who hears the rest.
 
     Raises:
-        UnreachableError: the connection broke; the build goes on without us.
-        StageError: the build itself failed.
+        UnreachableError: the connection broke, or the builder hangs; the build
+            may go on without us.
+        BuilderError: the builder can't do it, and another one may.
+        CommandError: the build itself failed, and would everywhere.
     """
-    recent: deque[str] = deque(maxlen=LAST_LINES)
-
-    def hear(line: str) -> None:
-        recent.append(line)
-        on_line(line)
-
     started = time.monotonic()
-    result = await follow(shell, build_command(build), hear)
-    if result.returncode in (0, _WAS_VALID):
+    log.heard_at = started
+    result = await _follow_while_it_answers(shell, build_command(build, log.shown), log)
+    if result.returncode in (0, WAS_VALID):
+        was_valid = result.returncode == WAS_VALID
         return BuildReport(
             derivation=build.derivation,
             output=build.output,
             builder=shell.host,
-            seconds=time.monotonic() - started,
-            was_valid=result.returncode == _WAS_VALID,
+            seconds=log.seconds if log.seconds is not None else time.monotonic() - started,
+            was_valid=was_valid,
         )
     if result.returncode == LOST:
         raise UnreachableError(
@@ -75,19 +120,53 @@ async def build(shell: Shell, build: Build, on_line: Callable[[str], None]) -> B
             host=shell.host,
             stage=STAGE,
         )
-    raise _build_failed(shell.host, build, result.returncode, tuple(recent), result.stderr)
+    raise _build_failed(build, result, tuple(log.recent))
 
 
-def _build_failed(
-    builder: str, build: Build, code: int, recent: tuple[str, ...], stderr: str
-) -> StageError:
-    what = {
-        _NO_STATE: "the build can't be started",
-        _DIED: "the build was killed before its end",
-    }.get(code, f"the build failed (exit code {code})")
-    said = (*recent, *stderr.splitlines())[-LAST_LINES:]
+async def stop_build(shell: Shell, derivation: DerivationPath) -> None:
+    """End a build that runs detached on the builder behind `shell`.
+
+    Raises:
+        CommandError: it can't be ended.
+    """
+    text = files("orchestrator.stages").joinpath("stop_build.sh").read_text()
+    result = await shell.run(script(text, store_hash(derivation), timeout=30))
+    result.check(STAGE, "the build can't be stopped")
+
+
+async def _follow_while_it_answers(shell: Shell, command: Command, log: BuildLog) -> CommandResult:
+    following = asyncio.ensure_future(follow(shell, command, log.hear))
+    try:
+        while True:
+            done, _ = await asyncio.wait({following}, timeout=SILENCE_SECONDS / 4)
+            if done:
+                return following.result()
+            if time.monotonic() - log.heard_at > SILENCE_SECONDS:
+                raise UnreachableError(
+                    message=f"builder {shell.host} hangs: no sign for {SILENCE_SECONDS:g} s",
+                    hint="look at its load and its disk",
+                    host=shell.host,
+                    stage=STAGE,
+                )
+    finally:
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
+
+
+def _build_failed(build: Build, result: CommandResult, recent: tuple[str, ...]) -> StageError:
+    builder, code = result.host, result.returncode
+    said = (*recent, *result.stderr.splitlines())[-LAST_LINES:]
+    trouble = trouble_of_builder(code, said)
+    if trouble:
+        return BuilderError(
+            message=f"builder {builder} can't build it: {trouble}",
+            hint=hint_for("\n".join(said)) or f"look at {builder}",
+            host=builder,
+            stage=STAGE,
+            last_lines=said,
+        )
     return CommandError(
-        message=f"{what}, on {builder}, for {', '.join(build.hosts)}",
+        message=f"the build failed (exit code {code}), on {builder}, for {', '.join(build.hosts)}",
         hint=hint_for("\n".join(said)) or f"on {builder}: nix log {build.derivation}",
         host=builder,
         stage=STAGE,

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 import asyncssh
 
 from orchestrator.command import Command, CommandResult, printable
-from orchestrator.errors import CommandError
+from orchestrator.errors import CommandError, UnreachableError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -183,8 +183,9 @@ class SshShell:
         try:
             process = await self.connection.create_process(command.line(), encoding=None)
         except (asyncssh.Error, OSError) as error:
-            raise CommandError(
+            raise UnreachableError(
                 message=f"connection lost: {error}",
+                hint="check that it is on and its network is up",
                 host=self.host,
                 command=command.line(),
             ) from error
@@ -201,7 +202,11 @@ class _SshStream:
     process: asyncssh.SSHClientProcess[bytes]
 
     async def read(self, size: int) -> bytes:
-        return await self.process.stdout.read(size)
+        try:
+            return await self.process.stdout.read(size)
+        except (asyncssh.Error, OSError):
+            # The connection is gone: `finish` says so, as for any other end.
+            return b""
 
     async def write(self, data: bytes) -> None:
         self.process.stdin.write(data)
@@ -214,7 +219,11 @@ class _SshStream:
         self.process.close()
 
     async def finish(self) -> CommandResult:
-        done = await self.process.wait(check=False)
+        try:
+            done = await self.process.wait(check=False)
+        except (asyncssh.Error, OSError) as error:
+            said = f"connection lost: {error}"
+            return CommandResult(self.command, self.host, LOST, "", said)
         return _result(self.command, self.host, done.returncode, done.stdout, done.stderr)
 
 

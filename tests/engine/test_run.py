@@ -45,7 +45,7 @@ def test_failures_and_defects_are_put_back(engine: Engine) -> None:
 
 def test_a_spent_budget_leaves_the_rest_alone(engine: Engine) -> None:
     """Who began is finished, the rest is never switched, and one event says why."""
-    plan = make_plan(Wanted("refuses"), Wanted("carbon"), Wanted("boron", batch=1))
+    plan = make_plan(Wanted("carbon"), Wanted("refuses", batch=1), Wanted("boron", batch=2))
     plan = replace(plan, policy=Policy(max_failures=0))
     with engine.worker():
         ended = engine.run(plan)
@@ -55,6 +55,18 @@ def test_a_spent_budget_leaves_the_rest_alone(engine: Engine) -> None:
     assert "orchestrate_max_failures allows (0)" in ended["boron"].message
     assert not {"switch:boron", "smoke:boron"} & set(engine.ran(plan))
     assert Counter(event.event for event in engine.events)["budget_spent"] == 1
+
+
+def test_a_cancelled_run_finishes_what_has_begun(engine: Engine) -> None:
+    """A host in the middle of its switch goes on to a decision; the next batch is left alone."""
+    plan = make_plan(Wanted("slow"), Wanted("boron", batch=1))
+    with engine.worker(), engine.driving(plan) as ended:
+        engine.wait_for(plan, "switch:slow")
+        engine.journal(plan).cancel()
+    assert ended["slow"].outcome is Outcome.DEPLOYED
+    assert ended["boron"].outcome is Outcome.SKIPPED
+    assert ended["boron"].message == "the run was cancelled"
+    assert "switch:boron" not in engine.ran(plan)
 
 
 def test_a_resumed_run_has_its_policy(engine: Engine) -> None:

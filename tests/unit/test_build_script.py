@@ -9,7 +9,7 @@ import signal
 import subprocess
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,7 @@ from orchestrator.command import Command
 from orchestrator.errors import CommandError
 from orchestrator.model.plan import Build
 from orchestrator.model.store import parse_derivation_path, parse_store_path
-from orchestrator.stages.build import build, build_command
+from orchestrator.stages.build import BuildLog, build, build_command, stop_build
 from orchestrator.transport.shell import LocalShell
 
 if TYPE_CHECKING:
@@ -135,10 +135,29 @@ def test_a_build_is_started_and_followed(builder: Builder) -> None:
         assert follower.stdout.readline() == "building the first part\n"
         assert follower.poll() is None
         builder.say("go")
-        assert follower.stdout.read() == "the last line\n"
+        rest = follower.stdout.read().splitlines()
+        assert [line for line in rest if not line.startswith("orchestrate:")] == ["the last line"]
+        assert rest[-1].startswith("orchestrate:seconds=")
         assert follower.wait(10) == 0
     assert len(builder.calls()) == 1
     assert re.search(rf"--realise .*--add-root result {BUILD.derivation}$", builder.calls()[0])
+
+
+def test_options_reach_nix(builder: Builder) -> None:
+    """Further options of a build, such as its substituters, are nix-store's."""
+    builder.say("go")
+    options = ("--option", "extra-substituters", "https://cache.example.org")
+    asyncio.run(build(builder, replace(BUILD, nix_options=options), BuildLog(print)))
+    assert " ".join(options) in builder.calls()[0]
+
+
+def test_a_stopped_build_is_over(builder: Builder) -> None:
+    """Whoever cancels ends the build itself, not only who follows it."""
+    with builder.follower() as follower:
+        pid = builder.pid()
+        asyncio.run(stop_build(builder, BUILD.derivation))
+        assert follower.wait(10) in (74, 143)
+    wait_for(lambda: not Path(f"/proc/{pid}").exists())
 
 
 def test_a_second_caller_joins(builder: Builder) -> None:
@@ -151,6 +170,18 @@ def test_a_second_caller_joins(builder: Builder) -> None:
             builder.say("go")
             assert (first.wait(10), second.wait(10)) == (0, 0)
     assert len(builder.calls()) == 1
+
+
+def test_a_reader_that_comes_back_goes_on_where_it_was(builder: Builder) -> None:
+    """What was heard over a connection that broke is not told again over the next."""
+    heard: list[str] = []
+    log = BuildLog(heard.append, shown=len("building the first part\n"))
+    with builder.follower():
+        builder.pid()
+        builder.say("go")
+        report = asyncio.run(build(builder, BUILD, log))
+    assert heard == ["the last line"]
+    assert not report.was_valid
 
 
 def test_two_that_start_at_once_make_one_build(builder: Builder) -> None:
@@ -205,7 +236,7 @@ def test_a_failure_says_what_nix_said(builder: Builder) -> None:
     builder.say("code", "102")
     heard: list[str] = []
     with pytest.raises(CommandError) as caught:
-        asyncio.run(build(builder, BUILD, heard.append))
+        asyncio.run(build(builder, BUILD, BuildLog(heard.append)))
     assert heard == ["building the first part", "the last line"], str(caught.value)
     assert caught.value.last_lines == tuple(heard)
     assert "exit code 102" in caught.value.message
@@ -217,6 +248,6 @@ def test_what_is_there_is_not_built(builder: Builder) -> None:
     """A valid output is 75, held against the garbage collector, without a build."""
     builder.say("valid")
     builder.say("go")
-    report = asyncio.run(build(builder, BUILD, print))
+    report = asyncio.run(build(builder, BUILD, BuildLog(print)))
     assert report.was_valid
     assert [call.split()[:2] for call in builder.calls()] == [["--realise", "--add-root"]]

@@ -319,3 +319,36 @@ def test_every_run_ends_well_whatever_fails(
         )
     assert is_finished(plan, records)
     check_ended(plan, records)
+
+
+def test_a_cancelled_run_begins_nothing() -> None:
+    """Nothing is sent for hosts that have not begun, and their builds are left alone too."""
+    plan = replace(make_plan(Wanted("carbon"), Wanted("boron")), cancelled=True)
+    assert next_steps(plan, {}, math.inf) == ()
+    assert is_finished(plan, {})
+    ended = results(plan, {})
+    assert {result.outcome for result in ended.values()} == {Outcome.SKIPPED}
+    assert {result.message for result in ended.values()} == {"the run was cancelled"}
+
+
+@pytest.mark.parametrize("goal", Goal)
+def test_a_stopped_build_fails_nobody(goal: Goal) -> None:
+    """A host whose build a cancelled run stopped was left alone, it did not fail."""
+    plan = replace(make_plan(Wanted("carbon"), goal=goal), cancelled=True)
+    build = StepKey(Step.BUILD, plan.builds[0].derivation)
+    stopped = StepRecord(StepState.FAILED, 1, error={"message": "the run was cancelled"})
+    assert results(plan, {build: stopped})["carbon"].outcome is Outcome.SKIPPED
+
+
+def test_a_cancelled_run_brings_who_has_begun_to_an_end() -> None:
+    """Between switch and confirm a host goes on: smoke, then confirm or back."""
+    plan = make_plan(Wanted("carbon"), Wanted("boron", batch=1))
+    steps = (StepKey(Step.COPY, "carbon"), StepKey(Step.SWITCH, "carbon"))
+    builds = tuple(StepKey(Step.BUILD, build.derivation) for build in plan.builds)
+    records = {key: record(key, GOOD) for key in (*builds, *steps)}
+    cancelled = replace(plan, cancelled=True)
+    while sent := next_steps(cancelled, records, math.inf):
+        records |= {key: record(key, GOOD) for key in sent}
+    assert steps_of(records, "carbon")[-2:] == [Step.SMOKE, Step.CONFIRM]
+    ended = results(cancelled, records)
+    assert (ended["carbon"].outcome, ended["boron"].outcome) == (Outcome.DEPLOYED, Outcome.SKIPPED)

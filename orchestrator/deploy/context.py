@@ -1,0 +1,53 @@
+"""What performing a step needs: the run's journal and plan, and the way to its hosts."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from orchestrator.deploy.journal import Journal
+from orchestrator.deploy.runtime import Runtime
+from orchestrator.errors import PayloadError
+from orchestrator.model.event import Event
+from orchestrator.model.journal import Step, StepKey, StepState
+from orchestrator.model.plan import Plan
+from orchestrator.model.report import BuildReport
+
+if TYPE_CHECKING:
+    from inventory.host import Host
+    from orchestrator.model.store import DerivationPath
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """A run's journal and plan, and the connections of this process."""
+
+    journal: Journal
+    plan: Plan
+    runtime: Runtime
+
+    def tell(self, host: str, stage: str, event: str, **data: Any) -> None:  # noqa: ANN401 - JSON
+        """Report an event of this run."""
+        self.journal.emit(Event(time.time(), self.plan.run, host, stage, event, data))
+
+    def builder(self, name: str) -> Host:
+        """Give the builder called `name`.
+
+        Raises:
+            PayloadError: the plan has no such builder.
+        """
+        for builder in self.plan.builders:
+            if builder.name == name:
+                return builder
+        message = f"the plan names the builder {name!r}, which it doesn't describe"
+        raise PayloadError(message)
+
+    def build_report(self, derivation: DerivationPath) -> BuildReport | None:
+        """Give the report of a build; None where it is not done."""
+        record = self.journal.records().get(StepKey(Step.BUILD, derivation))
+        if record is None or record.state is not StepState.DONE:
+            return None
+        return msgspec.convert(record.report, BuildReport)

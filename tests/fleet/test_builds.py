@@ -1,0 +1,111 @@
+"""Builds on real builders: lost in the middle, failing for good, wanted by two at once."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.fleet.fleet import BUILDERS, Fleet, kill, parse, state_of
+
+if TYPE_CHECKING:
+    import subprocess
+
+pytestmark = pytest.mark.lab
+
+SLOW = """
+  { pkgs, ... }: {
+    environment.etc.slow.source =
+      pkgs.runCommand "slow-on-purpose" { } "echo it begins; sleep %d; echo %s >$out";
+  }
+"""
+WET_PAINT = """
+  { pkgs, ... }: {
+    environment.etc.broken.source = pkgs.runCommand "wet-paint" { } "echo still wet; exit 1";
+  }
+"""
+
+
+def test_builder_that_is_cut_off_in_mid_build_is_replaced(fleet: Fleet) -> None:
+    """A builder whose network vanishes under a build is noticed, and another one finishes."""
+    fleet.change(extra={"carbon": SLOW % (8, "cut")})
+    process = fleet.start("deploy", "carbon", "--json")
+    first = read_until_it_begins(process)
+    fleet[first["host"]].cut()
+    try:
+        output, said = process.communicate(timeout=120)
+    finally:
+        fleet[first["host"]].restore()
+    deployment = parse(output, process.returncode, said)
+    assert deployment.returncode == 0, deployment.why()
+    (lost,) = deployment.find(stage="build", event="builder_lost")
+    assert lost["host"] == first["host"]
+    assert lost["ts"] - first["ts"] < 30
+    (other,) = set(BUILDERS) - {first["host"]}
+    assert f"the work moves to {other}" in lost["message"]
+
+
+def test_a_dead_controllers_build_is_made_once(fleet: Fleet) -> None:
+    """A build outlives the controller and its worker; resume joins it and makes no second."""
+    fleet.change(extra={"carbon": SLOW % (6, "once")})
+    process = fleet.start("deploy", "carbon", "--json")
+    begun = read_until_it_begins(process)
+    kill(process)
+    resumed = fleet.events_of("resume")
+    assert resumed.outcomes() == {"carbon": "deployed"}, resumed.why()
+    (report,) = [
+        event["report"]
+        for event in resumed.find(stage="build", event="stage_finished")
+        if event["report"]["output"] == resumed.hosts["carbon"]["current"]
+    ]
+    assert report["builder"] == begun["host"]
+    unit = f"orchestrate-build-{begun['derivation'].removeprefix('/nix/store/')[:32]}"
+    starts = fleet[begun["host"]].shell(f"journalctl --unit={unit} --output=cat | grep -c Started")
+    assert int(starts) == 1
+
+
+def test_cancel_stops_the_build_on_its_builder(fleet: Fleet) -> None:
+    """After `orchestrate cancel` the remote unit is gone, and the host was left alone."""
+    before = state_of(fleet["carbon"])
+    fleet.change(extra={"carbon": SLOW % (60, "never")})
+    process = fleet.start("deploy", "carbon", "--json")
+    begun = read_until_it_begins(process)
+    said = fleet.orchestrate("cancel").stdout
+    assert begun["run"] in said
+    output, errors = process.communicate(timeout=30)
+    cancelled = parse(output, process.returncode, errors)
+    assert cancelled.returncode == 3
+    assert cancelled.outcomes() == {"carbon": "skipped"}, cancelled.why()
+    assert cancelled.hosts["carbon"]["message"] == "the run was cancelled"
+    units = "systemctl list-units --plain --no-legend 'orchestrate-build-*' | wc -l"
+    assert int(fleet[begun["host"]].shell(units)) == 0
+    assert state_of(fleet["carbon"]).running == before.running
+    again = fleet.orchestrate("cancel", begun["run"], check=False)
+    assert again.returncode == 2
+    assert "has ended already" in again.stderr
+
+
+def test_what_truly_fails_is_tried_once(fleet: Fleet) -> None:
+    """A build that fails is tried on no other builder, and again only when asked to."""
+    fleet.change(extra={"carbon": WET_PAINT})
+    first = fleet.deploy_json("carbon")
+    assert first.outcomes() == {"carbon": "failed"}, first.why()
+    assert not first.find(event="builder_lost")
+    again = fleet.deploy_json("carbon")
+    assert "has failed before" in again.hosts["carbon"]["message"]
+    assert not [event for event in again.find(event="log_line") if "still wet" in event["line"]]
+    asked = fleet.deploy_json("carbon", "--retry-failed")
+    assert "has failed before" not in asked.hosts["carbon"]["message"]
+    assert [event for event in asked.find(event="log_line") if "still wet" in event["line"]]
+
+
+def read_until_it_begins(process: subprocess.Popen[str]) -> dict[str, Any]:
+    """Read a command's events until its slow build says that it begins; give that one."""
+    assert process.stdout is not None
+    for line in process.stdout:
+        event: dict[str, Any] = json.loads(line)
+        if event["event"] == "log_line" and "it begins" in event["line"]:
+            return event
+    _, said = process.communicate()
+    pytest.fail(f"the command ended before its build: {said}")
