@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from orchestrator.errors import (
+    BuilderError,
     CommandError,
     InventoryError,
     OrchestrateError,
@@ -61,6 +62,7 @@ def test_what_is_unknown_leaves_no_trace(kind: type[OrchestrateError]) -> None:
         (PayloadError, 2),
         (StageError, 3),
         (UnreachableError, 3),
+        (BuilderError, 3),
         (CommandError, 3),
         (RunInterruptedError, 4),
     ],
@@ -72,7 +74,7 @@ def test_exit_codes(kind: type[OrchestrateError], code: int) -> None:
 
 def test_every_error_is_in_the_table_of_exit_codes() -> None:
     """A new kind of error gets an exit code on purpose."""
-    assert len(ALL) == 9
+    assert len(ALL) == 10
 
 
 def test_one_place_is_enough() -> None:
