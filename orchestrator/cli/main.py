@@ -25,12 +25,22 @@ _COMMANDS = (
     "build",
     "deploy",
     "resume",
+    "pause",
+    "continue",
     "cancel",
     "smoke",
     "rollback",
     "status",
     "worker",
 )
+
+
+_ELSEWHERE = {
+    "pause": ("control", "pause"),
+    "continue": ("control", "go_on"),
+    "cancel": ("control", "cancel"),
+}
+"""The module and the name of commands that share a file."""
 
 
 class LazyGroup(click.Group):
@@ -41,11 +51,11 @@ class LazyGroup(click.Group):
         return list(_COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
-        """Import `orchestrator.cli.<command>` and give its `command`."""
+        """Import the module of a command, `orchestrator.cli.<command>` for most of them."""
         if cmd_name not in _COMMANDS:
             return None
-        module = import_module(f"orchestrator.cli.{cmd_name}")
-        command: click.Command = module.command
+        module, name = _ELSEWHERE.get(cmd_name, (cmd_name, "command"))
+        command: click.Command = getattr(import_module(f"orchestrator.cli.{module}"), name)
         return command
 
 

@@ -21,7 +21,7 @@ from orchestrator.deploy.rollout import (
 )
 from orchestrator.errors import PayloadError, StageError
 from orchestrator.model.event import Event
-from orchestrator.model.journal import Step, StepKey, StepState
+from orchestrator.model.journal import Control, Step, StepKey, StepState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -67,9 +67,12 @@ def drive(
     absences = _Absences(journal.lease_seconds / 2)
     while True:
         check()
-        plan = replace(plan, cancelled=journal.is_cancelled())
+        control = journal.control()
+        plan = replace(plan, cancelled=control is Control.CANCEL)
         records = journal.records()
         steps = next_steps(plan, records, journal.now())
+        if control is Control.PAUSE:
+            steps = tuple(key for key in steps if not key.step.begins_something)
         for key in (*steps, *absences.lasting(journal.lost(records))):
             _send(journal, plan, send, key, records.get(key))
         # Read once: a host that settles in between would end the run untold.

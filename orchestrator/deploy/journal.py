@@ -16,7 +16,7 @@ import redis
 
 from orchestrator.errors import PayloadError
 from orchestrator.model.event import Event
-from orchestrator.model.journal import Step, StepKey, StepRecord, StepState
+from orchestrator.model.journal import Control, Step, StepKey, StepRecord, StepState
 from orchestrator.model.plan import Plan
 from orchestrator.model.report import HostResult
 
@@ -217,13 +217,31 @@ class Journal:
             pipeline.hset("orchestrate:hosts", host, msgspec.json.encode((self.run, result)))
         pipeline.execute()
 
-    def cancel(self) -> None:
-        """Have nothing more begun; drivers and workers look for this every second."""
-        self.client.set(self._key("cancelled"), b"1", ex=RUN_EXPIRY_SECONDS)
+    def set_control(self, control: Control | None) -> None:
+        """Tell drivers and workers, who look for it every second; None to go on."""
+        if control is None:
+            self.client.delete(self._key("control"))
+        else:
+            self.client.set(self._key("control"), control.value, ex=RUN_EXPIRY_SECONDS)
+
+    def control(self) -> Control | None:
+        """Read what the run was told.
+
+        Raises:
+            PayloadError: it was told something unknown.
+        """
+        found: Any = self.client.get(self._key("control"))
+        if found is None:
+            return None
+        try:
+            return Control(_text(found))
+        except ValueError as error:
+            message = f"run {self.run} was told {_text(found)[:60]!r}, which means nothing"
+            raise PayloadError(message, hint=f"orchestrate cancel {self.run}") from error
 
     def is_cancelled(self) -> bool:
         """Whether the run was cancelled."""
-        return bool(self.client.exists(self._key("cancelled")))
+        return self.control() is Control.CANCEL
 
     def is_finished(self) -> bool:
         """Whether the run's results were saved."""

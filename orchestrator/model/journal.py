@@ -17,6 +17,18 @@ class Step(StrEnum):
     CONFIRM = "confirm"
     ROLLBACK = "rollback"
 
+    @property
+    def begins_something(self) -> bool:
+        """Whether a paused run holds it back: what a host is in the middle of goes on."""
+        return self in (Step.BUILD, Step.COPY, Step.SWITCH)
+
+
+class Control(StrEnum):
+    """What a user has told a run to do; nothing where it just goes on."""
+
+    PAUSE = "pause"
+    CANCEL = "cancel"
+
 
 class StepState(StrEnum):
     """Where a step stands."""

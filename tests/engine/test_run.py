@@ -11,7 +11,7 @@ import pytest
 
 from orchestrator.cli.engine import check_worker, go_on
 from orchestrator.errors import PayloadError, RunInterruptedError
-from orchestrator.model.journal import Step, StepKey, StepRecord, StepState
+from orchestrator.model.journal import Control, Step, StepKey, StepRecord, StepState
 from orchestrator.model.policy import Policy
 from orchestrator.model.report import Outcome
 from tasks.app import STEP_TASK, WorkerSettings, make_app
@@ -62,11 +62,38 @@ def test_a_cancelled_run_finishes_what_has_begun(engine: Engine) -> None:
     plan = make_plan(Wanted("slow"), Wanted("boron", batch=1))
     with engine.worker(), engine.driving(plan) as ended:
         engine.wait_for(plan, "switch:slow")
-        engine.journal(plan).cancel()
+        engine.journal(plan).set_control(Control.CANCEL)
     assert ended["slow"].outcome is Outcome.DEPLOYED
     assert ended["boron"].outcome is Outcome.SKIPPED
     assert ended["boron"].message == "the run was cancelled"
     assert "switch:boron" not in engine.ran(plan)
+
+
+def test_a_paused_run_waits_and_goes_on(engine: Engine) -> None:
+    """Paused in its switch a host still ends, the next batch begins after `continue`."""
+    plan = make_plan(Wanted("slow"), Wanted("boron", batch=1))
+    journal = engine.journal(plan)
+    confirmed = StepKey(Step.CONFIRM, "slow")
+    with engine.worker(), engine.driving(plan) as ended:
+        engine.wait_for(plan, "switch:slow")
+        journal.set_control(Control.PAUSE)
+        wait_until(
+            lambda: confirmed in (found := journal.records()) and found[confirmed].state.is_final
+        )
+        time.sleep(1.5)
+        assert not ended
+        assert "switch:boron" not in engine.ran(plan)
+        journal.set_control(None)
+    assert {result.outcome for result in ended.values()} == {Outcome.DEPLOYED}
+
+
+def test_what_means_nothing_to_a_run_is_an_error(engine: Engine) -> None:
+    """A control that somebody else wrote ends the driver with one clear error."""
+    plan = make_plan(Wanted("carbon"))
+    engine.journal(plan).create(plan)
+    open_client(engine.broker).set(f"orchestrate:run:{plan.run}:control", "dance")
+    with pytest.raises(PayloadError, match="'dance'"):
+        engine.drive(plan)
 
 
 def test_a_resumed_run_has_its_policy(engine: Engine) -> None:

@@ -71,6 +71,8 @@ def test_cancel_stops_the_build_on_its_builder(fleet: Fleet) -> None:
     fleet.change(extra={"carbon": SLOW % (60, "never")})
     process = fleet.start("deploy", "carbon", "--json")
     begun = read_until_it_begins(process)
+    for told in ("pause", "continue"):
+        assert begun["run"] in fleet.orchestrate(told).stdout
     said = fleet.orchestrate("cancel").stdout
     assert begun["run"] in said
     output, errors = process.communicate(timeout=30)

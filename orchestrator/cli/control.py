@@ -1,0 +1,87 @@
+"""`orchestrate pause`, `continue` and `cancel`: say what becomes of a run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from orchestrator.cli.engine import open_journal
+from orchestrator.cli.invocation import Invocation, broker_option, inventory_option
+from orchestrator.cli.resume import unfinished_run
+from orchestrator.deploy.journal import Journal
+from orchestrator.errors import UsageError
+from orchestrator.model.journal import Control
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+F = TypeVar("F", bound="Callable[..., Any]")
+
+
+def _of_a_run(function: F) -> F:
+    """Add RUN and the options that lead to its journal."""
+    return click.argument("run", required=False)(inventory_option(broker_option(function)))
+
+
+@click.command(name="pause")
+@_of_a_run
+def pause(run: str | None, inventory: Path, broker: str | None) -> int:
+    """Begin nothing new in RUN, or in the last run that has not ended, until `continue`.
+
+    What runs is finished. A machine whose system has begun to change goes on
+    until it is confirmed or put back.
+    """
+    told = _tell(Invocation(inventory, broker_option=broker), run, Control.PAUSE)
+    click.echo(f"run {told} pauses\n  next: orchestrate continue {told}")
+    return 0
+
+
+@click.command(name="continue")
+@_of_a_run
+def go_on(run: str | None, inventory: Path, broker: str | None) -> int:
+    """Go on with RUN, or with the last run that has not ended, after `pause`."""
+    told = _tell(Invocation(inventory, broker_option=broker), run, None)
+    click.echo(
+        f"run {told} goes on\n  next: where its controller is dead, orchestrate resume {told}"
+    )
+    return 0
+
+
+@click.command(name="cancel")
+@_of_a_run
+def cancel(run: str | None, inventory: Path, broker: str | None) -> int:
+    """Begin nothing more in RUN, or in the last run that has not ended.
+
+    Builds are stopped. A machine whose system has begun to change goes on to a
+    decision: it is confirmed, or put back.
+    """
+    told = _tell(Invocation(inventory, broker_option=broker), run, Control.CANCEL)
+    click.echo(
+        f"run {told} is cancelled: what has begun to switch is brought to an end,"
+        " the rest is left alone\n"
+        f"  next: where its controller is dead, orchestrate resume {told}"
+    )
+    return 0
+
+
+def _tell(invocation: Invocation, run: str | None, control: Control | None) -> str:
+    """Tell a run, and give its id.
+
+    Raises:
+        PayloadError: there is no such run.
+        UsageError: it has ended, or was cancelled before.
+    """
+    wanted = run or unfinished_run(invocation)
+    with open_journal(invocation) as client:
+        journal = Journal(client, wanted)
+        journal.plan()
+        if journal.is_finished():
+            message = f"run {wanted} has ended already"
+            raise UsageError(message, hint="see `orchestrate status` for what it left")
+        if control is not Control.CANCEL and journal.is_cancelled():
+            message = f"run {wanted} was cancelled"
+            raise UsageError(message, hint="start a new one with `orchestrate deploy`")
+        journal.set_control(control)
+    return wanted
