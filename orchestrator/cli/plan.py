@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
@@ -17,6 +18,7 @@ from orchestrator.cli.invocation import (
     target_argument,
     update_input_option,
 )
+from orchestrator.cli.run import ledger_of
 from orchestrator.deploy.prepare import new_run_id, prepare
 from orchestrator.deploy.survey import Surveyor
 from orchestrator.model.plan import Action
@@ -65,6 +67,7 @@ async def _plan(invocation: Invocation) -> Plan:
             workspace=invocation.workspace,
             on_event=lambda _: None,
             update_inputs=invocation.update_inputs,
+            read_ledger=partial(ledger_of, invocation),
         )
         plan, _ = await prepare(surveyor, invocation.hosts)
         return plan

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 import click
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from orchestrator.cli.progress import Progress
     from orchestrator.deploy.survey import Evaluator
     from orchestrator.model.event import Event
+    from orchestrator.model.ledger import Ledger
     from orchestrator.model.plan import Plan
     from orchestrator.model.report import HostResult
     from orchestrator.transport.connect import ConnectionPool
@@ -82,7 +84,18 @@ def _surveyor(
         invocation.workspace,
         hear,
         invocation.update_inputs,
+        partial(ledger_of, invocation),
     )
+
+
+def ledger_of(invocation: Invocation) -> Ledger:
+    """Read what earlier runs know of builds, on the broker of this invocation."""
+    # Only who has something to build pays for redis and a server.
+    from orchestrator.cli.engine import open_journal  # noqa: PLC0415
+    from orchestrator.deploy.build_ledger import BuildLedger  # noqa: PLC0415
+
+    with open_journal(invocation) as client:
+        return BuildLedger(client).read()
 
 
 def resume(invocation: Invocation, run_id: str) -> int:

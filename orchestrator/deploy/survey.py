@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, TypeVar
 from inventory.host import Inventory
 from orchestrator.errors import OrchestrateError, PlanError, UnreachableError, UsageError
 from orchestrator.model.event import Event
+from orchestrator.model.ledger import Ledger
 from orchestrator.model.plan import Action, Evaluation, FlakeRef
 from orchestrator.stages.evaluate import evaluate, lock_flake, process_limit
 from orchestrator.stages.facts import gather_facts
@@ -45,7 +46,8 @@ class Surveyor:
     """What looking needs: the fleet, the connections, a place for the flake, an ear.
 
     `update_inputs` are the flake's inputs to lock anew, besides the user's own
-    flake, which always is as it is now.
+    flake, which always is as it is now. `read_ledger` is asked where something
+    has to be built; without one nothing is known of earlier builds.
     """
 
     run: str
@@ -54,6 +56,7 @@ class Surveyor:
     workspace: Workspace
     on_event: Callable[[Event], None]
     update_inputs: tuple[str, ...] = ()
+    read_ledger: Callable[[], Ledger] = Ledger
 
     def tell(self, host: str, stage: str, event: str, **data: object) -> None:
         """Report an event of this run."""
@@ -114,8 +117,10 @@ async def survey_fleet(
         for name, evaluation in evaluations.items()
     )
     builders: dict[str, Facts] = {}
+    ledger = Ledger()
     if moving:
         builders = await look(surveyor, surveyor.inventory.builders, LeftOut())
+        ledger = surveyor.read_ledger()
     survey = Survey(
         facts=facts,
         choices=choices,
@@ -124,6 +129,7 @@ async def survey_fleet(
         unreachable=left_out.unreachable,
         blocked=left_out.blocked,
         failed=left_out.failed,
+        ledger=ledger,
     )
     return survey, evaluator
 

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING
 from inventory.host import Licence
 from orchestrator.errors import PlanError
 from orchestrator.model.facts import Facts
+from orchestrator.model.ledger import Ledger
 from orchestrator.model.plan import Action, Build, Evaluation, HostPlan, Plan
 from orchestrator.model.variant import Backend, VariantChoice
 from orchestrator.stages.batches import in_batches, policy_of
+from orchestrator.stages.placement import Candidate, Situation, lacks_room, rank, reason_for
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,7 +30,8 @@ class Survey:
     """What is known of the fleet when the plan is made.
 
     `builders` are the facts of the builders that answered. `unreachable`,
-    `blocked` and `failed` map a host left out to the reason.
+    `blocked` and `failed` map a host left out to the reason. `ledger` is what
+    earlier runs know of builds and builders.
     """
 
     facts: Mapping[str, Facts]
@@ -38,6 +41,7 @@ class Survey:
     unreachable: dict[str, str] = field(default_factory=dict)
     blocked: dict[str, str] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
+    ledger: Ledger = field(default_factory=Ledger)
 
 
 def action_for(facts: Facts, evaluation: Evaluation) -> Action:
@@ -117,11 +121,11 @@ def place_builds(
         evaluation = survey.evaluations[host]
         if evaluation.llama_drv is not None and evaluation.llama is not None:
             users.setdefault((evaluation.llama_drv, evaluation.llama), []).append(host)
-    assigned = dict.fromkeys((builder.name for builder in builders), 0)
+    assigned: dict[str, list[float]] = {}
     llamas = []
     for package, names in users.items():
-        llama = _place_llama(package, names, builders, survey, assigned)
-        assigned[llama.builder] += 1
+        llama, seconds = _place_llama(package, names, builders, survey, assigned)
+        assigned.setdefault(llama.builder, []).append(seconds)
         llamas.append(llama)
     toplevels = (toplevel for llama in llamas for toplevel in _place_toplevels(llama, survey))
     return (*llamas, *toplevels)
@@ -132,30 +136,29 @@ def _place_llama(
     hosts: Sequence[str],
     builders: Sequence[Host],
     survey: Survey,
-    assigned: Mapping[str, int],
-) -> Build:
+    assigned: Mapping[str, Sequence[float]],
+) -> tuple[Build, float]:
+    """Place one package; give its build, and the seconds that it may take there."""
     system = survey.facts[hosts[0]].system
     features = survey.choices[hosts[0]].builder_features
-    fitting = [
-        builder
+    fitting = tuple(
+        Candidate(builder, survey.builders[builder.name])
         for builder in builders
         if not missing_for(builder, survey.builders.get(builder.name), system, features)
-    ]
+    )
     if not fitting:
         raise _no_builder(hosts, builders, survey, system, features)
-    ranked = sorted(
-        fitting, key=lambda builder: _load(builder, survey.builders[builder.name], assigned)
-    )
-    needed = ", ".join((system, *sorted(features)))
-    return Build(
+    best, *others = rank(package[0], features, Situation(fitting, survey.ledger, assigned))
+    build = Build(
         derivation=package[0],
         output=package[1],
-        builder=ranked[0].name,
-        fallbacks=tuple(builder.name for builder in ranked[1:]),
+        builder=best.builder,
+        fallbacks=tuple(other.builder for other in others),
         features=tuple(sorted(features)),
         hosts=tuple(hosts),
-        reason=f"it builds for {needed} and has the least to do",
+        reason=reason_for(best, others, survey.ledger),
     )
+    return build, best.building
 
 
 def _place_toplevels(llama: Build, survey: Survey) -> tuple[Build, ...]:
@@ -190,13 +193,7 @@ def missing_for(builder: Host, facts: Facts | None, system: str, features: froze
     if builder.builder is None or system not in (facts.system, *builder.builder.systems):
         return f"it builds for {facts.system}"
     lacking = sorted(features - set(facts.system_features))
-    return f"it lacks {', '.join(lacking)}" if lacking else ""
-
-
-def _load(builder: Host, facts: Facts, assigned: Mapping[str, int]) -> tuple[float, str]:
-    speed = builder.builder.speed_factor if builder.builder else 1.0
-    busy = assigned[builder.name] + facts.load_average / max(1, facts.cpu_count)
-    return ((busy + 1) / (speed * max(1, facts.cpu_count)), builder.name)
+    return f"it lacks {', '.join(lacking)}" if lacking else lacks_room(facts, features)
 
 
 def _no_builder(
