@@ -48,7 +48,7 @@ let
 
   # Upstream's own flags leave a Nix build with SSE2 only: ggml turns
   # GGML_NATIVE off when SOURCE_DATE_EPOCH is set, and AVX with it (1af6945eb).
-  # All CPU backends in one package, the best chosen at run time, is 4 to 8 times
+  # All CPU backends in one package, the best chosen at run time, is 2 to 8 times
   # as fast and runs everywhere.
   dispatchFlags = [
     (lib.cmakeBool "GGML_NATIVE" false)
