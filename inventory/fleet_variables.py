@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from inventory.copying import CopyLimits
 from inventory.host import Fleet, Licence, TargetScope
 from inventory.names import check_path
 from inventory.rollout import ROLLOUT_VARIABLES
@@ -21,6 +22,8 @@ FLEET_VARIABLES = frozenset(
     {
         "orchestrate_accept_licences",
         "orchestrate_confirm_timeout",
+        "orchestrate_copies_at_once",
+        "orchestrate_copy_bandwidth_mbit",
         "orchestrate_evaluate_on",
         "orchestrate_evaluation_memory_mib",
         "orchestrate_flake",
@@ -52,6 +55,10 @@ def fleet_of(everywhere: Variables, rollout: Rollout) -> Fleet:
             "orchestrate_gpu_targets", TargetScope, TargetScope.PER_FLEET
         ),
         accept_licences=_licences(everywhere),
+        copies=CopyLimits(
+            everywhere.integer("orchestrate_copies_at_once", CopyLimits().at_once),
+            everywhere.optional_number("orchestrate_copy_bandwidth_mbit"),
+        ),
     )
 
 

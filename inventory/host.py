@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from inventory.copying import Caches, Copying, CopyLimits, check_signing_key
 from inventory.names import (
     check_address,
     check_name,
@@ -155,6 +156,8 @@ class Builder:
         features: system features such as big-parallel, kvm, cuda.
         max_jobs: derivations built at the same time.
         speed_factor: preference among builders that can do the same.
+        signing_key: the public key that its builds must be signed with; None to
+            take the one that it makes for itself.
 
     Raises:
         InventoryError: a system or feature is unsafe in a command line.
@@ -164,9 +167,11 @@ class Builder:
     features: tuple[str, ...] = ()
     max_jobs: int = 1
     speed_factor: float = 1.0
+    signing_key: str | None = None
 
     def __post_init__(self) -> None:
         """Apply `inventory.names`."""
+        check_signing_key(self.signing_key, "signing key")
         for system in self.systems:
             check_name(system, "builder system")
         for feature in self.features:
@@ -217,6 +222,8 @@ class Host:
         builder: what it builds; None where it builds nothing.
         deploy: whether it is a target of deployments.
         smoke: the inference that decides.
+        caches: binary caches that it takes paths from.
+        copying: how closures come to it.
 
     Raises:
         InventoryError: a name or the variant is unsafe in a command line.
@@ -234,6 +241,8 @@ class Host:
     builder: Builder | None = None
     deploy: bool = True
     smoke: Smoke = Smoke()
+    caches: Caches = field(default_factory=Caches)
+    copying: Copying = field(default_factory=Copying)
 
     def __post_init__(self) -> None:
         """Apply `inventory.names`."""
@@ -257,6 +266,7 @@ class Fleet:
         evaluate_on: "controller" or the name of a builder; None to choose.
         gpu_targets: whether hosts of one variant share one build for all their GPUs.
         accept_licences: the unfree licences that the user accepts.
+        copies: what copies may take together.
     """
 
     flake: str | None = None
@@ -267,6 +277,7 @@ class Fleet:
     evaluate_on: str | None = None
     gpu_targets: TargetScope = TargetScope.PER_FLEET
     accept_licences: tuple[Licence, ...] = ()
+    copies: CopyLimits = field(default_factory=CopyLimits)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from inventory.copying import Caches, Compression, Copying, CopyRoute
 from inventory.host import (
     Become,
     BecomeMethod,
@@ -29,6 +30,8 @@ HOST_VARIABLES = frozenset(
         "orchestrate_become_password_file",
         "orchestrate_builder",
         "orchestrate_connect_timeout",
+        "orchestrate_copy_compression",
+        "orchestrate_copy_route",
         "orchestrate_deploy",
         "orchestrate_force_variant",
         "orchestrate_host_key",
@@ -45,12 +48,14 @@ HOST_VARIABLES = frozenset(
         "orchestrate_smoke_prompt",
         "orchestrate_smoke_timeout",
         "orchestrate_smoke_tokens",
+        "orchestrate_substituters",
+        "orchestrate_trusted_public_keys",
     }
 )
 """Our variables that a host or any of its groups can set."""
 
 _SSH = frozenset({"ssh", "smart", "paramiko", "paramiko_ssh"})
-_BUILDER_KEYS = ("systems", "features", "max_jobs", "speed_factor")
+_BUILDER_KEYS = ("systems", "features", "max_jobs", "speed_factor", "signing_key")
 
 
 def host_of(
@@ -80,6 +85,11 @@ def host_of(
             builder=builder,
             deploy=variables.boolean("orchestrate_deploy", default=builder is None),
             smoke=_smoke(variables),
+            caches=Caches(
+                variables.texts("orchestrate_substituters"),
+                variables.texts("orchestrate_trusted_public_keys"),
+            ),
+            copying=_copying(variables),
         )
     except InventoryError as error:
         error.host = error.host or variables.host
@@ -164,6 +174,7 @@ def _builder(variables: Variables) -> Builder | None:
         features=found.texts(f"{prefix}.features"),
         max_jobs=found.integer(f"{prefix}.max_jobs", 1),
         speed_factor=found.number(f"{prefix}.speed_factor", 1.0),
+        signing_key=found.text(f"{prefix}.signing_key"),
     )
 
 
@@ -176,4 +187,11 @@ def _smoke(variables: Variables) -> Smoke:
         tokens=variables.integer("orchestrate_smoke_tokens", 16),
         timeout=variables.number("orchestrate_smoke_timeout", 120.0),
         min_tokens_per_second=variables.optional_number("orchestrate_smoke_min_tokens_per_second"),
+    )
+
+
+def _copying(variables: Variables) -> Copying:
+    return Copying(
+        route=variables.choice("orchestrate_copy_route", CopyRoute, CopyRoute.AUTO),
+        compression=variables.choice("orchestrate_copy_compression", Compression, Compression.AUTO),
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from orchestrator.command import Command, script
 from orchestrator.errors import PayloadError
@@ -18,6 +19,9 @@ from orchestrator.model.store import (
     parse_derivation_path,
     parse_store_path,
 )
+
+if TYPE_CHECKING:
+    from inventory.copying import Caches
 
 # Without allow-dirty-locks Nix writes no flake.lock at all while the user's work
 # tree has uncommitted changes: llama.cpp would be another one from run to run, and
@@ -110,6 +114,50 @@ def export(paths: tuple[str, ...]) -> Command:
 
 EXPORT_PATHS = 4000
 """How many store paths one stream carries: 4000 of 250 bytes fit xargs' 1.5 MB."""
+
+
+def cache_settings(caches: Caches, *keys: str) -> tuple[tuple[str, str], ...]:
+    """Give the settings by which Nix takes paths from caches, and trusts further keys.
+
+    Only a user that Nix trusts can set them (Nix manual, `trusted-users`): from
+    others Nix says that it ignores them, and does without.
+    """
+    settings = []
+    if trusted := (*caches.public_keys, *keys):
+        settings.append(("extra-trusted-public-keys", " ".join(trusted)))
+    if caches.substituters:
+        settings.append(("extra-substituters", " ".join(caches.substituters)))
+        # Nix waits for a dead cache without end by default.
+        settings.append(("connect-timeout", "5"))
+    return tuple(settings)
+
+
+def as_options(settings: tuple[tuple[str, str], ...]) -> tuple[str, ...]:
+    """Render settings as options that every command of Nix takes."""
+    return tuple(part for name, value in settings for part in ("--option", name, value))
+
+
+def serve_store(settings: tuple[tuple[str, str], ...], *, trusted: bool) -> Command:
+    """Serve this store's protocol on stdin and stdout.
+
+    A client that isn't trusted can only add paths that a trusted key signed, or
+    whose content is their name (Nix manual, `nix daemon`, `--force-untrusted`). The
+    experimental feature must come first: each option is checked when it is read.
+
+    Args:
+        settings: name and value of what holds for this one client.
+        trusted: whether the client may add what nobody signed.
+    """
+    trust = "--force-trusted" if trusted else "--force-untrusted"
+    feature = as_options((("extra-experimental-features", "daemon-trust-override"),))
+    return script('exec nix-daemon "$@"', *feature, "--stdio", trust, *as_options(settings))
+
+
+COPY = (
+    *("--extra-experimental-features", "nix-command"),
+    *("copy", "--verbose", "--log-format", "internal-json"),
+)
+"""`nix copy` that tells how far it is (`stages.copy_progress` reads it)."""
 
 
 def import_stream() -> Command:

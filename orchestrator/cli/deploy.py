@@ -9,6 +9,7 @@ import click
 from orchestrator.cli.invocation import (
     Invocation,
     broker_option,
+    copy_options,
     inventory_option,
     json_option,
     limit_option,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from inventory.rollout import Size
+    from orchestrator.model.plan import Fanout
 
 
 @click.command(name="deploy")
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 @broker_option
 @update_input_option
 @retry_failed_option
+@copy_options
 @json_option
 def command(  # noqa: PLR0913 - each is one option of the command line
     target: str,
@@ -44,6 +47,8 @@ def command(  # noqa: PLR0913 - each is one option of the command line
     limit: str | None,
     retry_failed: bool,
     serial: tuple[Size, ...] | None,
+    check_signatures: bool,
+    fanout: Fanout,
     as_json: bool,
 ) -> int:
     """Build, copy, switch, verify, and put back what fails."""
@@ -56,5 +61,7 @@ def command(  # noqa: PLR0913 - each is one option of the command line
         limit=limit,
         retry_failed=retry_failed,
         serial=serial,
+        check_signatures=check_signatures,
+        fanout=fanout,
     )
     return run(invocation, prepare)

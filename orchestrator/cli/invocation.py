@@ -16,6 +16,7 @@ from inventory.read import read_inventory
 from inventory.rollout import Size, sizes_of
 from orchestrator.errors import UsageError
 from orchestrator.log import configure_log
+from orchestrator.model.plan import Fanout
 from orchestrator.stages.flake import INPUTS
 from orchestrator.workspace import workspace_for
 
@@ -55,6 +56,8 @@ class Invocation:
     limit: str | None = None
     serial: tuple[Size, ...] | None = None
     retry_failed: bool = False
+    check_signatures: bool = True
+    fanout: Fanout = Fanout.BUILDER
 
     @cached_property
     def inventory(self) -> Inventory:
@@ -185,6 +188,27 @@ def retry_failed_option(function: F) -> F:
     return click.option(
         "--retry-failed", is_flag=True, help="Build also what failed before; else that is refused."
     )(function)
+
+
+def copy_options(function: F) -> F:
+    """Add `--no-check-sigs` and `--fanout`."""
+    unchecked = click.option(
+        "--no-check-sigs",
+        "check_signatures",
+        is_flag=True,
+        flag_value=False,
+        default=True,
+        help="Let the targets take closures without the builder's signature.",
+    )
+    fanout = click.option(
+        "--fanout",
+        type=click.Choice([member.value for member in Fanout]),
+        default=Fanout.BUILDER.value,
+        callback=lambda _context, _option, value: Fanout(value),
+        show_default=True,
+        help="Who gives closures: the builder alone, or also machines that have them.",
+    )
+    return unchecked(fanout(function))
 
 
 def target_argument(function: F) -> F:

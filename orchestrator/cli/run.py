@@ -16,6 +16,7 @@ from orchestrator.deploy.drive import run_finished
 from orchestrator.deploy.prepare import new_run_id, send_derivations
 from orchestrator.deploy.rollout import results
 from orchestrator.deploy.survey import Surveyor
+from orchestrator.model.plan import CopyTerms
 from orchestrator.model.report import Outcome, Verdict
 from orchestrator.transport.connect import connections
 
@@ -49,6 +50,11 @@ class Preparing(Protocol):
 def run(invocation: Invocation, preparing: Preparing) -> int:
     """Prepare a run of the invocation's targets, drive it, and give the exit code."""
     hosts = invocation.hosts
+    if not invocation.check_signatures:
+        click.echo(
+            "orchestrate: --no-check-sigs: the targets take closures that nobody vouches for",
+            err=True,
+        )
     run_id = new_run_id()
     with ExitStack() as stack, open_progress(as_json=invocation.as_json) as progress:
         hear = _hearer(progress, invocation)
@@ -67,7 +73,13 @@ def run(invocation: Invocation, preparing: Preparing) -> int:
 
         plan, engine = asyncio.run(preparation())
         if engine is not None:
-            ended = engine.run(replace(plan, retry_failed=invocation.retry_failed), hear)
+            terms = CopyTerms(
+                check_signatures=invocation.check_signatures,
+                fanout=invocation.fanout,
+                limits=invocation.inventory.fleet.copies,
+            )
+            decided = replace(plan, retry_failed=invocation.retry_failed, terms=terms)
+            ended = engine.run(decided, hear)
         else:
             ended = results(plan, {})
             hear(run_finished(run_id, ended))

@@ -10,7 +10,7 @@ import msgspec
 
 from orchestrator.cli.invocation import Invocation, inventory_option, json_option, target_argument
 from orchestrator.errors import OrchestrateError
-from orchestrator.stages.copy_closure import Receiver
+from orchestrator.stages.delivery import Receiver
 from orchestrator.stages.facts import gather_facts
 from orchestrator.stages.smoke import run_smoke
 from orchestrator.stages.smoke_model import deliver_model, model_path, read_model

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 from orchestrator.deploy.context import Context
 from orchestrator.deploy.perform_build import perform_build
+from orchestrator.deploy.perform_copy import perform_copy
 from orchestrator.deploy.runtime import process_runtime
-from orchestrator.errors import CommandError, StageError, UnreachableError
+from orchestrator.errors import CommandError, UnreachableError
 from orchestrator.model.journal import Step, StepKey
 from orchestrator.model.report import (
     BuildReport,
@@ -24,10 +25,10 @@ from orchestrator.model.report import (
 )
 from orchestrator.model.store import DerivationPath
 from orchestrator.stages.confirm import confirm
-from orchestrator.stages.copy_closure import Receiver, copy_closure
+from orchestrator.stages.delivery import Receiver
 from orchestrator.stages.rollback import reactivate, verdict
 from orchestrator.stages.smoke import run_smoke
-from orchestrator.stages.smoke_model import deliver_model, model_path, read_model
+from orchestrator.stages.smoke_model import model_path, read_model
 from orchestrator.stages.switch import Activation, switch
 from orchestrator.transport.become import become_password
 from orchestrator.transport.session import Session, session
@@ -43,9 +44,6 @@ if TYPE_CHECKING:
     from orchestrator.transport.connect import ConnectionPool
 
 Report = BuildReport | CopyReport | SwitchReport | SmokeReport | RollbackReport
-
-_PROGRESS_INTERVAL = 0.5
-"""Seconds between two reports of how much was copied."""
 
 _RETRY_INTERVAL = 1.0
 """Seconds between two attempts to log in to a host that must come back."""
@@ -65,37 +63,13 @@ def perform(journal: Journal, plan: Plan, key: StepKey) -> Report:
         return perform_build(context, plan.build(DerivationPath(key.subject)))
     host = plan.host(key.subject)
     steps: dict[Step, Callable[[Context, HostPlan], Report]] = {
-        Step.COPY: _copy,
+        Step.COPY: perform_copy,
         Step.SWITCH: _switch,
         Step.SMOKE: _smoke,
         Step.CONFIRM: _confirm,
         Step.ROLLBACK: _rollback,
     }
     return steps[key.step](context, host)
-
-
-def _copy(context: Context, host: HostPlan) -> CopyReport:
-    told = _Throttle()
-    smoke_model = read_model(model_path(host.host.smoke))
-    derivation = host.evaluation.toplevel_drv
-    made = context.build_report(derivation) if derivation is not None else None
-    if derivation is not None and made is None:
-        message = "nobody has built its system"
-        raise StageError(message, host=host.name, stage=Step.COPY)
-
-    def hear(count: int) -> None:
-        if told.due():
-            context.tell(host.name, Step.COPY, "progress", bytes=count)
-
-    async def work() -> CopyReport:
-        receiver = await _receiver(context.runtime.pool, host.host)
-        await deliver_model(receiver, smoke_model, hear)
-        if made is None:
-            return CopyReport(host.name, 0, 0, "it is there already")
-        source = await context.runtime.pool.shell(context.builder(made.builder))
-        return await copy_closure(source, receiver, (host.evaluation.toplevel,), hear)
-
-    return context.runtime.run(work())
 
 
 def _switch(context: Context, host: HostPlan) -> SwitchReport:
@@ -192,17 +166,3 @@ def _logged_in(stack: ExitStack, host: Host, deadline: float) -> Session:
             if time.monotonic() > deadline:
                 raise
             time.sleep(_RETRY_INTERVAL)
-
-
-class _Throttle:
-    """Lets through one report of progress in a while."""
-
-    def __init__(self) -> None:
-        self._last = 0.0
-
-    def due(self) -> bool:
-        now = time.monotonic()
-        if now - self._last < _PROGRESS_INTERVAL:
-            return False
-        self._last = now
-        return True

@@ -113,7 +113,8 @@ def _follow(context: Context, wanted: Build, name: str) -> BuildReport:
 
     async def attempt() -> BuildReport:
         shell = await pool.shell(builder)
-        return await _unless_cancelled(context, wanted, shell, build(shell, wanted, log))
+        following = build(shell, wanted, log, builder.caches)
+        return await _unless_cancelled(context, wanted, shell, following)
 
     async def work() -> BuildReport:
         for _ in range(_RECONNECTIONS):

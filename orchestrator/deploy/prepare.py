@@ -8,7 +8,8 @@ import time
 from typing import TYPE_CHECKING
 
 from orchestrator.deploy.survey import survey_fleet
-from orchestrator.stages.copy_closure import Receiver, copy_closure
+from orchestrator.stages.copy_derivations import copy_derivations
+from orchestrator.stages.delivery import Receiver
 from orchestrator.stages.plan import make_plan
 from orchestrator.transport.become import become_password
 
@@ -56,7 +57,7 @@ async def send_derivations(surveyor: Surveyor, plan: Plan, evaluator: Evaluator)
             return
         receiver = Receiver(shell, builder.become, become_password(builder))
         surveyor.tell(builder.name, "evaluate", "stage_started")
-        await copy_closure(evaluator.shell, receiver, tuple(derivations), lambda _: None)
+        await copy_derivations(evaluator.shell, receiver, tuple(derivations))
         surveyor.tell(builder.name, "evaluate", "stage_finished", derivations=len(derivations))
 
     builders = {builder.name: builder for builder in plan.builders}

@@ -11,10 +11,14 @@ import threading
 from functools import cache
 from typing import TYPE_CHECKING, TypeVar
 
+from orchestrator.deploy.copy_slots import slots_of
 from orchestrator.transport.connect import ConnectionPool
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
+
+    from inventory.copying import CopyLimits
+    from orchestrator.deploy.copy_slots import CopySlots
 
 T = TypeVar("T")
 
@@ -24,6 +28,7 @@ class Runtime:
 
     def __init__(self) -> None:
         self.pool = ConnectionPool()
+        self._slots: dict[CopyLimits, CopySlots] = {}
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True, name="ssh")
         self._started = threading.Lock()
@@ -34,6 +39,10 @@ class Runtime:
             if not self._thread.is_alive():
                 self._thread.start()
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    def copy_slots(self, limits: CopyLimits) -> CopySlots:
+        """Give the slots that this process copies in; called on the loop."""
+        return self._slots.setdefault(limits, slots_of(limits))
 
     def close(self) -> None:
         """Close the connections and end the loop."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
+from inventory.copying import CopyLimits
 from inventory.host import Host
 from orchestrator.model.facts import Facts
 from orchestrator.model.policy import Policy
@@ -49,6 +50,28 @@ class Goal(StrEnum):
     DEPLOY = "deploy"
 
 
+class Fanout(StrEnum):
+    """Who gives a host its closure: its builder, or also hosts that have it already."""
+
+    BUILDER = "builder"
+    PEERS = "peers"
+
+
+@dataclass(frozen=True, slots=True)
+class CopyTerms:
+    """On which terms closures travel.
+
+    Args:
+        check_signatures: whether a host takes only what its builder signed.
+        fanout: who gives.
+        limits: what copies may take together.
+    """
+
+    check_signatures: bool = True
+    fanout: Fanout = Fanout.BUILDER
+    limits: CopyLimits = field(default_factory=CopyLimits)
+
+
 @dataclass(frozen=True, slots=True)
 class Build:
     """One distinct derivation, built once on one builder for every host that needs it.
@@ -66,7 +89,6 @@ class Build:
     hosts: tuple[str, ...]
     reason: str
     after: DerivationPath | None = None
-    nix_options: tuple[str, ...] = ()
 
 
 class Package(NamedTuple):
@@ -114,8 +136,8 @@ class Plan:
 
     `unreachable`, `blocked` (by a pin or by policy) and `failed` (its facts or
     its evaluation) map a host's name to the report of why it is left out.
-    `retry_failed` builds also what is remembered to have failed. `cancelled` is
-    what a driver makes of a plan whose run was cancelled.
+    `retry_failed` builds also what is remembered to have failed; `terms` are
+    those of its copies. `cancelled` is what a driver makes of a plan whose run was cancelled.
     """
 
     run: str
@@ -129,6 +151,7 @@ class Plan:
     goal: Goal = Goal.DEPLOY
     policy: Policy = field(default_factory=Policy)
     retry_failed: bool = False
+    terms: CopyTerms = field(default_factory=CopyTerms)
     cancelled: bool = False
 
     @property

@@ -15,7 +15,9 @@ from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from orchestrator.command import LAST_LINES, Command, script
+from inventory.copying import Caches
+from orchestrator import nix
+from orchestrator.command import LAST_LINES, Command, printable, script
 from orchestrator.errors import BuilderError, CommandError, StageError, UnreachableError
 from orchestrator.hints import hint_for
 from orchestrator.model.report import BuildReport
@@ -65,16 +67,18 @@ class BuildLog:
             started, ended = line.partition("=")[2].split()
             self.seconds = float(ended) - float(started)
         elif line and not line.startswith(_OURS):
-            self.recent.append(line)
-            self.on_line(line)
+            shown = printable(line)
+            self.recent.append(shown)
+            self.on_line(shown)
 
 
-def build_command(build: Build, shown: int = 0) -> Command:
+def build_command(build: Build, shown: int = 0, caches: Caches = Caches()) -> Command:  # noqa: B008 - frozen
     """Give the command that starts or joins the build, and follows it.
 
     Args:
         build: what to build.
         shown: bytes of its log that were heard already.
+        caches: what the builder takes from elsewhere.
     """
     text = files("orchestrator.stages").joinpath("build.sh").read_text()
     return script(
@@ -83,17 +87,23 @@ def build_command(build: Build, shown: int = 0) -> Command:
         store_hash(build.derivation),
         build.output,
         str(shown),
-        *build.nix_options,
+        *nix.as_options(nix.cache_settings(caches)),
     )
 
 
-async def build(shell: Shell, build: Build, log: BuildLog) -> BuildReport:
+async def build(
+    shell: Shell,
+    build: Build,
+    log: BuildLog,
+    caches: Caches = Caches(),  # noqa: B008 - frozen
+) -> BuildReport:
     """Build a derivation on the builder behind `shell`.
 
     Args:
         shell: the builder; it has the derivation's closure already.
         build: what to build.
         log: what was heard of it, and who hears the rest.
+        caches: what the builder takes from elsewhere.
 
     Raises:
         UnreachableError: the connection broke, or the builder hangs; the build
@@ -103,7 +113,7 @@ async def build(shell: Shell, build: Build, log: BuildLog) -> BuildReport:
     """
     started = time.monotonic()
     log.heard_at = started
-    result = await _follow_while_it_answers(shell, build_command(build, log.shown), log)
+    result = await _follow_while_it_answers(shell, build_command(build, log.shown, caches), log)
     if result.returncode in (0, WAS_VALID):
         was_valid = result.returncode == WAS_VALID
         return BuildReport(

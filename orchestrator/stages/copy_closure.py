@@ -1,116 +1,212 @@
-"""Copy a closure from one store to another: only what is missing, on open connections.
+"""Copy a closure from one store to another: only what is missing, signed, resumable.
 
-The stream that `nix-store --export` writes goes through this process into
-`nix-store --import`: it enters no store on the way, needs no further login, and
-works between any two machines that we can reach. The receiving side checks the
-hash of every path; it must run as a user its Nix trusts, which is root here.
+The builder signs what its target lacks, and runs `nix copy`; on the target a
+daemon that trusts nobody but the keys it is given checks each signature and adds
+path after path, so that an interrupted copy goes on where it was. Builder and
+target talk directly where they reach each other, else over the two connections
+that are open here already. What a cache of the target has comes from there.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol
 
-from inventory.host import Become
-from orchestrator import nix
-from orchestrator.command import elevated
-from orchestrator.errors import CommandError
-from orchestrator.hints import hint_for
+from inventory.copying import Compression, CopyRoute
+from inventory.host import Host
+from orchestrator.errors import CommandError, OrchestrateError, UnreachableError
 from orchestrator.model.report import CopyReport
-from orchestrator.transport.shell import Shell, pipe
+from orchestrator.model.store import StorePath
+from orchestrator.stages.copy_progress import CopyProgress
+from orchestrator.stages.delivery import (
+    STAGE,
+    Delivery,
+    Receiver,
+    copy_failure,
+    lacking,
+    missing_paths,
+)
+from orchestrator.stages.direct import direct
+from orchestrator.stages.relay import relay
+from orchestrator.stages.signature import sign
+from orchestrator.transport.forward import Pace
+from orchestrator.transport.shell import LOST
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from orchestrator.command import CommandResult
+    from orchestrator.transport.shell import SshShell
 
-    from orchestrator.model.store import DerivationPath, StorePath
+DIRECT_BYTES = 32 * 2**20
+"""Below this the half second that a direct login takes is longer than the way around."""
 
-STAGE = "copy_closure"
+WORTH_MEASURING = 16 * 2**20
+"""Below this a copy is over before its link is known."""
+
+
+class Route(Protocol):
+    """A way that paths can take; None where it was measured and is slow."""
+
+    async def __call__(
+        self, delivery: Delivery, *, compressed: bool, measured: bool
+    ) -> CommandResult | None:
+        """Bring the paths to their host."""
+        ...
+
+
+class Connect(Protocol):
+    """How a copy gets its two ends: the one that has the paths, the one that lacks them."""
+
+    async def __call__(self, *, compressed: bool) -> tuple[SshShell, SshShell]:
+        """Give both ends, on connections that compress or on those that are open."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
-class Receiver:
-    """A store that takes paths: where it is, and how to be someone it trusts.
+class Order:
+    """What a host is to get.
 
     Args:
-        shell: where it is.
-        become: how the login user there becomes root.
-        password: for `become`, where it needs one.
+        host: who gets it.
+        password: for root there, where its become method needs one.
+        roots: paths whose closures have to be there.
+        signing_key: the key that the inventory pins for the builder.
+        checked: whether the host takes only what is signed.
+        pace: the budget of what passes through here.
+        on_bytes: hears how many bytes have moved so far.
     """
 
-    shell: Shell
-    become: Become
-    password: str | None = field(default=None, repr=False)
+    host: Host
+    password: str | None
+    roots: tuple[StorePath, ...]
+    signing_key: str | None
+    checked: bool
+    pace: Pace
+    on_bytes: Callable[[int], None]
 
 
 async def copy_closure(
-    source: Shell,
-    receiver: Receiver,
-    paths: tuple[StorePath | DerivationPath, ...],
-    on_bytes: Callable[[int], None],
+    connect: Connect, order: Order, peers: tuple[Connect, ...] = ()
 ) -> CopyReport:
-    """Make `paths` and everything they need valid at the receiver.
+    """Make the order's roots and everything they need valid at its host.
 
     Asked in one round trip each: what the closure is, and what of it is missing.
     Interrupted, it can be run again: paths that arrived whole are there.
 
     Args:
-        source: where the closure is.
-        receiver: where it has to be.
-        paths: the roots of the closure.
-        on_bytes: hears how many bytes have moved so far.
+        connect: the builder that has all of it, and the host.
+        order: what the host is to get.
+        peers: others that may have a part of it, and the host; what they can't
+            give comes from the builder.
 
     Raises:
-        CommandError: one of the two sides failed.
+        UnreachableError: a connection broke.
+        OrchestrateError: one of the two sides failed.
     """
-    destination = receiver.shell
-    missing = await missing_paths(source, destination, paths)
-    moved = 0
-    for start in range(0, len(missing), nix.EXPORT_PATHS):
-        before = moved
-
-        def progress(count: int, before: int = before) -> None:
-            nonlocal moved
-            moved = before + count
-            on_bytes(moved)
-
-        part = missing[start : start + nix.EXPORT_PATHS]
-        receive = elevated(nix.import_stream(), receiver.become, receiver.password)
-        sent, received = await pipe((source, nix.export(part)), (destination, receive), progress)
-        if sent.returncode or received.returncode:
-            raise _copy_failed(sent.failure(STAGE), received.failure(STAGE), source, destination)
-    route = f"{source.host} → controller → {destination.host}"
-    return CopyReport(
-        destination.host, len(missing), moved, route if missing else "nothing to copy"
+    source, target = await connect(compressed=False)
+    missing = await missing_paths(source, target, order.roots)
+    if not missing:
+        return CopyReport(order.host.name, 0, 0, "nothing to copy")
+    delivery = Delivery(
+        source=source,
+        receiver=Receiver(target, order.host.become, order.password),
+        host=order.host,
+        host_key=target.host_key,
+        paths=missing,
+        signature=await sign(source, missing, order.signing_key, checked=order.checked),
+        progress=CopyProgress(),
+        pace=order.pace,
+        on_bytes=order.on_bytes,
     )
+    routes = [await _from_peer(peer, delivery) for peer in peers]
+    routes.append(await _deliver(connect, delivery))
+    progress = delivery.progress
+    if elsewhere := len(missing) - progress.paths:
+        routes.append(f"{elsewhere} paths from its caches")
+    route = ", ".join(filter(None, routes))
+    return CopyReport(order.host.name, progress.paths, progress.moved, route)
 
 
-async def missing_paths(
-    source: Shell, destination: Shell, paths: tuple[StorePath | DerivationPath, ...]
-) -> tuple[StorePath, ...]:
-    """Give the paths of the closure that the destination lacks, dependencies first.
+async def _from_peer(connect: Connect, delivery: Delivery) -> str:
+    """Let a host that has a part of the paths give it; nothing is lost where it can't."""
+    try:
+        peer, _ = await connect(compressed=False)
+        absent = set(await lacking(peer, delivery.paths))
+        there = tuple(path for path in delivery.paths if path not in absent)
+        if not there:
+            return ""
+        return await _deliver(connect, replace(delivery, source=peer, paths=there))
+    except OrchestrateError:
+        return ""
 
-    Raises:
-        CommandError: one of the stores can't be asked.
-        PayloadError: one of them answers something else.
+
+async def _deliver(connect: Connect, delivery: Delivery) -> str:
+    """Bring the paths to the host by the best way that works; say which it was."""
+    source, target = delivery.source.host, delivery.host.name
+    way = f"{source} → controller → {target}"
+    if wants_direct(delivery):
+        try:
+            _check(delivery, await _compressed_where_slow(connect, delivery, direct))
+        except OrchestrateError as error:
+            if delivery.host.copying.route is CopyRoute.DIRECT:
+                raise
+            why = error.last_lines[-1] if error.last_lines else error.message
+            way = f"{way} ({source} doesn't reach it: {why[:80]})"
+        else:
+            return f"{source} → {target}"
+    delivery.progress.recent.clear()
+    _check(delivery, await _compressed_where_slow(connect, delivery, relay))
+    return way
+
+
+def wants_direct(delivery: Delivery) -> bool:
+    """Decide whether builder and target should try to talk directly. Pure.
+
+    Not through a jump host, which only we know how to pass, and not where root
+    needs a password, which only we may know.
     """
-    wanted = await source.run(nix.requisites(paths))
-    closure = nix.parse_store_paths(wanted.check(STAGE, "its store can't be asked").stdout)
-    asked = await destination.run(nix.invalid_among(closure))
-    lacking = set(nix.parse_store_paths(asked.check(STAGE, "its store can't be asked").stdout))
-    return tuple(path for path in closure if path in lacking)
+    route = delivery.host.copying.route
+    if route is not CopyRoute.AUTO:
+        return route is CopyRoute.DIRECT
+    in_the_way = delivery.host.connection.jump is not None or delivery.receiver.password is not None
+    return not in_the_way and delivery.signature.nbytes >= DIRECT_BYTES
 
 
-def _copy_failed(
-    sent: CommandError, received: CommandError, source: Shell, destination: Shell
-) -> CommandError:
-    """Blame the side that said something: the other one only saw the stream end."""
-    blamed = received if received.last_lines else sent
-    return CommandError(
-        message=f"copying from {source.host} to {destination.host} failed on {blamed.host}",
-        hint=hint_for("\n".join((*sent.last_lines, *received.last_lines)))
-        or "run the same command again: what arrived whole is not sent twice",
-        host=destination.host,
-        stage=STAGE,
-        command=blamed.command,
-        last_lines=blamed.last_lines,
+async def _compressed_where_slow(
+    connect: Connect, delivery: Delivery, route: Route
+) -> CommandResult:
+    """Copy as the inventory says, or begin without compression and measure."""
+    compression = delivery.host.copying.compression
+    if compression is not Compression.ALWAYS:
+        auto = compression is Compression.AUTO
+        measured = auto and delivery.signature.nbytes >= WORTH_MEASURING
+        result = await route(delivery, compressed=False, measured=measured)
+        if result is not None:
+            return result
+    if route is relay:
+        source, target = await connect(compressed=True)
+        receiver = replace(delivery.receiver, shell=target)
+        delivery = replace(delivery, source=source, receiver=receiver)
+    result = await route(delivery, compressed=True, measured=False)
+    assert result is not None  # noqa: S101 - only a measured copy is given up
+    return result
+
+
+def _check(delivery: Delivery, result: CommandResult) -> None:
+    """Raise what went wrong with a copy, if anything did."""
+    if result.returncode == 0:
+        return
+    if result.returncode == LOST:
+        raise UnreachableError(
+            message=f"the connection to {result.host} broke in the middle of the copy",
+            hint="run the same command again: what arrived whole is not sent twice",
+            host=result.host,
+            stage=STAGE,
+        )
+    blamed = CommandError(
+        message="",
+        host=result.host,
+        command=f"nix copy --to ssh-ng://{delivery.host.name} {delivery.paths[-1]}",
+        last_lines=tuple(delivery.progress.recent),
     )
+    raise copy_failure(delivery.source.host, delivery.host.name, blamed)

@@ -40,26 +40,32 @@ class ConnectionPool:
     tens of milliseconds of processor time, a channel on an open one nearly none.
     """
 
-    _shells: dict[str, SshShell] = field(default_factory=dict)
-    _locks: dict[str, asyncio.Lock] = field(default_factory=dict)
+    _shells: dict[tuple[str, bool], SshShell] = field(default_factory=dict)
+    _locks: dict[tuple[str, bool], asyncio.Lock] = field(default_factory=dict)
 
-    async def shell(self, host: Host) -> SshShell:
+    async def shell(self, host: Host, *, compressed: bool = False) -> SshShell:
         """Give a shell on `host`.
+
+        Args:
+            host: where.
+            compressed: whether its connection compresses, which is another one.
 
         Raises:
             UnreachableError: it doesn't answer, or isn't who it should be.
         """
-        async with self._locks.setdefault(host.name, asyncio.Lock()):
-            shell = self._shells.get(host.name)
+        key = (host.name, compressed)
+        async with self._locks.setdefault(key, asyncio.Lock()):
+            shell = self._shells.get(key)
             if shell is None or shell.connection.is_closed():
-                shell = SshShell(host.name, await connect(host))
-                self._shells[host.name] = shell
+                shell = SshShell(host.name, await connect(host, compressed=compressed))
+                self._shells[key] = shell
             return shell
 
     async def drop(self, host: Host) -> None:
-        """Forget the connection to `host`: the next shell is a new login."""
-        if shell := self._shells.pop(host.name, None):
-            shell.connection.abort()
+        """Forget the connections to `host`: the next shell is a new login."""
+        for compressed in (False, True):
+            if shell := self._shells.pop((host.name, compressed), None):
+                shell.connection.abort()
 
     async def close(self) -> None:
         """Close every connection."""
@@ -82,7 +88,7 @@ async def connections() -> AsyncIterator[ConnectionPool]:
         await pool.close()
 
 
-async def connect(host: Host) -> SSHClientConnection:
+async def connect(host: Host, *, compressed: bool = False) -> SSHClientConnection:
     """Log in to `host`, through its jump host where it has one.
 
     Raises:
@@ -90,7 +96,7 @@ async def connect(host: Host) -> SSHClientConnection:
     """
     try:
         async with asyncio.timeout(host.connection.connect_timeout):
-            return await _connect(host.connection)
+            return await _connect(host.connection, compressed=compressed)
     except asyncssh.HostKeyNotVerifiable as error:
         raise _unreachable(
             host, f"its host key is not trusted: {error.reason}", _KEY_HINT
@@ -110,7 +116,7 @@ _KEY_HINT = "compare its key with the machine's and record it: orchestrate trust
 _ADDRESS_HINT = "check ansible_host and ansible_port, and that sshd runs there"
 
 
-async def _connect(connection: Connection) -> SSHClientConnection:
+async def _connect(connection: Connection, *, compressed: bool) -> SSHClientConnection:
     tunnel = None
     if connection.jump is not None:
         recording = connection.host_key_policy is HostKeyPolicy.ACCEPT_NEW
@@ -122,6 +128,7 @@ async def _connect(connection: Connection) -> SSHClientConnection:
         opened = await asyncssh.connect(
             **asyncssh_options(connection, _known(known_hosts_lines(connection))),
             tunnel=tunnel or (),
+            compression_algs=["zlib@openssh.com", "none"] if compressed else ["none"],
             client_factory=_client(connection, recording=accepts_new(connection)),
         )
     except BaseException:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import asyncssh
 
-from orchestrator.command import Command, CommandResult, printable
+from orchestrator.command import Command, CommandResult
 from orchestrator.errors import CommandError, UnreachableError
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class LocalShell:
         async with self.open(command) as stream:
             try:
                 async with asyncio.timeout(command.timeout):
-                    await _feed(stream, command)
+                    await feed(stream, command)
                     await stream.close_input()
                     return await stream.finish()
             except TimeoutError:
@@ -164,6 +164,13 @@ class SshShell:
     host: str
     connection: asyncssh.SSHClientConnection
 
+    @property
+    def host_key(self) -> str:
+        """The key that the host has shown, and that was checked, as `TYPE BASE64`."""
+        shown = self.connection.get_server_host_key()
+        assert shown is not None  # noqa: S101 - an open connection has one
+        return " ".join(shown.export_public_key().decode().split()[:2])
+
     async def run(self, command: Command) -> CommandResult:
         """Run to the end; a broken connection is exit code 255, as ssh(1) has it."""
         try:
@@ -228,21 +235,21 @@ class _SshStream:
 
 
 async def follow(shell: Shell, command: Command, on_line: Callable[[str], None]) -> CommandResult:
-    """Run a command and hand over each line of its output as it comes.
+    """Run a command and hand over each line of its output as it comes, as it is.
 
     Returns:
         the result, with an empty stdout: the lines were handed over.
     """
     async with shell.open(command) as stream:
-        await _feed(stream, command)
+        await feed(stream, command)
         await stream.close_input()
         rest = b""
         while data := await stream.read(CHUNK):
             *lines, rest = (rest + data).split(b"\n")
             for line in lines:
-                on_line(printable(line.decode(errors="replace").rstrip("\r")))
+                on_line(line.decode(errors="replace").rstrip("\r"))
         if rest:
-            on_line(printable(rest.decode(errors="replace")))
+            on_line(rest.decode(errors="replace"))
         return await stream.finish()
 
 
@@ -258,9 +265,9 @@ async def pipe(
     """
     moved = 0
     async with source[0].open(source[1]) as reader, destination[0].open(destination[1]) as writer:
-        await _feed(reader, source[1])
+        await feed(reader, source[1])
         await reader.close_input()
-        await _feed(writer, destination[1])
+        await feed(writer, destination[1])
         try:
             while data := await reader.read(CHUNK):
                 await writer.write(data)
@@ -275,7 +282,7 @@ async def pipe(
         return await reader.finish(), written
 
 
-async def _feed(stream: Stream, command: Command) -> None:
+async def feed(stream: Stream, command: Command) -> None:
     """Write what a command reads; one that ends without reading it says why itself."""
     if command.stdin:
         with contextlib.suppress(*_BROKEN):

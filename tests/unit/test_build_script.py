@@ -9,12 +9,13 @@ import signal
 import subprocess
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from inventory.copying import Caches
 from orchestrator.command import Command
 from orchestrator.errors import CommandError
 from orchestrator.model.plan import Build
@@ -143,12 +144,14 @@ def test_a_build_is_started_and_followed(builder: Builder) -> None:
     assert re.search(rf"--realise .*--add-root result {BUILD.derivation}$", builder.calls()[0])
 
 
-def test_options_reach_nix(builder: Builder) -> None:
-    """Further options of a build, such as its substituters, are nix-store's."""
+def test_caches_reach_nix(builder: Builder) -> None:
+    """The caches of a builder and their keys are nix-store's options."""
     builder.say("go")
-    options = ("--option", "extra-substituters", "https://cache.example.org")
-    asyncio.run(build(builder, replace(BUILD, nix_options=options), BuildLog(print)))
-    assert " ".join(options) in builder.calls()[0]
+    caches = Caches(("https://cache.example.org",), (f"cache-1:{'A' * 43}=",))
+    asyncio.run(build(builder, BUILD, BuildLog(print), caches))
+    call = builder.calls()[0]
+    assert "--option extra-substituters https://cache.example.org" in call
+    assert f"--option extra-trusted-public-keys cache-1:{'A' * 43}=" in call
 
 
 def test_a_stopped_build_is_over(builder: Builder) -> None:

@@ -1,0 +1,127 @@
+"""Perform a copy: the smoke's model, then the system from whoever has it.
+
+The builder gives what it has built. With `--fanout peers`, a host that has the
+same llama.cpp already gives what both share, and the builder the rest.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from orchestrator.errors import StageError
+from orchestrator.model.journal import Step, StepKey, StepState
+from orchestrator.model.plan import Fanout
+from orchestrator.model.report import CopyReport
+from orchestrator.stages.copy_closure import Order, copy_closure
+from orchestrator.stages.delivery import Receiver
+from orchestrator.stages.smoke_model import deliver_model, model_path, read_model
+from orchestrator.transport.become import become_password
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from inventory.host import Host
+    from orchestrator.deploy.context import Context
+    from orchestrator.model.plan import HostPlan
+    from orchestrator.model.report import BuildReport
+    from orchestrator.stages.copy_closure import Connect
+    from orchestrator.transport.shell import SshShell
+
+_PROGRESS_INTERVAL = 0.5
+"""Seconds between two reports of how much was copied."""
+
+_BUILDERS_SHARE = 2
+"""How many hosts a builder serves at a time where those that are done serve others."""
+
+
+def perform_copy(context: Context, host: HostPlan) -> CopyReport:
+    """Bring a host its model and its system.
+
+    Raises:
+        StageError: nobody has built the system.
+        OrchestrateError: the copy failed.
+    """
+    derivation = host.evaluation.toplevel_drv
+    made = context.build_report(derivation) if derivation is not None else None
+    if derivation is not None and made is None:
+        message = "nobody has built its system"
+        hint = "run the same command again"
+        raise StageError(message, hint=hint, host=host.name, stage=Step.COPY)
+    model = read_model(model_path(host.host.smoke))
+    hear = _told(context, host.name)
+
+    async def work() -> CopyReport:
+        password = become_password(host.host)
+        shell = await context.runtime.pool.shell(host.host)
+        await deliver_model(Receiver(shell, host.host.become, password), model, hear)
+        if made is None:
+            return CopyReport(host.name, 0, 0, "it is there already")
+        return await _copy(context, host, made, hear)
+
+    return context.runtime.run(work())
+
+
+async def _copy(
+    context: Context, host: HostPlan, made: BuildReport, hear: Callable[[int], None]
+) -> CopyReport:
+    builder = context.builder(made.builder)
+    slots = context.runtime.copy_slots(context.plan.terms.limits)
+    order = Order(
+        host=host.host,
+        password=become_password(host.host),
+        roots=(host.evaluation.toplevel,),
+        signing_key=builder.builder.signing_key if builder.builder else None,
+        checked=context.plan.terms.check_signatures,
+        pace=slots.pace,
+        on_bytes=hear,
+    )
+
+    def sources() -> Mapping[str, int]:
+        if context.plan.terms.fanout is Fanout.BUILDER:
+            return {builder.name: slots.at_once}
+        return dict.fromkeys(peers_of(context, host), 1) | {builder.name: _BUILDERS_SHARE}
+
+    async with slots.slot(sources) as chosen:
+        peers: tuple[Connect, ...] = ()
+        if chosen != builder.name:
+            peers = (_connect(context, context.plan.host(chosen).host, host.host),)
+        return await copy_closure(_connect(context, builder, host.host), order, peers)
+
+
+def peers_of(context: Context, host: HostPlan) -> tuple[str, ...]:
+    """Name the hosts that have the same llama.cpp by now, in the plan's order."""
+    records = context.journal.records()
+    return tuple(
+        other.name
+        for other in context.plan.hosts
+        if other.package == host.package
+        and (record := records.get(StepKey(Step.COPY, other.name))) is not None
+        and record.state is StepState.DONE
+    )
+
+
+def _connect(context: Context, source: Host, target: Host) -> Connect:
+    pool = context.runtime.pool
+
+    async def connect(*, compressed: bool) -> tuple[SshShell, SshShell]:
+        return (
+            await pool.shell(source, compressed=compressed),
+            await pool.shell(target, compressed=compressed),
+        )
+
+    return connect
+
+
+def _told(context: Context, host: str) -> Callable[[int], None]:
+    """Give an ear that tells of progress once in a while."""
+    last = 0.0
+
+    def hear(count: int) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= _PROGRESS_INTERVAL:
+            last = now
+            context.tell(host, Step.COPY, "progress", bytes=count)
+
+    return hear

@@ -1,0 +1,52 @@
+"""Bring derivations to a builder: only what is missing, on open connections.
+
+The stream that `nix-store --export` writes goes through this process into
+`nix-store --import`, which works from a store here as well as from a host's, and
+needs no signature: a builder builds what its evaluator says in any case.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from orchestrator import nix
+from orchestrator.command import elevated
+from orchestrator.stages.delivery import copy_failure, missing_paths
+from orchestrator.transport.shell import pipe
+
+if TYPE_CHECKING:
+    from orchestrator.model.store import DerivationPath
+    from orchestrator.stages.delivery import Receiver
+    from orchestrator.transport.shell import Shell
+
+STAGE = "evaluate"
+
+
+async def copy_derivations(
+    source: Shell, receiver: Receiver, derivations: tuple[DerivationPath, ...]
+) -> int:
+    """Make `derivations` and all that they are built from valid at the receiver.
+
+    Interrupted, it can be run again: paths that arrived whole are there.
+
+    Returns:
+        how many paths travelled.
+
+    Raises:
+        CommandError: one of the two sides failed.
+        PayloadError: one of them answers something else.
+    """
+    destination = receiver.shell
+    missing = await missing_paths(source, destination, derivations)
+    receive = elevated(nix.import_stream(), receiver.become, receiver.password)
+    for start in range(0, len(missing), nix.EXPORT_PATHS):
+        part = missing[start : start + nix.EXPORT_PATHS]
+        sent, received = await pipe(
+            (source, nix.export(part)), (destination, receive), lambda _: None
+        )
+        if sent.returncode or received.returncode:
+            failures = (sent.failure(STAGE), received.failure(STAGE))
+            # The side that said something: the other one only saw the stream end.
+            blamed = failures[1] if failures[1].last_lines else failures[0]
+            raise copy_failure(source.host, destination.host, blamed)
+    return len(missing)

@@ -1,0 +1,12 @@
+# Copy paths to the target of a key that direct_key.sh has made.
+#
+# $1 its directory   further: arguments of `nix`, which reads the paths
+set -u
+directory=$1
+shift
+# Noted, so that it can be ended: it would outlive the connection that began it.
+echo $$ >"$directory/pid"
+exec 2>&1
+NIX_SSHOPTS="-F $directory/config"
+export NIX_SSHOPTS
+exec nix "$@" --to ssh-ng://orchestrate-target --stdin

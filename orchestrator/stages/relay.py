@@ -1,0 +1,74 @@
+"""The way of a closure through this process, over connections that are open already.
+
+The builder's `nix copy` writes to a socket that leads, through here, to a daemon
+on the target: Nix's own protocol asks for what is missing in one round trip and
+sends all of it in one stream, so that a long way costs no more than a short one.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import asyncssh
+
+from orchestrator import nix
+from orchestrator.command import script
+from orchestrator.errors import StageError, UnreachableError
+from orchestrator.stages.delivery import STAGE
+from orchestrator.transport.forward import served_socket
+
+if TYPE_CHECKING:
+    from orchestrator.command import CommandResult
+    from orchestrator.stages.delivery import Delivery
+
+# sshd leaves the socket's file behind.
+_COPY = """
+socket=$1
+shift
+trap 'rm -f "$socket"' EXIT
+nix "$@" --to "unix://$socket" --stdin 2>&1
+"""
+
+
+async def relay(
+    delivery: Delivery,
+    *,
+    compressed: bool,  # noqa: ARG001 - the delivery's connections do that
+    measured: bool,
+) -> CommandResult | None:
+    """Bring the paths to the host through this process.
+
+    Returns:
+        how `nix copy` ended; None where the link is slow and it was given up.
+
+    Raises:
+        UnreachableError: the connection to the host broke.
+        StageError: the source's sshd forwards no sockets.
+    """
+    source, target = delivery.source, delivery.receiver.shell
+    try:
+        async with served_socket(source, target, delivery.serve(), delivery.pace) as served:
+            command = script(_COPY, served.path, *nix.COPY, *delivery.options())
+            result = await delivery.follow(command, measured=measured)
+    except asyncssh.ChannelListenError as error:
+        raise StageError(
+            message=f"sshd on {source.host} forwards no sockets: {error}",
+            hint="set AllowStreamLocalForwarding there, or let builder and target reach each"
+            " other (orchestrate_copy_route: direct)",
+            host=source.host,
+            stage=STAGE,
+        ) from error
+    if result is None or result.returncode == 0:
+        return result
+    if served.lost:
+        raise UnreachableError(
+            message="the connection broke in the middle of the copy",
+            hint="run the same command again: what arrived whole is not sent twice",
+            host=target.host,
+            stage=STAGE,
+        )
+    for end in served.ends:
+        # What the daemon can't say through the protocol, it says before it ends.
+        for line in end.stderr.splitlines():
+            delivery.progress.hear(line)
+    return result

@@ -1,0 +1,8 @@
+# Take a key out of authorized_keys again. $1 the public key
+set -eu
+umask 077
+file=$(readlink -f "$HOME/.ssh/authorized_keys")
+# Written beside it and renamed: a power cut in between must lock nobody out.
+cp -p "$file" "$file.orchestrate"
+grep -vF "$1" "$file" >"$file.orchestrate" || true
+mv "$file.orchestrate" "$file"
