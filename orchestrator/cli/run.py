@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import getpass
+import os
+import socket
+import time
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from functools import partial
@@ -16,7 +20,7 @@ from orchestrator.deploy.drive import run_finished
 from orchestrator.deploy.prepare import new_run_id, send_derivations
 from orchestrator.deploy.rollout import results
 from orchestrator.deploy.survey import Surveyor
-from orchestrator.model.plan import CopyTerms
+from orchestrator.model.plan import CopyTerms, Origin
 from orchestrator.model.report import Outcome, Verdict
 from orchestrator.transport.connect import connections
 
@@ -78,7 +82,12 @@ def run(invocation: Invocation, preparing: Preparing) -> int:
                 fanout=invocation.fanout,
                 limits=invocation.inventory.fleet.copies,
             )
-            decided = replace(plan, retry_failed=invocation.retry_failed, terms=terms)
+            decided = replace(
+                plan,
+                retry_failed=invocation.retry_failed,
+                terms=terms,
+                origin=origin_of(invocation),
+            )
             ended = engine.run(decided, hear)
         else:
             ended = results(plan, {})
@@ -97,6 +106,20 @@ def _surveyor(
         hear,
         invocation.update_inputs,
         partial(ledger_of, invocation),
+    )
+
+
+def origin_of(invocation: Invocation) -> Origin:
+    """Say who runs this command, with what and when."""
+    # Who has become root by sudo is still who he was (sudo(8)).
+    user = os.environ.get("SUDO_USER") or getpass.getuser()
+    command = click.get_current_context().info_name or ""
+    limit = f"--limit {invocation.limit}" if invocation.limit else ""
+    return Origin(
+        author=f"{user}@{socket.gethostname()}",
+        started_at=time.time(),
+        command=" ".join(part for part in (command, invocation.target, limit) if part),
+        keep_days=invocation.configuration.keep_days,
     )
 
 

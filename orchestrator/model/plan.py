@@ -131,6 +131,21 @@ class HostPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a run comes from, and for how long it is remembered.
+
+    `author` is user@controller. `started_at` is in seconds since the epoch.
+    `command` is the command and its target, without options that may hold a
+    secret.
+    """
+
+    author: str = ""
+    started_at: float = 0.0
+    command: str = ""
+    keep_days: int = 90
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """A whole run, decided before anything is touched.
 
@@ -153,6 +168,13 @@ class Plan:
     retry_failed: bool = False
     terms: CopyTerms = field(default_factory=CopyTerms)
     cancelled: bool = False
+    origin: Origin = Origin()
+
+    @property
+    def target_names(self) -> tuple[str, ...]:
+        """The hosts that were asked for, those that are left out last."""
+        left_out = (*self.unreachable, *self.blocked, *self.failed)
+        return (*(host.name for host in self.hosts), *left_out)
 
     @property
     def has_work(self) -> bool:
