@@ -209,7 +209,7 @@ def _finished(stage: str, data: dict[str, Any]) -> str:
             warnings = "".join(f"\nwarning: {text}" for text in data.get("warnings", ()))
             text = f"{data.get('variant')}: {data.get('reason')}{warnings}"
         case "plan":
-            text = f"goes to generation {data.get('generation')}"
+            text = f"goes to {data.get('goes_to')}"
         case "build":
             name = store_name(report["output"])
             done = "was there" if report["was_valid"] else f"built in {report['seconds']:.1f} s"
