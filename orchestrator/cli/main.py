@@ -34,6 +34,7 @@ _COMMANDS = (
     "history",
     "show",
     "logs",
+    "unlock",
     "worker",
 )
 

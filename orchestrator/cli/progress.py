@@ -166,6 +166,7 @@ _LASTING = {
     "batch_pause": "dim",
     "builder_lost": "yellow",
     "worker_lost": "yellow",
+    "waits_for_lock": "yellow",
 }
 """Events that stay on the screen, and their colour."""
 
@@ -180,6 +181,8 @@ def sentence(event: Event, *, with_logs: bool = False) -> str:
         case "stage_failed":
             text = _failure(data)
         case "builder_lost" | "worker_lost" | "message_refused" | "budget_spent" | "batch_pause":
+            text = str(data.get("message", ""))
+        case "waits_for_lock":
             text = str(data.get("message", ""))
         case "progress" if with_logs:
             text = f"{data.get('bytes', 0) / 2**20:.0f} MiB"
