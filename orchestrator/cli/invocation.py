@@ -58,6 +58,7 @@ class Invocation:
     limit: str | None = None
     serial: tuple[Size, ...] | None = None
     retry_failed: bool = False
+    again: bool = False
     check_signatures: bool = True
     fanout: Fanout = Fanout.BUILDER
 
@@ -221,6 +222,13 @@ def copy_options(function: F) -> F:
         help="Who gives closures: the builder alone, or also machines that have them.",
     )
     return unchecked(fanout(function))
+
+
+def again_option(function: F) -> F:
+    """Add `--again`."""
+    return click.option(
+        "--again", is_flag=True, help="Also what failed a smoke before; else that is refused."
+    )(function)
 
 
 def target_argument(function: F) -> F:

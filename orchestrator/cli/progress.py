@@ -167,6 +167,7 @@ _LASTING = {
     "builder_lost": "yellow",
     "worker_lost": "yellow",
     "waits_for_lock": "yellow",
+    "quarantined": "red",
 }
 """Events that stay on the screen, and their colour."""
 
@@ -182,7 +183,7 @@ def sentence(event: Event, *, with_logs: bool = False) -> str:
             text = _failure(data)
         case "builder_lost" | "worker_lost" | "message_refused" | "budget_spent" | "batch_pause":
             text = str(data.get("message", ""))
-        case "waits_for_lock":
+        case "waits_for_lock" | "quarantined":
             text = str(data.get("message", ""))
         case "progress" if with_logs:
             text = f"{data.get('bytes', 0) / 2**20:.0f} MiB"

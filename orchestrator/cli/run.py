@@ -124,13 +124,15 @@ def origin_of(invocation: Invocation) -> Origin:
 
 
 def ledger_of(invocation: Invocation) -> Ledger:
-    """Read what earlier runs know of builds, on the broker of this invocation."""
+    """Read what earlier runs know of builds and smokes, on the broker of this invocation."""
     # Only who has something to build pays for redis and a server.
     from orchestrator.cli.engine import open_journal  # noqa: PLC0415
     from orchestrator.deploy.build_ledger import BuildLedger  # noqa: PLC0415
+    from orchestrator.deploy.quarantine import Quarantine  # noqa: PLC0415
 
     with open_journal(invocation) as client:
-        return BuildLedger(client).read()
+        quarantined = {} if invocation.again else Quarantine(client).read()
+        return replace(BuildLedger(client).read(), quarantined=quarantined)
 
 
 def resume(invocation: Invocation, run_id: str) -> int:

@@ -14,6 +14,7 @@ from orchestrator.deploy.context import Context
 from orchestrator.deploy.host_lock import HostLocks
 from orchestrator.deploy.perform_build import perform_build
 from orchestrator.deploy.perform_copy import perform_copy
+from orchestrator.deploy.quarantine import Quarantine
 from orchestrator.deploy.runtime import process_runtime
 from orchestrator.errors import CommandError, UnreachableError
 from orchestrator.model.journal import Step, StepKey
@@ -24,7 +25,7 @@ from orchestrator.model.report import (
     SmokeReport,
     SwitchReport,
 )
-from orchestrator.model.store import DerivationPath
+from orchestrator.model.store import DerivationPath, store_name
 from orchestrator.stages.confirm import confirm
 from orchestrator.stages.delivery import Receiver
 from orchestrator.stages.facts import gather_facts
@@ -115,7 +116,12 @@ def _smoke(context: Context, host: HostPlan) -> SmokeReport:
     """Smoke what was switched to; an earlier generation may be of another variant."""
     package = host.evaluation.llama
     expected = host.choice.variant.backend if package is not None else None
-    return _run_smoke(context, host, expected, package)
+    report = _run_smoke(context, host, expected, package)
+    quarantine = Quarantine(context.journal.client)
+    for path in quarantine.judge(report, host.evaluation, context.plan.run):
+        message = f"{store_name(path)} is quarantined: no host gets it, but by --again"
+        context.tell(host.name, Step.SMOKE, "quarantined", path=path, message=message)
+    return report
 
 
 def _run_smoke(
