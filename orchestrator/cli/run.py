@@ -20,6 +20,7 @@ from orchestrator.deploy.drive import run_finished
 from orchestrator.deploy.prepare import new_run_id, send_derivations
 from orchestrator.deploy.rollout import results
 from orchestrator.deploy.survey import Surveyor
+from orchestrator.errors import UsageError
 from orchestrator.model.plan import CopyTerms, Origin
 from orchestrator.model.report import Outcome, Verdict
 from orchestrator.transport.connect import connections
@@ -76,23 +77,48 @@ def run(invocation: Invocation, preparing: Preparing) -> int:
                 return plan, engine
 
         plan, engine = asyncio.run(preparation())
+        decided = _decided(invocation, plan)
         if engine is not None:
-            terms = CopyTerms(
-                check_signatures=invocation.check_signatures,
-                fanout=invocation.fanout,
-                limits=invocation.inventory.fleet.copies,
-            )
-            decided = replace(
-                plan,
-                retry_failed=invocation.retry_failed,
-                terms=terms,
-                origin=origin_of(invocation),
-            )
             ended = engine.run(decided, hear)
         else:
             ended = results(plan, {})
             hear(run_finished(run_id, ended))
+            _remember(invocation, decided, ended)
     return report(invocation, ended)
+
+
+def _decided(invocation: Invocation, plan: Plan) -> Plan:
+    """Give a plan with what the command line says of it."""
+    terms = CopyTerms(
+        check_signatures=invocation.check_signatures,
+        fanout=invocation.fanout,
+        limits=invocation.inventory.fleet.copies,
+    )
+    return replace(
+        plan, retry_failed=invocation.retry_failed, terms=terms, origin=origin_of(invocation)
+    )
+
+
+def _remember(invocation: Invocation, plan: Plan, ended: dict[str, HostResult]) -> None:
+    """Keep a run that left hosts out and had nothing to do on the others.
+
+    Where all is as it should be there is nothing to tell later, and nobody pays
+    for a server.
+    """
+    if not (plan.unreachable or plan.blocked or plan.failed):
+        return
+    from orchestrator.cli.engine import open_journal  # noqa: PLC0415 - see ledger_of
+    from orchestrator.deploy.journal import Journal  # noqa: PLC0415
+
+    try:
+        with open_journal(invocation) as client:
+            journal = Journal(client, plan.run)
+            journal.create(plan)
+            journal.save_results(ended)
+            journal.emit(run_finished(plan.run, ended))
+    except UsageError as error:
+        # How the run ended is known, and says more than a broker that is down.
+        log.warning("the run is not remembered", **error.as_data())
 
 
 def _surveyor(

@@ -35,6 +35,8 @@ def test_a_crashing_package_is_refused_everywhere(fleet: Fleet) -> None:
         "beryllium",
     }
     assert fleet.states(("carbon", "beryllium")) == before
+    run = str(refused.events[-1]["run"])
+    assert f"{run}  " in fleet.orchestrate("history", "beryllium").stdout
     shown = fleet.orchestrate("plan", "beryllium", check=False)
     assert "nothing to do" in shown.stdout
     assert "left out" in shown.stdout
