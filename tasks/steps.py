@@ -14,6 +14,7 @@ import structlog
 from celery import Task, shared_task
 
 from orchestrator.deploy.drive import host_of, step_event
+from orchestrator.deploy.host_lock import HostLocks
 from orchestrator.deploy.journal import Journal, parse_step_key
 from orchestrator.errors import OrchestrateError, PayloadError
 from orchestrator.model.event import Event
@@ -45,6 +46,9 @@ def step(self: Task[..., None], *message: object) -> None:
         _refuse(client, message, error)
         return
     journal = Journal(client, run, self.app.conf.orchestrate_lease_seconds)
+    if key.step.needs_lock and not HostLocks(journal).renew(key.subject):
+        log.warning("its host's lock was lost to another run", run=run, step=str(key))
+        return
     if not journal.claim(key, token):
         return
     perform = load_performer(self.app.conf.orchestrate_performer)
@@ -123,7 +127,8 @@ def _alive(journal: Journal, key: StepKey, token: int) -> Iterator[None]:
     def beat() -> None:
         while not ended.wait(journal.lease_seconds / 4):
             try:
-                journal.heartbeat(key, token)
+                if journal.heartbeat(key, token) and key.step.needs_lock:
+                    HostLocks(journal).renew(key.subject)
             except redis.RedisError as error:
                 # The next beat may find the server back, within the lease.
                 log.warning("heartbeat failed", error=str(error))

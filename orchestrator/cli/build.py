@@ -59,6 +59,8 @@ def command(  # noqa: PLR0913 - each is one option of the command line
         update_inputs=update_inputs,
         limit=limit,
         retry_failed=retry_failed,
+        # What is only built does no harm.
+        again=True,
     )
     return run(invocation, _prepare_builds)
 

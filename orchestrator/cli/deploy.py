@@ -8,6 +8,7 @@ import click
 
 from orchestrator.cli.invocation import (
     Invocation,
+    again_option,
     broker_option,
     copy_options,
     inventory_option,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 @broker_option
 @update_input_option
 @retry_failed_option
+@again_option
 @copy_options
 @json_option
 def command(  # noqa: PLR0913 - each is one option of the command line
@@ -46,6 +48,7 @@ def command(  # noqa: PLR0913 - each is one option of the command line
     *,
     limit: str | None,
     retry_failed: bool,
+    again: bool,
     serial: tuple[Size, ...] | None,
     check_signatures: bool,
     fanout: Fanout,
@@ -60,6 +63,7 @@ def command(  # noqa: PLR0913 - each is one option of the command line
         update_inputs=update_inputs,
         limit=limit,
         retry_failed=retry_failed,
+        again=again,
         serial=serial,
         check_signatures=check_signatures,
         fanout=fanout,

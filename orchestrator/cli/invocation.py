@@ -6,7 +6,7 @@ import tomllib
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import click
 import msgspec
@@ -35,10 +35,12 @@ class Configuration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`orchestrate.toml` beside the inventory.
 
     `broker` is the URL of a Redis or Valkey server that a cluster's workers
-    share; without it every run has a private one.
+    share; without it every run has a private one. `keep_days` is how long a run
+    is remembered.
     """
 
     broker: str | None = None
+    keep_days: Annotated[int, msgspec.Meta(ge=1)] = 90
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ class Invocation:
     limit: str | None = None
     serial: tuple[Size, ...] | None = None
     retry_failed: bool = False
+    again: bool = False
     check_signatures: bool = True
     fanout: Fanout = Fanout.BUILDER
 
@@ -102,15 +105,25 @@ class Invocation:
         """
         if self.broker_option is not None:
             return self.broker_option
+        return self.configuration.broker
+
+    @cached_property
+    def configuration(self) -> Configuration:
+        """What `orchestrate.toml` beside the inventory says, or the defaults.
+
+        Raises:
+            UsageError: it can't be read.
+        """
         file = self.inventory_path.parent / _CONFIGURATION
         if not file.is_file():
-            return None
+            return Configuration()
         try:
             found = tomllib.loads(file.read_text(encoding="utf-8"))
-            return msgspec.convert(found, Configuration).broker
+            return msgspec.convert(found, Configuration)
         except (OSError, ValueError) as error:
             message = f"{file}: {error}"
-            raise UsageError(message, hint='it may hold: broker = "rediss://…"') from error
+            hint = 'it may hold: broker = "rediss://…" and keep_days = 90'
+            raise UsageError(message, hint=hint) from error
 
 
 def inventory_option(function: F) -> F:
@@ -209,6 +222,13 @@ def copy_options(function: F) -> F:
         help="Who gives closures: the builder alone, or also machines that have them.",
     )
     return unchecked(fanout(function))
+
+
+def again_option(function: F) -> F:
+    """Add `--again`."""
+    return click.option(
+        "--again", is_flag=True, help="Also what failed a smoke before; else that is refused."
+    )(function)
 
 
 def target_argument(function: F) -> F:

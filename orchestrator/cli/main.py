@@ -31,6 +31,10 @@ _COMMANDS = (
     "smoke",
     "rollback",
     "status",
+    "history",
+    "show",
+    "logs",
+    "unlock",
     "worker",
 )
 
@@ -39,6 +43,9 @@ _ELSEWHERE = {
     "pause": ("control", "pause"),
     "continue": ("control", "go_on"),
     "cancel": ("control", "cancel"),
+    "history": ("history", "history"),
+    "show": ("history", "show"),
+    "logs": ("history", "logs"),
 }
 """The module and the name of commands that share a file."""
 

@@ -11,6 +11,7 @@ import msgspec
 
 from orchestrator.cli.invocation import (
     Invocation,
+    again_option,
     inventory_option,
     json_option,
     limit_option,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 @serial_option
 @inventory_option
 @update_input_option
+@again_option
 @json_option
 def command(  # noqa: PLR0913 - each is one option of the command line
     target: str,
@@ -46,12 +48,13 @@ def command(  # noqa: PLR0913 - each is one option of the command line
     update_inputs: tuple[str, ...],
     *,
     limit: str | None,
+    again: bool,
     serial: tuple[Size, ...] | None,
     as_json: bool,
 ) -> int:
     """Show each machine's variant and why, what is built where, and the batches."""
     invocation = Invocation(
-        inventory, target, update_inputs=update_inputs, limit=limit, serial=serial
+        inventory, target, update_inputs=update_inputs, limit=limit, serial=serial, again=again
     )
     plan = asyncio.run(_plan(invocation))
     click.echo(msgspec.json.encode(plan).decode() if as_json else describe(plan))

@@ -75,19 +75,25 @@ class JsonProgress:
 
 @dataclass(frozen=True, slots=True)
 class PlainProgress:
-    """One line for each event that a reader cares for, host and stage in front."""
+    """One line for each event that a reader cares for, host and stage in front.
+
+    `with_logs` shows the builds' own lines too.
+    """
 
     stream: TextIO
+    with_logs: bool = False
 
     def hear(self, event: Event) -> None:
         """Write the event's line, where it has one."""
-        self.stream.write("".join(f"{line}\n" for line in plain_lines(event)))
+        self.stream.write(
+            "".join(f"{line}\n" for line in plain_lines(event, with_logs=self.with_logs))
+        )
         self.stream.flush()
 
 
-def plain_lines(event: Event) -> list[str]:
+def plain_lines(event: Event, *, with_logs: bool = False) -> list[str]:
     """Give the lines of an event, none for what is only worth a record."""
-    text = sentence(event)
+    text = sentence(event, with_logs=with_logs)
     if not text:
         return []
     place = " ".join(part for part in (event.host, event.stage) if part)
@@ -160,6 +166,8 @@ _LASTING = {
     "batch_pause": "dim",
     "builder_lost": "yellow",
     "worker_lost": "yellow",
+    "waits_for_lock": "yellow",
+    "quarantined": "red",
 }
 """Events that stay on the screen, and their colour."""
 
@@ -174,6 +182,8 @@ def sentence(event: Event, *, with_logs: bool = False) -> str:
         case "stage_failed":
             text = _failure(data)
         case "builder_lost" | "worker_lost" | "message_refused" | "budget_spent" | "batch_pause":
+            text = str(data.get("message", ""))
+        case "waits_for_lock" | "quarantined":
             text = str(data.get("message", ""))
         case "progress" if with_logs:
             text = f"{data.get('bytes', 0) / 2**20:.0f} MiB"
@@ -203,7 +213,7 @@ def _finished(stage: str, data: dict[str, Any]) -> str:
             warnings = "".join(f"\nwarning: {text}" for text in data.get("warnings", ()))
             text = f"{data.get('variant')}: {data.get('reason')}{warnings}"
         case "plan":
-            text = f"goes to generation {data.get('generation')}"
+            text = f"goes to {data.get('goes_to')}"
         case "build":
             name = store_name(report["output"])
             done = "was there" if report["was_valid"] else f"built in {report['seconds']:.1f} s"
@@ -252,11 +262,13 @@ def _row(host: str, result: HostResult) -> tuple[str, ...]:
         result.variant or "-",
         result.backend or "-",
         f"{speed:g}" if speed is not None else "-",
-        _change(result.previous, result.current),
+        change(result.previous, result.current),
     )
 
 
-def _change(previous: StorePath | None, current: StorePath | None) -> str:
+def change(previous: StorePath | None, current: StorePath | None) -> str:
+    """Render from which system to which, shortly."""
+
     def short(path: StorePath | None) -> str:
         return store_hash(path)[:8] if path else "none"
 

@@ -9,7 +9,7 @@ import click
 from orchestrator.cli.engine import open_journal
 from orchestrator.cli.invocation import Invocation, broker_option, inventory_option, json_option
 from orchestrator.cli.run import resume
-from orchestrator.deploy.journal import Journal, runs
+from orchestrator.deploy.journal import Journal, find_run, runs
 from orchestrator.errors import UsageError
 
 if TYPE_CHECKING:
@@ -24,16 +24,18 @@ if TYPE_CHECKING:
 def command(run: str | None, inventory: Path, broker: str | None, *, as_json: bool) -> int:
     """Go on with RUN, or with the last run that has not ended."""
     invocation = Invocation(inventory, as_json=as_json, broker_option=broker)
-    return resume(invocation, run or unfinished_run(invocation))
+    return resume(invocation, meant_run(invocation, run))
 
 
-def unfinished_run(invocation: Invocation) -> str:
-    """Give the newest run that has not ended.
+def meant_run(invocation: Invocation, wanted: str | None) -> str:
+    """Give the run that `wanted` means, or the newest that has not ended.
 
     Raises:
         UsageError: there is none.
     """
     with open_journal(invocation) as client:
+        if wanted is not None:
+            return find_run(client, wanted)
         for run in runs(client):
             if not Journal(client, run).is_finished():
                 return run

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from orchestrator.deploy.hold_hosts import HeldHosts
+from orchestrator.deploy.host_lock import HostLocks
 from orchestrator.deploy.rollout import (
     decision_of,
     is_finished,
@@ -61,24 +63,27 @@ def drive(
     Raises:
         PayloadError: the journal was damaged.
     """
-    plan = journal.plan()
+    written = journal.plan()
+    holding = HeldHosts(HostLocks(journal))
     seen = "0"
     told: set[str] = set()
     absences = _Absences(journal.lease_seconds / 2)
     while True:
         check()
         control = journal.control()
-        plan = replace(plan, cancelled=control is Control.CANCEL)
+        plan = replace(written.after(journal.previous()), cancelled=control is Control.CANCEL)
         records = journal.records()
         steps = next_steps(plan, records, journal.now())
         if control is Control.PAUSE:
             steps = tuple(key for key in steps if not key.step.begins_something)
-        for key in (*steps, *absences.lasting(journal.lost(records))):
+        steps = (*steps, *absences.lasting(journal.lost(records)))
+        holding.renew()
+        for key in holding.cleared(plan, records, steps):
             _send(journal, plan, send, key, records.get(key))
         # Read once: a host that settles in between would end the run untold.
         records = journal.records()
         _tell_held_back(journal, plan, records, told)
-        _tell_settled(journal, plan, records, told)
+        _tell_settled(journal, plan, records, told, holding)
         if is_finished(plan, records):
             break
         for number, event in journal.events(seen, _WAIT_SECONDS):
@@ -191,11 +196,16 @@ def _tell_held_back(
 
 
 def _tell_settled(
-    journal: Journal, plan: Plan, records: Mapping[StepKey, StepRecord], told: set[str]
+    journal: Journal,
+    plan: Plan,
+    records: Mapping[StepKey, StepRecord],
+    told: set[str],
+    holding: HeldHosts,
 ) -> None:
     for host, result in settled_results(plan, records).items():
         if host not in told:
             told.add(host)
+            holding.release(host, result)
             _tell_end(journal, host, result)
 
 

@@ -11,8 +11,10 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from orchestrator.deploy.context import Context
+from orchestrator.deploy.host_lock import HostLocks
 from orchestrator.deploy.perform_build import perform_build
 from orchestrator.deploy.perform_copy import perform_copy
+from orchestrator.deploy.quarantine import Quarantine
 from orchestrator.deploy.runtime import process_runtime
 from orchestrator.errors import CommandError, UnreachableError
 from orchestrator.model.journal import Step, StepKey
@@ -23,9 +25,10 @@ from orchestrator.model.report import (
     SmokeReport,
     SwitchReport,
 )
-from orchestrator.model.store import DerivationPath
+from orchestrator.model.store import DerivationPath, store_name
 from orchestrator.stages.confirm import confirm
 from orchestrator.stages.delivery import Receiver
+from orchestrator.stages.facts import gather_facts
 from orchestrator.stages.rollback import reactivate, verdict
 from orchestrator.stages.smoke import run_smoke
 from orchestrator.stages.smoke_model import model_path, read_model
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
 
     from inventory.host import Host
     from orchestrator.deploy.journal import Journal
+    from orchestrator.model.facts import Facts
     from orchestrator.model.plan import HostPlan, Plan
     from orchestrator.model.store import StorePath
     from orchestrator.model.variant import Backend
@@ -73,8 +77,27 @@ def perform(journal: Journal, plan: Plan, key: StepKey) -> Report:
 
 
 def _switch(context: Context, host: HostPlan) -> SwitchReport:
+    host = _as_it_is_now(context, host)
     with session(host.host) as opened:
         return switch(opened, activation_of(context.plan, host))
+
+
+def _as_it_is_now(context: Context, host: HostPlan) -> HostPlan:
+    """Go on from what another run left on the host since the plan was made."""
+    lock = HostLocks(context.journal).mine(host.host)
+    left = lock.after_left if lock is not None else ""
+    if left in ("", host.previous):
+        return host
+
+    async def look() -> Facts:
+        return await gather_facts(await context.runtime.pool.shell(host.host))
+
+    running = context.runtime.run(look()).running_system
+    # Whatever else runs there is for the switch itself to refuse.
+    if running is None or running != left:
+        return host
+    context.journal.set_previous(host.name, running)
+    return host.after(running)
 
 
 def activation_of(plan: Plan, host: HostPlan) -> Activation:
@@ -93,7 +116,12 @@ def _smoke(context: Context, host: HostPlan) -> SmokeReport:
     """Smoke what was switched to; an earlier generation may be of another variant."""
     package = host.evaluation.llama
     expected = host.choice.variant.backend if package is not None else None
-    return _run_smoke(context, host, expected, package)
+    report = _run_smoke(context, host, expected, package)
+    quarantine = Quarantine(context.journal.client)
+    for path in quarantine.judge(report, host.evaluation, context.plan.run):
+        message = f"{store_name(path)} is quarantined: no host gets it, but by --again"
+        context.tell(host.name, Step.SMOKE, "quarantined", path=path, message=message)
+    return report
 
 
 def _run_smoke(

@@ -17,7 +17,14 @@ from orchestrator.deploy.policy import Decision, Phase, Standing, decide
 from orchestrator.errors import PayloadError
 from orchestrator.model.journal import Step, StepKey, StepRecord, StepState
 from orchestrator.model.plan import Action, Goal
-from orchestrator.model.report import HostResult, Outcome, RollbackReport, SmokeReport, Verdict
+from orchestrator.model.report import (
+    Fault,
+    HostResult,
+    Outcome,
+    RollbackReport,
+    SmokeReport,
+    Verdict,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -74,7 +81,9 @@ def standing_of(plan: Plan, host: HostPlan, records: Mapping[StepKey, StepRecord
     """Say where a moving host stands."""
     mine = [records[key] for step in Step if (key := StepKey(step, host.name)) in records]
     ended_at = max((record.ended_at for record in mine), default=0.0)
-    return Standing(host, _phase(plan, host, records), ended_at)
+    smoke = smoke_report(host.name, records)
+    refutes = smoke is not None and smoke.fault is Fault.PACKAGE
+    return Standing(host, _phase(plan, host, records), ended_at, refutes)
 
 
 def _phase(plan: Plan, host: HostPlan, records: Mapping[StepKey, StepRecord]) -> Phase:

@@ -24,6 +24,7 @@ from orchestrator.stages.evaluate import evaluate, lock_flake, process_limit
 from orchestrator.stages.facts import gather_facts
 from orchestrator.stages.flake import write_flake
 from orchestrator.stages.plan import Survey, action_for
+from orchestrator.stages.quarantine import refusal
 from orchestrator.stages.send_flake import send_flake
 from orchestrator.stages.smoke_model import model_path, read_model
 from orchestrator.stages.variant import choose_variant
@@ -112,19 +113,21 @@ async def survey_fleet(
     evaluations = {}
     if evaluator is not None:
         evaluations = await evaluate_fleet(surveyor, evaluator, choices, left_out)
-    moving = any(
-        action_for(facts[name], evaluation) is Action.DEPLOY
+    moving = [
+        evaluation
         for name, evaluation in evaluations.items()
-    )
+        if action_for(facts[name], evaluation) is Action.DEPLOY
+    ]
     builders: dict[str, Facts] = {}
     ledger = Ledger()
     if moving:
         builders = await look(surveyor, surveyor.inventory.builders, LeftOut())
         ledger = surveyor.read_ledger()
+    quarantined = refuse_quarantined(surveyor, facts, moving, ledger, left_out)
     survey = Survey(
         facts=facts,
         choices=choices,
-        evaluations=evaluations,
+        evaluations={name: made for name, made in evaluations.items() if name not in quarantined},
         builders=builders,
         unreachable=left_out.unreachable,
         blocked=left_out.blocked,
@@ -189,6 +192,22 @@ async def evaluate_fleet(
             left_out.add(name, answer)
             surveyor.tell(name, "evaluate", "stage_failed", **answer.as_data())
     return evaluations
+
+
+def refuse_quarantined(
+    surveyor: Surveyor,
+    facts: dict[str, Facts],
+    moving: Sequence[Evaluation],
+    ledger: Ledger,
+    left_out: LeftOut,
+) -> frozenset[str]:
+    """Leave out the hosts that would get what failed a smoke; give their names."""
+    answers = (refusal(facts[one.host], one, ledger.quarantined) for one in moving)
+    errors = [error for error in answers if error is not None]
+    for error in errors:
+        left_out.add(error.host, error)
+        surveyor.tell(error.host, "plan", "stage_failed", **error.as_data())
+    return frozenset(error.host for error in errors)
 
 
 def processes_on(surveyor: Surveyor, evaluator: Evaluator) -> int:

@@ -22,6 +22,11 @@ class Step(StrEnum):
         """Whether a paused run holds it back: what a host is in the middle of goes on."""
         return self in (Step.BUILD, Step.COPY, Step.SWITCH)
 
+    @property
+    def needs_lock(self) -> bool:
+        """Whether its host's lock is needed: all from the switch to the end is one change."""
+        return self not in (Step.BUILD, Step.COPY)
+
 
 class Control(StrEnum):
     """What a user has told a run to do; nothing where it just goes on."""

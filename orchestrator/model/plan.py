@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from inventory.copying import CopyLimits
 from inventory.host import Host
@@ -12,6 +12,9 @@ from orchestrator.model.facts import Facts
 from orchestrator.model.policy import Policy
 from orchestrator.model.store import DerivationPath, StorePath
 from orchestrator.model.variant import Variant, VariantChoice
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +132,25 @@ class HostPlan:
         """The system that ran when the facts were read: where a rollback goes."""
         return self.facts.running_system
 
+    def after(self, previous: StorePath | None) -> HostPlan:
+        """Give the same plan for a host that ran `previous` before it."""
+        return replace(self, facts=replace(self.facts, running_system=previous))
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a run comes from, and for how long it is remembered.
+
+    `author` is user@controller. `started_at` is in seconds since the epoch.
+    `command` is the command and its target, without options that may hold a
+    secret.
+    """
+
+    author: str = ""
+    started_at: float = 0.0
+    command: str = ""
+    keep_days: int = 90
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -153,11 +175,25 @@ class Plan:
     retry_failed: bool = False
     terms: CopyTerms = field(default_factory=CopyTerms)
     cancelled: bool = False
+    origin: Origin = Origin()
+
+    @property
+    def target_names(self) -> tuple[str, ...]:
+        """The hosts that were asked for, those that are left out last."""
+        left_out = (*self.unreachable, *self.blocked, *self.failed)
+        return (*(host.name for host in self.hosts), *left_out)
 
     @property
     def has_work(self) -> bool:
         """Whether any host changes."""
         return any(host.action is Action.DEPLOY for host in self.hosts)
+
+    def after(self, previous: Mapping[str, StorePath]) -> Plan:
+        """Give the same plan for hosts that ran other systems before it than they did."""
+        if not previous:
+            return self
+        hosts = tuple(host.after(previous.get(host.name, host.previous)) for host in self.hosts)
+        return replace(self, hosts=hosts)
 
     def host(self, name: str) -> HostPlan:
         """Give the plan of the host called `name`.

@@ -41,11 +41,24 @@ class SwitchReport:
     failed_units: tuple[str, ...] = ()
 
 
+class Fault(StrEnum):
+    """What a failed smoke speaks against.
+
+    `host`: it could not be run, which says nothing of what was installed.
+    `system`: this host with this system, where another may do better.
+    `package`: the llama package itself, wherever it goes.
+    """
+
+    HOST = "host"
+    SYSTEM = "system"
+    PACKAGE = "package"
+
+
 @dataclass(frozen=True, slots=True)
 class SmokeReport:
     """What the installed llama-cli did with a real model.
 
-    `failure` is empty when the smoke passed. Speeds are tokens per second;
+    `failure` is empty when the smoke passed, and `fault` None. Speeds are tokens per second;
     None where llama-cli gave none.
     """
 
@@ -58,6 +71,7 @@ class SmokeReport:
     text: str
     failure: str = ""
     last_lines: tuple[str, ...] = ()
+    fault: Fault | None = None
 
 
 class Verdict(StrEnum):

@@ -120,7 +120,7 @@ def test_all_of_a_run_expires(engine: Engine) -> None:
     journal.emit(Event(time.time(), PLAN.run, "carbon", "switch", "stage_started"))
     journal.save_results({"carbon": HostResult(Outcome.DEPLOYED)})
     keys = journal.client.keys("orchestrate:run:*")
-    assert len(list(keys)) == 6
+    assert len(list(keys)) == 7
     assert all(journal.client.pttl(key) > 0 for key in keys)
     assert runs(journal.client) == (PLAN.run,)
     assert last_results(journal.client)["carbon"][0] == PLAN.run

@@ -37,7 +37,7 @@ def test_each_kind_of_bad_build_is_put_back(fleet: Fleet) -> None:
     before = fleet.states()
     fleet.change(broken={name: fault for name, fault, _ in SMOKE_FAULTS})
     impatient = fleet.with_vars(host_vars={"boron": {"orchestrate_smoke_timeout": 3}})
-    deployment = impatient.deploy_json()
+    deployment = impatient.deploy_json("fleet", "--again")
     assert deployment.returncode == 3
     assert deployment.outcomes() == dict.fromkeys(TARGETS, "rolled_back"), deployment.why()
     for name, _, message in SMOKE_FAULTS:
@@ -52,7 +52,7 @@ def test_failed_machines_leave_the_others(fleet: Fleet) -> None:
     """Where one machine's GPU stays idle and another's unit fails, the others are deployed."""
     before = fleet.states()
     fleet.change(broken={"nitrogen": "not-offloaded"}, failing=("beryllium",))
-    deployment = fleet.deploy_json()
+    deployment = fleet.deploy_json("fleet", "--again")
     assert deployment.returncode == 3
     assert_only(deployment, beryllium="rolled_back", nitrogen="rolled_back")
     assert "greeter.service" in deployment.hosts["beryllium"]["message"]

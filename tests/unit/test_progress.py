@@ -92,6 +92,8 @@ def test_plain_lines_say_where_and_what() -> None:
         "  | b",
         "  next: look",
     ]
+    PlainProgress(stream, with_logs=True).hear(event("log_line", "build", line="cc -c x.c"))
+    assert stream.getvalue().endswith("\ncarbon build: cc -c x.c\n")
 
 
 @settings(max_examples=50, deadline=None)
