@@ -13,6 +13,7 @@ from celery.signals import worker_process_shutdown, worker_shutdown
 
 from orchestrator.deploy.journal import LEASE_SECONDS
 from orchestrator.deploy.runtime import process_runtime
+from tasks.transport import register_transport
 
 STEP_TASK = "orchestrate.step"
 
@@ -53,6 +54,7 @@ def make_app(broker: str, settings: WorkerSettings = WorkerSettings()) -> Celery
             for a unix socket.
         settings: what its tasks read from its configuration.
     """
+    register_transport()
     app = Celery("orchestrate", broker=broker, include=["tasks.steps"])
     app.conf.update(
         # A worker that dies gives its message back; the journal's token decides

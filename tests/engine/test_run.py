@@ -273,19 +273,6 @@ def test_garbage_in_the_queue_stops_nothing(engine: Engine) -> None:
     assert ended["carbon"].outcome is Outcome.DEPLOYED
 
 
-def test_what_is_no_message_interrupts_the_run(engine: Engine) -> None:
-    """A worker dies of what isn't even a message; the run says so, and is resumed."""
-    plan = make_plan(Wanted("carbon"))
-    engine.journal(plan).create(plan)
-    open_client(engine.broker).lpush("deploy", b"not a message at all")
-    log = engine.directory / "worker.log"
-    with engine.worker() as process, pytest.raises(RunInterruptedError, match="exit status 1"):
-        engine.drive(plan, lambda: check_worker(process, log))
-    with engine.worker():
-        ended = engine.drive(plan)
-    assert ended["carbon"].outcome is Outcome.DEPLOYED
-
-
 def test_a_message_that_outlived_its_driver_is_dropped(engine: Engine) -> None:
     """A step sent long ago is not begun by whoever serves the queue today."""
     plan = make_plan(Wanted("carbon"))
