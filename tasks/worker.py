@@ -19,6 +19,7 @@ import msgspec
 from celery.signals import worker_ready
 
 from orchestrator.log import configure_log
+from orchestrator.model.queue import QUEUES
 from tasks.app import WorkerSettings, make_app
 from tasks.broker import check_broker, open_client
 from tasks.steps import load_performer
@@ -32,17 +33,6 @@ _STOP_SECONDS = 5.0
 # What a worker chats with others about costs seconds at its start, and nothing
 # here listens.
 _QUIET = {"without_gossip": True, "without_mingle": True, "without_heartbeat": True}
-
-
-ALL_QUEUES = (
-    "deploy",
-    *(
-        f"build.{system}{feature}"
-        for system in ("x86_64-linux", "aarch64-linux")
-        for feature in ("", ".cuda", ".rocm")
-    ),
-)
-"""Every queue there is; a private worker serves them all."""
 
 
 def serve(
@@ -126,7 +116,7 @@ def main() -> None:
     _die_with(int(parent))
     configure_log(Path(log).with_suffix(".jsonl"))
     given = msgspec.json.decode(settings, type=WorkerSettings)
-    status = serve(ALL_QUEUES, broker, int(concurrency), given)
+    status = serve(QUEUES, broker, int(concurrency), given)
     # All is closed; taking the interpreter apart is a quarter of a second that the
     # user would wait for.
     sys.stdout.flush()

@@ -8,6 +8,7 @@ import click
 
 from orchestrator.cli.invocation import Invocation, broker_option, inventory_option
 from orchestrator.errors import UsageError
+from orchestrator.model.queue import parse_queues
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 @broker_option
 def command(serve: str, concurrency: int, inventory: Path, broker: str | None) -> int:
     """Serve a cluster's queues until interrupted."""
+    queues = parse_queues(serve)
     url = Invocation(inventory, broker_option=broker).broker
     if url is None:
         raise UsageError(
@@ -35,5 +37,4 @@ def command(serve: str, concurrency: int, inventory: Path, broker: str | None) -
     # Celery takes half a second to import: only the commands that use it pay.
     from tasks.worker import serve as serve_queues  # noqa: PLC0415
 
-    queues = tuple(queue.strip() for queue in serve.split(","))
     return serve_queues(queues, url, concurrency)

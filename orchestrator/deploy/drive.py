@@ -22,6 +22,7 @@ from orchestrator.deploy.rollout import (
 from orchestrator.errors import PayloadError, StageError
 from orchestrator.model.event import Event
 from orchestrator.model.journal import Control, Step, StepKey, StepState
+from orchestrator.model.queue import DEPLOY, build_queue
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -168,13 +169,13 @@ def queue_of(plan: Plan, key: StepKey) -> str:
         PayloadError: the plan has no such build.
     """
     if key.step is not Step.BUILD:
-        return "deploy"
+        return DEPLOY
     build = next((build for build in plan.builds if build.derivation == key.subject), None)
     if build is None:
         message = f"the journal of run {plan.run} has a build that its plan hasn't: {key.subject}"
         raise PayloadError(message, stage=Step.BUILD)
     system = plan.host(build.hosts[0]).facts.system
-    return ".".join(("build", system, *build.features))
+    return build_queue(system, build.features)
 
 
 def _tell_held_back(
