@@ -12,16 +12,21 @@ import signal
 import subprocess
 import sys
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
+from socket import gethostname
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 from celery.signals import worker_ready
 
+from orchestrator.deploy.cluster import Cluster
 from orchestrator.log import configure_log
+from orchestrator.model.cluster import Worker
 from orchestrator.model.queue import QUEUES
 from tasks.app import WorkerSettings, make_app
 from tasks.broker import check_broker, open_client
+from tasks.presence import process_presence
 from tasks.steps import load_performer
 
 if TYPE_CHECKING:
@@ -49,7 +54,8 @@ def serve(
     Raises:
         UsageError: the broker can't be used.
     """
-    check_broker(open_client(broker))
+    client = open_client(broker)
+    check_broker(client)
     # What the first step would import, while nobody waits for it.
     load_performer(settings.performer)
     app = make_app(broker, settings)
@@ -57,7 +63,17 @@ def serve(
     worker = make_worker(
         pool="threads", concurrency=concurrency, queues=queues, loglevel="WARNING", **_QUIET
     )
-    worker.start()
+    cluster = Cluster(client)
+    shown = Worker(
+        name=f"{gethostname()}:{os.getpid()}",
+        version=version("orchestrate"),
+        queues=tuple(queues),
+        concurrency=concurrency,
+        visibility_timeout=settings.visibility_timeout,
+        started_at=cluster.now(),
+    )
+    with process_presence().shown(cluster, shown):
+        worker.start()
     return int(worker.exitcode or 0)
 
 

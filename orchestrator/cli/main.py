@@ -32,6 +32,7 @@ _COMMANDS = (
     "rollback",
     "status",
     "worker",
+    "workers",
 )
 
 

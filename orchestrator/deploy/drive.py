@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from orchestrator.deploy.cluster import queue_of
 from orchestrator.deploy.rollout import (
     decision_of,
     is_finished,
@@ -22,7 +23,6 @@ from orchestrator.deploy.rollout import (
 from orchestrator.errors import PayloadError, StageError
 from orchestrator.model.event import Event
 from orchestrator.model.journal import Control, Step, StepKey, StepState
-from orchestrator.model.queue import DEPLOY, build_queue
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -157,25 +157,6 @@ def host_of(plan: Plan, key: StepKey) -> str:
         message = f"the plan has no {key.subject}"
         raise PayloadError(message, stage=key.step)
     return place
-
-
-def queue_of(plan: Plan, key: StepKey) -> str:
-    """Name the queue of a step: queues are capabilities.
-
-    A build goes to whoever serves `build.<system>`, with `.cuda` or `.rocm`
-    behind it where the build needs that; every step on a target to `deploy`.
-
-    Raises:
-        PayloadError: the plan has no such build.
-    """
-    if key.step is not Step.BUILD:
-        return DEPLOY
-    build = next((build for build in plan.builds if build.derivation == key.subject), None)
-    if build is None:
-        message = f"the journal of run {plan.run} has a build that its plan hasn't: {key.subject}"
-        raise PayloadError(message, stage=Step.BUILD)
-    system = plan.host(build.hosts[0]).facts.system
-    return build_queue(system, build.features)
 
 
 def _tell_held_back(

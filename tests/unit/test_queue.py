@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.deploy.drive import queue_of
+from orchestrator.deploy.cluster import queue_of
 from orchestrator.errors import UsageError
 from orchestrator.model.journal import Step, StepKey
 from orchestrator.model.queue import QUEUES, parse_queues
