@@ -83,13 +83,14 @@ def worker_process(
     broker: str,
     log: Path,
     settings: WorkerSettings = WorkerSettings(),  # noqa: B008 - frozen
+    queues: Sequence[str] = QUEUES,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Have a worker of every queue beside us for the time of the context.
+    """Have a worker of all these queues beside us for the time of the context.
 
     It dies with this process, however that ends. What it prints goes to `log`.
     """
     given = msgspec.json.encode(settings).decode()
-    arguments = [broker, str(concurrency), str(log), str(os.getpid()), given]
+    arguments = [broker, str(concurrency), str(log), str(os.getpid()), given, *queues]
     log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with log.open("ab") as output:
         process = subprocess.Popen(
@@ -128,11 +129,11 @@ def _wake_on_signals(sender: Any, **_: object) -> None:  # noqa: ANN401 - untype
 
 def main() -> None:
     """Serve as the child that `worker_process` starts."""
-    broker, concurrency, log, parent, settings = sys.argv[1:]
+    broker, concurrency, log, parent, settings, *queues = sys.argv[1:]
     _die_with(int(parent))
     configure_log(Path(log).with_suffix(".jsonl"))
     given = msgspec.json.decode(settings, type=WorkerSettings)
-    status = serve(QUEUES, broker, int(concurrency), given)
+    status = serve(queues, broker, int(concurrency), given)
     # All is closed; taking the interpreter apart is a quarter of a second that the
     # user would wait for.
     sys.stdout.flush()

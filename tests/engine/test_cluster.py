@@ -8,10 +8,14 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from orchestrator.cli.progress import plain_lines
 from orchestrator.deploy.cluster import Cluster
+from orchestrator.model.journal import Control
 from orchestrator.model.queue import QUEUES
+from orchestrator.model.report import Outcome
 from tasks.app import STEP_TASK, make_app
 from tasks.broker import open_client
 from tests.engine.conftest import Engine, kill, wait_until
@@ -69,6 +73,37 @@ def test_a_queue_is_missed_until_somebody_serves_it(engine: Engine) -> None:
     with engine.worker():
         wait_until(lambda: "deploy" in cluster.served())
         assert not any(state.is_missed for state in cluster.queues(cluster.workers()))
+
+
+def test_a_run_tells_of_a_queue_that_nobody_serves(engine: Engine) -> None:
+    """It names the queue and the command once, goes on waiting, and ends well with a worker."""
+    plan = make_plan(Wanted("carbon"))
+    plan = replace(plan, builds=tuple(replace(build, features=("cuda",)) for build in plan.builds))
+    with engine.worker(queues=("deploy",)), engine.driving(plan) as ended:
+        wait_until(lambda: "queue_unserved" in {event.event for event in engine.events})
+        time.sleep(1.5)
+        assert not ended
+        with engine.worker(queues=("build.x86_64-linux.cuda",)):
+            wait_until(lambda: bool(ended))
+    assert ended["carbon"].outcome is Outcome.DEPLOYED
+    (told,) = [event for event in engine.events if event.event == "queue_unserved"]
+    assert plain_lines(told) == [
+        "no worker serves build.x86_64-linux.cuda, and steps of this run wait for one",
+        "  next: orchestrate worker --serve build.x86_64-linux.cuda, on this run's broker",
+    ]
+
+
+def test_a_run_that_nobody_serves_can_be_cancelled(engine: Engine) -> None:
+    """What was sent to a queue without a worker is taken back; a late worker begins nothing."""
+    plan = make_plan(Wanted("carbon"))
+    with engine.driving(plan) as ended:
+        wait_until(lambda: bool(engine.journal(plan).records()))
+        engine.journal(plan).set_control(Control.CANCEL)
+    assert ended["carbon"].outcome is Outcome.SKIPPED
+    client = open_client(engine.broker)
+    with engine.worker():
+        wait_until(lambda: client.llen("build.x86_64-linux") == 0)
+    assert engine.ran(plan) == []
 
 
 def test_a_damaged_entry_is_no_worker(engine: Engine) -> None:
