@@ -48,6 +48,7 @@ def step(self: Task[..., None], *message: object) -> None:
         return
     journal = Journal(client, run, self.app.conf.orchestrate_lease_seconds)
     if not journal.claim(key, token):
+        log.info("message dropped", run=run, step=str(key), why="old, or begun already")
         return
     perform = load_performer(self.app.conf.orchestrate_performer)
     work = Work(run, key.step.value, key.subject, journal.now())

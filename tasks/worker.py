@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from celery.signals import worker_ready
 
-from orchestrator.deploy.cluster import Cluster
+from orchestrator.deploy.cluster import Cluster, check_timeouts
 from orchestrator.log import configure_log
 from orchestrator.model.cluster import Worker
 from orchestrator.model.queue import QUEUES
@@ -52,7 +52,7 @@ def serve(
     ends with 0 whatever happened, and no service manager would restart it.
 
     Raises:
-        UsageError: the broker can't be used.
+        UsageError: the broker can't be used, or not beside its other workers.
     """
     client = open_client(broker)
     check_broker(client)
@@ -73,6 +73,9 @@ def serve(
         started_at=cluster.now(),
     )
     with process_presence().shown(cluster, shown):
+        # Shown first: of two that start at once and differ, one sees the other.
+        others = [other for other in cluster.workers() if other.name != shown.name]
+        check_timeouts(settings.visibility_timeout, settings.longest_step, others)
         worker.start()
     return int(worker.exitcode or 0)
 

@@ -7,14 +7,21 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import click
 import redis
 
+from orchestrator.deploy.cluster import (
+    LONGEST_STEP_SECONDS,
+    VISIBILITY_TIMEOUT_SECONDS,
+    Cluster,
+    check_timeouts,
+)
 from orchestrator.deploy.drive import drive
 from orchestrator.deploy.journal import Journal
 from orchestrator.errors import RunInterruptedError
 from orchestrator.model.event import Event
 from orchestrator.workspace import state_home
-from tasks.broker import check_broker, open_client, private_server
+from tasks.broker import check_broker, forgetfulness, open_client, private_server
 
 if TYPE_CHECKING:
     import subprocess
@@ -109,10 +116,20 @@ def open_engine(invocation: Invocation) -> Iterator[Engine]:
     """Have a broker and workers for the time of the context.
 
     Raises:
-        UsageError: the broker can't be used.
+        UsageError: the broker can't be used, or not with its workers.
     """
-    with open_broker(invocation) as broker, workers(invocation, broker) as check:
-        yield Engine(broker, check)
+    with open_broker(invocation) as broker:
+        client = open_client(broker)
+        check_timeouts(VISIBILITY_TIMEOUT_SECONDS, LONGEST_STEP_SECONDS, Cluster(client).workers())
+        warn_of(forgetfulness(client))
+        with workers(invocation, broker) as check:
+            yield Engine(broker, check)
+
+
+def warn_of(risk: str) -> None:
+    """Tell the user of something that is no error, if it is anything."""
+    if risk:
+        click.echo(f"orchestrate: warning: {risk}", err=True)
 
 
 def check_worker(process: subprocess.Popen[bytes], log: Path) -> None:

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from orchestrator.cli.engine import open_broker, warn_of
 from orchestrator.cli.invocation import Invocation, broker_option, inventory_option
 from orchestrator.errors import UsageError
 from orchestrator.model.queue import parse_queues
+from tasks.broker import forgetfulness, open_client
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,8 +30,8 @@ if TYPE_CHECKING:
 def command(serve: str, concurrency: int, inventory: Path, broker: str | None) -> int:
     """Serve a cluster's queues until interrupted."""
     queues = parse_queues(serve)
-    url = Invocation(inventory, broker_option=broker).broker
-    if url is None:
+    invocation = Invocation(inventory, broker_option=broker)
+    if invocation.broker is None:
         raise UsageError(
             message="a worker needs a broker that others reach",
             hint='name one with --broker, or with broker = "rediss://…" in orchestrate.toml',
@@ -37,4 +39,6 @@ def command(serve: str, concurrency: int, inventory: Path, broker: str | None) -
     # Celery takes half a second to import: only the commands that use it pay.
     from tasks.worker import serve as serve_queues  # noqa: PLC0415
 
-    return serve_queues(queues, url, concurrency)
+    with open_broker(invocation) as url:
+        warn_of(forgetfulness(open_client(url)))
+        return serve_queues(queues, url, concurrency)

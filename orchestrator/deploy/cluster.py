@@ -14,20 +14,29 @@ import redis
 import structlog
 
 from orchestrator.deploy.journal import Journal, runs
-from orchestrator.errors import PayloadError
+from orchestrator.errors import PayloadError, UsageError
 from orchestrator.model.cluster import QueueState, Worker
 from orchestrator.model.journal import Step, StepKey
 from orchestrator.model.plan import Goal
 from orchestrator.model.queue import DEPLOY, QUEUES, build_queue
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from orchestrator.model.journal import StepRecord
     from orchestrator.model.plan import Plan
 
 SIGN_SECONDS = 10.0
 """How long a worker counts as there after its last sign."""
+
+LONGEST_STEP_SECONDS = 12 * 3600.0
+"""What a step may take: a CUDA build on a small builder."""
+
+VISIBILITY_TIMEOUT_SECONDS = 24 * 3600.0
+"""Until a message that isn't acknowledged is given out again: longer than any step.
+
+The fencing token makes a second delivery harmless; this makes it rare.
+"""
 
 _FORGOTTEN_SECONDS = 24 * 3600.0
 """How long the name of a worker that gives no sign is kept."""
@@ -107,6 +116,32 @@ class Cluster:
             except PayloadError as error:
                 log.warning("run can't be read", run=run, error=str(error))
         return needed
+
+
+def check_timeouts(mine: float, longest_step: float, others: Iterable[Worker]) -> None:
+    """Check that a broker's messages are given out again after one time, and not in mid-step.
+
+    Args:
+        mine: the visibility timeout of this process, in seconds.
+        longest_step: what a step may take, in seconds.
+        others: the workers on the same broker: the shortest timeout holds for all.
+
+    Raises:
+        UsageError: `mine` is too short, or not that of another worker.
+    """
+    if mine <= longest_step:
+        message = (
+            f"a visibility timeout of {mine:.0f} s is too short: a step may take"
+            f" {longest_step:.0f} s, and would be given out again"
+        )
+        raise UsageError(message, hint=f"make it longer than {longest_step:.0f} s")
+    for other in others:
+        if other.visibility_timeout != mine:
+            theirs = f"{other.visibility_timeout:.0f} s in worker {other.name}"
+            message = f"the visibility timeout is {mine:.0f} s here and {theirs}"
+            message = f"{message}, and the shorter one would hold for both"
+            hint = f"run one version everywhere (that worker's is {other.version}), or stop it"
+            raise UsageError(message, hint=hint)
 
 
 def needed_queues(plan: Plan, records: Mapping[StepKey, StepRecord]) -> frozenset[str]:

@@ -23,7 +23,7 @@ from orchestrator.cli.engine import go_on
 from orchestrator.deploy.journal import Journal
 from orchestrator.errors import RunInterruptedError, UsageError
 from orchestrator.model.report import Outcome
-from tasks.broker import check_broker, open_client, private_server
+from tasks.broker import check_broker, forgetfulness, open_client, private_server
 from tests.engine.conftest import Engine, kill, wait_until
 from tests.plans import Wanted, make_plan
 
@@ -301,6 +301,25 @@ def test_a_server_that_forbids_info_is_refused(tmp_path: Path) -> None:
         client.acl_setuser("default", enabled=True, nopass=True, commands=["-info"])
         with pytest.raises(UsageError, match="doesn't answer"):
             check_broker(client)
+
+
+def test_a_server_that_keeps_nothing_is_warned_of(tmp_path: Path) -> None:
+    """Without append-only file and snapshots a restart forgets every run; ours has the file."""
+    with own_server(tmp_path) as client:
+        assert "CONFIG SET appendonly yes" in forgetfulness(client)
+        client.config_set("save", "60 1")
+        assert forgetfulness(client) == ""
+        client.config_set("save", "")
+        client.config_set("appendonly", "yes")
+        assert forgetfulness(client) == ""
+    with private_server(tmp_path / "private") as broker:
+        assert forgetfulness(open_client(broker)) == ""
+
+
+def test_a_server_that_forbids_config_is_not_warned_of(tmp_path: Path) -> None:
+    """Where nobody may ask, its operator knows."""
+    with own_server(tmp_path, "--rename-command", "CONFIG", "") as client:
+        assert forgetfulness(client) == ""
 
 
 def test_an_unreachable_server_is_refused(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.model.report import Outcome
-from tasks.app import STEP_TASK, make_app
+from tasks.app import STEP_TASK, UNACKED, make_app
 from tasks.broker import open_client
 from tests.engine.conftest import wait_until
 from tests.plans import Wanted, make_plan
@@ -29,7 +29,7 @@ def test_bytes_that_are_no_message_stop_nobody(engine: Engine) -> None:
         ended = engine.run(plan)
         assert process.poll() is None
     assert ended["carbon"].outcome is Outcome.DEPLOYED
-    assert client.llen("deploy") == client.hlen("unacked") == 0
+    assert client.llen("deploy") == client.hlen(UNACKED) == 0
     log = (engine.directory / "worker.jsonl").read_text().splitlines()
     refused = [line for line in log if json.loads(line)["event"] == "message refused"]
     assert len(refused) == len(NO_MESSAGES)
@@ -50,7 +50,7 @@ def test_no_damage_to_a_message_ends_a_worker(engine: Engine) -> None:
         ended = engine.run(plan)
         assert process.poll() is None
     assert ended["carbon"].outcome is Outcome.DEPLOYED
-    assert client.hlen("unacked") == 0
+    assert client.hlen(UNACKED) == 0
 
 
 def damages(value: Any) -> Iterator[Any]:  # noqa: ANN401 - JSON

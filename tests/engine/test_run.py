@@ -16,7 +16,7 @@ from orchestrator.model.policy import Policy
 from orchestrator.model.report import Outcome
 from tasks.app import STEP_TASK, WorkerSettings, make_app
 from tasks.broker import open_client
-from tests.engine.conftest import SETTINGS, Engine, kill, wait_until
+from tests.engine.conftest import Engine, kill, wait_until
 from tests.plans import Wanted, derivation, make_plan
 
 
@@ -136,15 +136,6 @@ def test_a_long_step_keeps_its_lease(engine: Engine) -> None:
         ended = engine.run(plan)
     assert ended["slow"].outcome is Outcome.DEPLOYED
     assert Counter(engine.ran(plan))["switch:slow"] == 1
-
-
-def test_a_redelivered_message_runs_nothing_twice(engine: Engine) -> None:
-    """A message that comes again while its step still runs changes nothing."""
-    plan = make_plan(Wanted("slow"))
-    with engine.worker(WorkerSettings(SETTINGS.performer, 1.0, visibility_timeout=1)):
-        ended = engine.run(plan)
-    assert ended["slow"].outcome is Outcome.DEPLOYED
-    assert set(Counter(engine.ran(plan)).values()) == {1}
 
 
 def test_the_same_message_twice_runs_once(engine: Engine) -> None:
