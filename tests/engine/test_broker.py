@@ -188,22 +188,6 @@ def test_a_server_whose_keeper_was_killed_is_replaced(tmp_path: Path) -> None:
         assert open_client(broker).get("kept") == b"yes"
 
 
-def test_a_dead_server_is_brought_back_in_mid_run(engine: Engine) -> None:
-    """A server killed under a running step costs the run nothing; no step runs twice."""
-    plan = make_plan(Wanted("slow"), Wanted("carbon"))
-    with engine.worker() as worker:
-        with engine.driving(plan) as ended:
-            engine.wait_for(plan, "switch:slow")
-            # What was written in the last second may be forgotten.
-            time.sleep(1.5)
-            kill_server(server_pid(engine.broker))
-            wait_until(lambda: bool(ended))
-        assert worker.poll() is None
-    assert ended["slow"].outcome is Outcome.DEPLOYED
-    assert ended["carbon"].outcome is Outcome.DEPLOYED
-    assert engine.ran(plan).count("switch:slow") == 1
-
-
 def test_a_server_that_cannot_start_says_why(tmp_path: Path) -> None:
     """A directory with damaged data ends in an error with the server's own words."""
     (tmp_path / "appendonlydir").write_text("not a directory")

@@ -16,7 +16,7 @@ from orchestrator.model.policy import Policy
 from orchestrator.model.report import Outcome
 from tasks.app import STEP_TASK, WorkerSettings, make_app
 from tasks.broker import open_client
-from tests.engine.conftest import Engine, kill, wait_until
+from tests.engine.conftest import Engine, wait_until
 from tests.plans import Wanted, derivation, make_plan
 
 
@@ -117,18 +117,6 @@ def test_a_resumed_run_has_its_policy(engine: Engine) -> None:
     assert "batch_pause" in {event.event for event in engine.events}
 
 
-def test_a_killed_workers_step_is_sent_again(engine: Engine) -> None:
-    """A worker killed in the middle of a step is noticed once its lease ends."""
-    plan = make_plan(Wanted("slow"))
-    with engine.worker() as first, engine.driving(plan) as ended:
-        engine.wait_for(plan, "switch:slow")
-        kill(first)
-        with engine.worker():
-            wait_until(lambda: bool(ended))
-    assert ended["slow"].outcome is Outcome.DEPLOYED
-    assert Counter(engine.ran(plan))["switch:slow"] == 2
-
-
 def test_a_long_step_keeps_its_lease(engine: Engine) -> None:
     """A step that takes longer than its lease isn't taken for lost."""
     plan = make_plan(Wanted("slow"))
@@ -166,15 +154,6 @@ def test_a_driver_that_comes_back_goes_on(engine: Engine) -> None:
     with engine.worker():
         with pytest.raises(KeyboardInterrupt):
             engine.drive(plan, die)
-        ended = engine.drive(plan)
-    assert {result.outcome for result in ended.values()} == {Outcome.DEPLOYED}
-    assert set(Counter(engine.ran(plan)).values()) == {1}
-
-
-def test_two_drivers_run_nothing_twice(engine: Engine) -> None:
-    """A run that is resumed while it is still driven is driven by both, once."""
-    plan = make_plan(*(Wanted(f"host-{number}") for number in range(8)))
-    with engine.worker(), engine.driving(plan):
         ended = engine.drive(plan)
     assert {result.outcome for result in ended.values()} == {Outcome.DEPLOYED}
     assert set(Counter(engine.ran(plan)).values()) == {1}
