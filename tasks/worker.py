@@ -36,8 +36,13 @@ _PR_SET_PDEATHSIG = 1
 _STOP_SECONDS = 5.0
 
 # What a worker chats with others about costs seconds at its start, and nothing
-# here listens.
-_QUIET = {"without_gossip": True, "without_mingle": True, "without_heartbeat": True}
+# here listens. Its banner would hide what it says at its end.
+_QUIET = {
+    "quiet": True,
+    "without_gossip": True,
+    "without_mingle": True,
+    "without_heartbeat": True,
+}
 
 
 def serve(

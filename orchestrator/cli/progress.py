@@ -160,6 +160,7 @@ _LASTING = {
     "batch_pause": "dim",
     "builder_lost": "yellow",
     "worker_lost": "yellow",
+    "worker_restarted": "yellow",
     "queue_unserved": "yellow",
 }
 """Events that stay on the screen, and their colour."""
@@ -172,7 +173,7 @@ def sentence(event: Event, *, with_logs: bool = False) -> str:
     match event.event:
         case "stage_started" if event.stage == "build":
             text = f"building {store_name(data['derivation']).removesuffix('.drv')}"
-        case "stage_failed" | "queue_unserved":
+        case "stage_failed" | "queue_unserved" | "worker_restarted":
             text = _failure(data)
         case "builder_lost" | "worker_lost" | "message_refused" | "budget_spent" | "batch_pause":
             text = str(data.get("message", ""))

@@ -41,4 +41,5 @@ def command(serve: str, concurrency: int, inventory: Path, broker: str | None) -
 
     with open_broker(invocation) as url:
         warn_of(forgetfulness(open_client(url)))
+        click.echo(f"serving {', '.join(queues)}; Ctrl-C ends it, after what it is busy with")
         return serve_queues(queues, url, concurrency)

@@ -9,12 +9,11 @@ from dataclasses import replace
 import msgspec
 import pytest
 
-from orchestrator.cli.engine import check_worker, go_on
-from orchestrator.errors import PayloadError, RunInterruptedError
+from orchestrator.errors import PayloadError
 from orchestrator.model.journal import Control, Step, StepKey, StepRecord, StepState
 from orchestrator.model.policy import Policy
 from orchestrator.model.report import Outcome
-from tasks.app import STEP_TASK, WorkerSettings, make_app
+from tasks.app import STEP_TASK, make_app
 from tasks.broker import open_client
 from tests.engine.conftest import Engine, wait_until
 from tests.plans import Wanted, derivation, make_plan
@@ -157,26 +156,6 @@ def test_a_driver_that_comes_back_goes_on(engine: Engine) -> None:
         ended = engine.drive(plan)
     assert {result.outcome for result in ended.values()} == {Outcome.DEPLOYED}
     assert set(Counter(engine.ran(plan)).values()) == {1}
-
-
-def test_a_dead_worker_ends_the_run_with_what_it_said(engine: Engine) -> None:
-    """A worker that can't start is noticed; the error has its log and how to go on."""
-    plan = make_plan(Wanted("carbon"))
-    engine.journal(plan).create(plan)
-    log = engine.directory / "worker.log"
-    with (
-        engine.worker(WorkerSettings("tests.engine.absent:perform")) as process,
-        pytest.raises(RunInterruptedError) as caught,
-    ):
-        go_on(
-            engine.broker,
-            engine.journal(plan),
-            engine.events.append,
-            lambda: check_worker(process, log),
-        )
-    assert "No module named 'tests.engine.absent'" in "\n".join(caught.value.last_lines)
-    assert str(log) in caught.value.hint
-    assert f"orchestrate resume {plan.run}" in caught.value.hint
 
 
 def test_a_damaged_plan_fails_the_step(engine: Engine) -> None:
