@@ -17,10 +17,12 @@ from orchestrator.deploy.drive import host_of, step_event
 from orchestrator.deploy.host_lock import HostLocks
 from orchestrator.deploy.journal import Journal, parse_step_key
 from orchestrator.errors import OrchestrateError, PayloadError
+from orchestrator.model.cluster import Work
 from orchestrator.model.event import Event
 from orchestrator.model.journal import Step, StepKey
 from tasks.app import STEP_TASK
 from tasks.broker import open_client
+from tasks.presence import process_presence
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -50,9 +52,14 @@ def step(self: Task[..., None], *message: object) -> None:
         log.warning("its host's lock was lost to another run", run=run, step=str(key))
         return
     if not journal.claim(key, token):
+        log.info("message dropped", run=run, step=str(key), why="old, or begun already")
         return
     perform = load_performer(self.app.conf.orchestrate_performer)
-    with structlog.contextvars.bound_contextvars(run=run, stage=key.step):
+    work = Work(run, key.step.value, key.subject, journal.now())
+    with (
+        process_presence().busy(work),
+        structlog.contextvars.bound_contextvars(run=run, stage=key.step),
+    ):
         _do(journal, key, token, perform)
 
 

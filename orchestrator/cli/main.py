@@ -36,6 +36,7 @@ _COMMANDS = (
     "logs",
     "unlock",
     "worker",
+    "workers",
 )
 
 

@@ -168,6 +168,8 @@ _LASTING = {
     "worker_lost": "yellow",
     "waits_for_lock": "yellow",
     "quarantined": "red",
+    "worker_restarted": "yellow",
+    "queue_unserved": "yellow",
 }
 """Events that stay on the screen, and their colour."""
 
@@ -179,7 +181,7 @@ def sentence(event: Event, *, with_logs: bool = False) -> str:
     match event.event:
         case "stage_started" if event.stage == "build":
             text = f"building {store_name(data['derivation']).removesuffix('.drv')}"
-        case "stage_failed":
+        case "stage_failed" | "queue_unserved" | "worker_restarted":
             text = _failure(data)
         case "builder_lost" | "worker_lost" | "message_refused" | "budget_spent" | "batch_pause":
             text = str(data.get("message", ""))

@@ -41,6 +41,8 @@ _RUNS = "orchestrate:runs"
 _FIRST = StepRecord(StepState.SENT)
 """What stands for a step that was never sent: token 0."""
 
+_WITHDRAWN = b"withdrawn"
+
 T = TypeVar("T")
 
 # Lets a key of a run expire with the run's plan. KEYS[1] is the key, KEYS[2] the
@@ -54,8 +56,9 @@ redis.call('PEXPIRE', KEYS[1], left > 0 and left or ARGV[1])
 # of records, KEYS[2] the step's lease; ARGV[1] the field; ARGV[2] and ARGV[3] the
 # token and the state that the record must have, token 0 for no record at all;
 # ARGV[4] when it must have been sent at the earliest; ARGV[5] the new record,
-# empty to leave it; ARGV[6] the lease in milliseconds, 0 to end it; ARGV[7] is
-# `unleased` where nobody may be at work on the step.
+# empty to leave it, `withdrawn` to take it away; ARGV[6] the lease in
+# milliseconds, 0 to end it; ARGV[7] is `unleased` where nobody may be at work on
+# the step.
 _WRITE_IF_CURRENT = """
 if ARGV[7] == 'unleased' and redis.call('EXISTS', KEYS[2]) == 1 then return 0 end
 local found = redis.call('HGET', KEYS[1], ARGV[1])
@@ -67,7 +70,11 @@ if found then
 elseif ARGV[2] ~= '0' then
   return 0
 end
-if ARGV[5] ~= '' then redis.call('HSET', KEYS[1], ARGV[1], ARGV[5]) end
+if ARGV[5] == 'withdrawn' then
+  redis.call('HDEL', KEYS[1], ARGV[1])
+elseif ARGV[5] ~= '' then
+  redis.call('HSET', KEYS[1], ARGV[1], ARGV[5])
+end
 if tonumber(ARGV[6]) > 0 then
   redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[6])
 else
@@ -199,6 +206,14 @@ class Journal:
         record = StepRecord(StepState.FAILED, token, ended_at=self.now(), error=error)
         return self._write(key, StepRecord(StepState.STARTED, token), record)
 
+    def withdraw(self, key: StepKey, seen: StepRecord) -> bool:
+        """Take back a step that was sent; False where a worker has ever begun it.
+
+        Whoever meets its message finds no record, and drops it.
+        """
+        unbegun = seen.state is StepState.SENT and self.attempts(key) == 0
+        return unbegun and self._write(key, seen, _WITHDRAWN, unleased=True)
+
     def heartbeat(self, key: StepKey, token: int) -> bool:
         """Renew the lease of a step that runs; False where it runs elsewhere by now."""
         return self._write(key, StepRecord(StepState.STARTED, token), None, self.lease_seconds)
@@ -304,7 +319,7 @@ class Journal:
         self,
         key: StepKey,
         before: StepRecord,
-        after: StepRecord | None,
+        after: StepRecord | bytes | None,
         lease: float = 0.0,
         *,
         unleased: bool = False,
@@ -319,7 +334,7 @@ class Journal:
             before.token,
             before.state.value,
             before.sent_at,
-            msgspec.json.encode(after) if after is not None else b"",
+            msgspec.json.encode(after) if isinstance(after, StepRecord) else after or b"",
             int(lease * 1000),
             "unleased" if unleased else "",
         )

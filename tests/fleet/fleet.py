@@ -202,8 +202,15 @@ class Fleet:
 
     def processes(self) -> list[str]:
         """Give the command lines of the product's processes on the controller."""
+        return [line for line in self._running().values() if line]
+
+    def pids(self, word: str) -> list[int]:
+        """Give the product's processes on the controller that have a word in their command line."""
+        return [pid for pid, line in self._running().items() if word in line.split()]
+
+    def _running(self) -> dict[int, str]:
         group = self.lab.site.cgroup / "controller" / "cgroup.procs"
-        return [line for pid in group.read_text().split() if (line := _command_line(pid))]
+        return {int(pid): _command_line(pid) for pid in group.read_text().split()}
 
 
 def _command_line(pid: str) -> str:
