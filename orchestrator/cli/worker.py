@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     default="deploy,build.x86_64-linux",
     show_default=True,
     metavar="QUEUES",
-    help="Queues to serve, separated by commas: deploy, build.<system>[.cuda|.rocm].",
+    help="Queues to serve, separated by commas: deploy, build.<system>[.cuda][.rocm].",
 )
 @click.option("--concurrency", default=8, show_default=True, help="Steps at the same time.")
 @inventory_option
