@@ -106,6 +106,7 @@ def activation_of(plan: Plan, host: HostPlan) -> Activation:
         host=host.name,
         toplevel=host.evaluation.toplevel,
         previous=host.previous,
+        boot_default=host.facts.boot_default,
         run=plan.run,
         confirm_timeout=plan.confirm_timeout,
         by_nixos_rebuild=host.facts.nixos_rebuild_store_path,
@@ -162,7 +163,7 @@ def _rollback(context: Context, host: HostPlan) -> RollbackReport:
         return verdict(host.name, previous, None, None)
     try:
         with _session_until(host.host, context.plan.confirm_timeout) as opened:
-            reactivated = reactivate(opened, previous, context.plan.run)
+            reactivated = reactivate(opened, activation_of(context.plan, host), previous)
     except CommandError as error:
         return verdict(host.name, previous, error, None)
     smoked = None

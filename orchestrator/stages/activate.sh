@@ -28,8 +28,16 @@ resolved() { [ -e "$1" ] && readlink -f "$1"; }
 running() { resolved /run/current-system; }
 boot_default() { resolved /nix/var/nix/profiles/system; }
 
-# Stop the timer of the way back; fail if it has fired.
+# Stop the timer of the way back; fail if it has fired and is being taken.
 disarm() {
   systemctl stop "$way_back.timer" 2>/dev/null
-  ! systemctl is-active --quiet "$way_back.service"
+  ! is_taken
+}
+
+# A oneshot that runs is "activating", which is-active doesn't count.
+is_taken() {
+  case "$(systemctl show --property=ActiveState --value "$way_back.service" 2>/dev/null)" in
+    active | activating | deactivating) return 0 ;;
+    *) return 1 ;;
+  esac
 }

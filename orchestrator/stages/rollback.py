@@ -12,6 +12,7 @@ from orchestrator.stages.switch import UNITS_FAILED, activation_failure, activat
 
 if TYPE_CHECKING:
     from orchestrator.command import CommandResult
+    from orchestrator.stages.switch import Activation
     from orchestrator.transport.session import Session
 
 STAGE = "rollback"
@@ -20,14 +21,19 @@ _TIMEOUT = 600.0
 _RUNNING = re.compile(r"^running=(.+)$", re.MULTILINE)
 
 
-def reactivate(session: Session, previous: StorePath, run: str) -> CommandResult:
-    """Activate `previous` and make it the boot default where it isn't any more.
+def reactivate(session: Session, activation: Activation, previous: StorePath) -> CommandResult:
+    """Activate `previous`, and boot what booted before where that has changed.
 
     Raises:
         CommandError: the old system doesn't run afterwards.
     """
     command = activation_script(
-        "rollback.sh", previous, run, "switch-to-configuration", timeout=_TIMEOUT
+        "rollback.sh",
+        previous,
+        activation.toplevel,
+        activation.boot_default or "",
+        activation.run,
+        timeout=_TIMEOUT,
     )
     result = session.run_privileged(command)
     if result.returncode not in (0, UNITS_FAILED):

@@ -46,6 +46,7 @@ class Activation:
         toplevel: the system to activate; its closure is on the host.
         previous: what runs now and where the way back leads; None on a host
             that has no NixOS system yet.
+        boot_default: what the next boot gives; None where nothing is set.
         run: the run's id.
         confirm_timeout: seconds until the host goes back by itself.
         by_nixos_rebuild: whether its own nixos-rebuild takes a store path.
@@ -54,6 +55,7 @@ class Activation:
     host: str
     toplevel: StorePath
     previous: StorePath | None
+    boot_default: StorePath | None
     run: str
     confirm_timeout: float
     by_nixos_rebuild: bool

@@ -231,6 +231,18 @@ def new_fleet(lab: Lab, directory: Path) -> Fleet:
     )
 
 
+def read_until(process: subprocess.Popen[str], **wanted: str) -> None:
+    """Read a command's events until one is as wanted."""
+    assert process.stdout is not None
+    for line in process.stdout:
+        event = json.loads(line)
+        if all(event[name] == value for name, value in wanted.items()):
+            return
+    _, said = process.communicate()
+    message = f"the command ended before {wanted}: {said}"
+    raise AssertionError(message)
+
+
 def kill(process: subprocess.Popen[str]) -> None:
     """Kill a controller at once, as the kernel would; what it printed is dropped."""
     os.kill(process.pid, 9)
