@@ -262,6 +262,7 @@ class Fleet:
         llama_cpp: flake reference or absolute path of llama.cpp.
         rollout: batches, canaries, limits and order of a rollout.
         confirm_timeout: seconds until a target that nobody confirmed goes back.
+        way_back_timeout: seconds that the old system's activation may take then.
         evaluation_memory_mib: budget of one evaluator; None to measure.
         evaluate_on: "controller" or the name of a builder; None to choose.
         gpu_targets: whether hosts of one variant share one build for all their GPUs.
@@ -273,6 +274,7 @@ class Fleet:
     llama_cpp: str = "github:ggml-org/llama.cpp"
     rollout: Rollout = field(default_factory=Rollout)
     confirm_timeout: float = 180.0
+    way_back_timeout: float = 120.0
     evaluation_memory_mib: int | None = None
     evaluate_on: str | None = None
     gpu_targets: TargetScope = TargetScope.PER_FLEET

@@ -96,6 +96,7 @@ async def plan_rollback(surveyor: Surveyor, hosts: Sequence[Host], to: int | Aft
             if not isinstance(error, (UnreachableError, PlanError))
         },
         confirm_timeout=surveyor.inventory.fleet.confirm_timeout,
+        way_back_timeout=surveyor.inventory.fleet.way_back_timeout,
         policy=policy_of(ready, surveyor.inventory, unreachable),
     )
 

@@ -7,7 +7,7 @@ the two.
 from __future__ import annotations
 
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from orchestrator.deploy.context import Context
@@ -32,7 +32,7 @@ from orchestrator.stages.facts import gather_facts
 from orchestrator.stages.rollback import reactivate, verdict
 from orchestrator.stages.smoke import run_smoke
 from orchestrator.stages.smoke_model import model_path, read_model
-from orchestrator.stages.switch import Activation, switch
+from orchestrator.stages.switch import Activation, await_switch, switch
 from orchestrator.transport.become import become_password
 from orchestrator.transport.session import Session, session
 
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from inventory.host import Host
+    from orchestrator.command import CommandResult
     from orchestrator.deploy.journal import Journal
     from orchestrator.model.facts import Facts
     from orchestrator.model.plan import HostPlan, Plan
@@ -51,9 +52,6 @@ Report = BuildReport | CopyReport | SwitchReport | SmokeReport | RollbackReport
 
 _RETRY_INTERVAL = 1.0
 """Seconds between two attempts to log in to a host that must come back."""
-
-_WAY_BACK_MARGIN = 60.0
-"""Seconds that the way back itself may take, once its timer has fired."""
 
 
 def perform(journal: Journal, plan: Plan, key: StepKey) -> Report:
@@ -78,8 +76,12 @@ def perform(journal: Journal, plan: Plan, key: StepKey) -> Report:
 
 def _switch(context: Context, host: HostPlan) -> SwitchReport:
     host = _as_it_is_now(context, host)
-    with session(host.host) as opened:
-        return switch(opened, activation_of(context.plan, host))
+    activation = activation_of(context.plan, host)
+    with session(host.host) as opened, suppress(UnreachableError):
+        return switch(opened, activation)
+    # It restarts sshd or the network, and goes on without us.
+    with _session_until(context, host.host) as opened:
+        return await_switch(opened, activation)
 
 
 def _as_it_is_now(context: Context, host: HostPlan) -> HostPlan:
@@ -109,6 +111,7 @@ def activation_of(plan: Plan, host: HostPlan) -> Activation:
         boot_default=host.facts.boot_default,
         run=plan.run,
         confirm_timeout=plan.confirm_timeout,
+        way_back_timeout=plan.way_back_timeout,
         by_nixos_rebuild=host.facts.nixos_rebuild_store_path,
     )
 
@@ -152,8 +155,11 @@ async def _receiver(pool: ConnectionPool, host: Host) -> Receiver:
 
 
 def _confirm(context: Context, host: HostPlan) -> SwitchReport:
-    with session(host.host) as opened:
-        return confirm(opened, activation_of(context.plan, host))
+    activation = activation_of(context.plan, host)
+    with session(host.host) as opened, suppress(UnreachableError):
+        return confirm(opened, activation)
+    with _session_until(context, host.host) as opened:
+        return confirm(opened, activation)
 
 
 def _rollback(context: Context, host: HostPlan) -> RollbackReport:
@@ -162,8 +168,7 @@ def _rollback(context: Context, host: HostPlan) -> RollbackReport:
     if previous is None:
         return verdict(host.name, previous, None, None)
     try:
-        with _session_until(host.host, context.plan.confirm_timeout) as opened:
-            reactivated = reactivate(opened, activation_of(context.plan, host), previous)
+        reactivated = _reactivate(context, host, previous)
     except CommandError as error:
         return verdict(host.name, previous, error, None)
     smoked = None
@@ -172,8 +177,16 @@ def _rollback(context: Context, host: HostPlan) -> RollbackReport:
     return verdict(host.name, previous, reactivated, smoked)
 
 
+def _reactivate(context: Context, host: HostPlan, previous: StorePath) -> CommandResult:
+    activation = activation_of(context.plan, host)
+    with _session_until(context, host.host) as opened, suppress(UnreachableError):
+        return reactivate(opened, activation, previous)
+    with _session_until(context, host.host) as opened:
+        return reactivate(opened, activation, previous)
+
+
 @contextmanager
-def _session_until(host: Host, confirm_timeout: float) -> Iterator[Session]:
+def _session_until(context: Context, host: Host) -> Iterator[Session]:
     """Log in again and again until the way back on the host must have been taken.
 
     A host whose network died with the new system answers once its timer has
@@ -182,7 +195,8 @@ def _session_until(host: Host, confirm_timeout: float) -> Iterator[Session]:
     Raises:
         UnreachableError: it doesn't answer even then.
     """
-    deadline = time.monotonic() + confirm_timeout + _WAY_BACK_MARGIN
+    longest = context.plan.confirm_timeout + context.plan.way_back_timeout
+    deadline = time.monotonic() + longest
     with ExitStack() as stack:
         yield _logged_in(stack, host, deadline)
 

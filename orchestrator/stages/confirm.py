@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from orchestrator.model.report import SwitchReport
-from orchestrator.stages.switch import activation_failure, activation_script
+from orchestrator.stages.switch import activation_failure, activation_script, whole
 
 if TYPE_CHECKING:
     from orchestrator.stages.switch import Activation
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 STAGE = "confirm"
 
 _TIMEOUT = 600.0
+_MARGIN = 30.0
 
 
 def confirm(session: Session, activation: Activation) -> SwitchReport:
@@ -25,6 +26,7 @@ def confirm(session: Session, activation: Activation) -> SwitchReport:
         activation: the one that was switched to.
 
     Raises:
+        UnreachableError: the connection broke; done again, it waits for the end.
         CommandError: the way back was taken, or the boot default can't be set.
     """
     command = activation_script(
@@ -32,7 +34,8 @@ def confirm(session: Session, activation: Activation) -> SwitchReport:
         activation.toplevel,
         activation.run,
         activation.activator,
-        timeout=_TIMEOUT,
+        whole(_TIMEOUT),
+        timeout=_TIMEOUT + _MARGIN,
     )
     result = session.run_privileged(command)
     if result.returncode != 0:

@@ -89,6 +89,7 @@ def make_plan(run: str, inventory: Inventory, hosts: Sequence[Host], survey: Sur
         blocked=survey.blocked,
         failed=survey.failed,
         confirm_timeout=inventory.fleet.confirm_timeout,
+        way_back_timeout=inventory.fleet.way_back_timeout,
         policy=policy_of(ready, inventory, survey.unreachable),
     )
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from orchestrator.errors import CommandError
+from orchestrator.errors import StageError
 from orchestrator.model.report import RollbackReport, SmokeReport, Verdict
 from orchestrator.model.store import StorePath, parse_store_path
-from orchestrator.stages.switch import UNITS_FAILED, activation_failure, activation_script
+from orchestrator.stages.switch import UNITS_FAILED, activation_failure, activation_script, whole
 
 if TYPE_CHECKING:
     from orchestrator.command import CommandResult
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 STAGE = "rollback"
 
-_TIMEOUT = 600.0
+_MARGIN = 120.0
+"""Seconds for all but the activation: the way back's own end, the boot loader."""
+
 _RUNNING = re.compile(r"^running=(.+)$", re.MULTILINE)
 
 
@@ -25,6 +27,7 @@ def reactivate(session: Session, activation: Activation, previous: StorePath) ->
     """Activate `previous`, and boot what booted before where that has changed.
 
     Raises:
+        UnreachableError: the connection broke; done again, it waits for the end.
         CommandError: the old system doesn't run afterwards.
     """
     command = activation_script(
@@ -33,7 +36,8 @@ def reactivate(session: Session, activation: Activation, previous: StorePath) ->
         activation.toplevel,
         activation.boot_default or "",
         activation.run,
-        timeout=_TIMEOUT,
+        whole(activation.way_back_timeout),
+        timeout=3 * activation.way_back_timeout + _MARGIN,
     )
     result = session.run_privileged(command)
     if result.returncode not in (0, UNITS_FAILED):
@@ -52,7 +56,7 @@ def running_after(output: str) -> StorePath | None:
 def verdict(
     host: str,
     previous: StorePath | None,
-    reactivated: CommandResult | CommandError | None,
+    reactivated: CommandResult | StageError | None,
     smoke: SmokeReport | None,
 ) -> RollbackReport:
     """Decide how a rollback ended. Pure.
@@ -66,7 +70,7 @@ def verdict(
     if previous is None:
         detail = "it ran no NixOS system before: nothing to go back to"
         return RollbackReport(host, Verdict.NEEDS_HANDS, None, None, detail)
-    if reactivated is None or isinstance(reactivated, CommandError):
+    if reactivated is None or isinstance(reactivated, StageError):
         detail = reactivated.message if reactivated else "the old system was not activated"
         return RollbackReport(host, Verdict.NEEDS_HANDS, None, None, detail)
     if reactivated.returncode == UNITS_FAILED:

@@ -1,23 +1,34 @@
 # Go back to the very system that ran, and prove it.
 #
 # $1 old toplevel   $2 new toplevel   $3 what was the boot default, or empty   $4 run
+# $5 seconds that its activation may take
 set -u
-if ! disarm; then
-  # The way back is being taken already: let it finish before ours begins.
-  tries=0
-  while is_taken && [ "$tries" -lt 300 ]; do
-    tries=$((tries + 1))
-    sleep 0.1
-  done
+run=$4
+begin() {
+  if ! disarm; then
+    # The way back is being taken already: let it finish before ours begins.
+    limit=$(($(date +%s) + $5 + 60))
+    while is_taken && [ "$(date +%s)" -lt "$limit" ]; do
+      sleep 0.1
+    done
+  fi
+  stop_activation
+  if [ "$(boot_default)" = "$2" ] && [ "$3" != "$2" ]; then
+    # A confirmation that failed half way has made the new system the default.
+    boots=${3:-$1}
+    nix-env --profile /nix/var/nix/profiles/system --set "$boots" || exit 72
+    activate "$boots" boot switch-to-configuration "$5" || exit 73
+  fi
+  activate "$1" test switch-to-configuration "$5"
+}
+if has_begun "$1" test; then
+  # Its session was lost: it goes on, or has ended.
+  activation_end "$5"
+else
+  begin "$@"
 fi
-if [ "$(boot_default)" = "$2" ] && [ "$3" != "$2" ]; then
-  # A confirmation that failed half way has made the new system the default.
-  boots=${3:-$1}
-  nix-env --profile /nix/var/nix/profiles/system --set "$boots" || exit 72
-  activate "$boots" boot switch-to-configuration || exit 73
-fi
-activate "$1" test switch-to-configuration
 code=$?
-rm -f "/nix/var/nix/gcroots/orchestrate/$4"
+[ "$code" != 75 ] || stop_activation
+rm -f "/nix/var/nix/gcroots/orchestrate/$run"
 echo "running=$(running)"
 exit "$code"

@@ -7,16 +7,17 @@ controller, the worker or the network is dead, the old system comes back alone.
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from orchestrator.command import Command, CommandResult, script
-from orchestrator.errors import CommandError, StageError, UnreachableError
+from orchestrator.errors import StageError, UnreachableError
 from orchestrator.model.report import SwitchReport
 from orchestrator.model.store import StorePath
-from orchestrator.transport.shell import LOST
+from orchestrator.transport.shell import LOST, TIMED_OUT
 
 if TYPE_CHECKING:
     from orchestrator.transport.session import Session
@@ -26,7 +27,11 @@ STAGE = "switch"
 UNITS_FAILED = 4
 """switch-to-configuration's exit code when a unit didn't start (its main.rs)."""
 
+_MARGIN = 5.0
+"""Seconds that a session may need on top of what it waits for."""
+
 _DRIFTED = 71
+_GOES_ON = 75
 _FAILED_UNITS = re.compile(r"the following units failed: (.+)")
 
 
@@ -49,6 +54,7 @@ class Activation:
         boot_default: what the next boot gives; None where nothing is set.
         run: the run's id.
         confirm_timeout: seconds until the host goes back by itself.
+        way_back_timeout: seconds that the old system's activation may take.
         by_nixos_rebuild: whether its own nixos-rebuild takes a store path.
     """
 
@@ -58,6 +64,7 @@ class Activation:
     boot_default: StorePath | None
     run: str
     confirm_timeout: float
+    way_back_timeout: float
     by_nixos_rebuild: bool
 
     @property
@@ -70,22 +77,45 @@ def switch(session: Session, activation: Activation) -> SwitchReport:
     """Activate a system, with the way back armed.
 
     Raises:
-        UnreachableError: the connection broke; the way back is armed.
+        UnreachableError: the connection broke; the activation goes on, with the
+            way back armed.
         StageError: the activation failed, or somebody else changed the host.
     """
+    seconds = whole(activation.confirm_timeout)
     command = activation_script(
         "switch.sh",
         activation.toplevel,
         activation.previous or "",
         activation.run,
-        f"{activation.confirm_timeout:g}",
+        seconds,
         activation.activator,
-        timeout=activation.confirm_timeout,
+        activation_script("way_back.sh").argv[2],
+        whole(activation.way_back_timeout),
+        timeout=activation.confirm_timeout + _MARGIN,
     )
-    result = session.run_privileged(command)
-    if result.returncode == 0:
-        return SwitchReport(activation.host, activation.previous, activation.toplevel, 0)
-    raise _switch_failed(result)
+    return _switched(session.run_privileged(command), activation)
+
+
+def await_switch(session: Session, activation: Activation) -> SwitchReport:
+    """Wait for the end of an activation that took its own session away.
+
+    Raises:
+        UnreachableError: the connection broke again.
+        StageError: the activation failed, or the host went back.
+    """
+    command = activation_script(
+        "await.sh",
+        activation.toplevel,
+        activation.run,
+        whole(activation.confirm_timeout),
+        timeout=activation.confirm_timeout + _MARGIN,
+    )
+    return _switched(session.run_privileged(command), activation)
+
+
+def whole(seconds: float) -> str:
+    """Give seconds as the scripts count them, in whole numbers."""
+    return str(math.ceil(seconds))
 
 
 def failed_units(output: str) -> tuple[str, ...]:
@@ -94,34 +124,41 @@ def failed_units(output: str) -> tuple[str, ...]:
     return tuple(unit.strip() for unit in found[1].split(",")) if found else ()
 
 
-def _switch_failed(result: CommandResult) -> StageError:
+def _switched(result: CommandResult, activation: Activation) -> SwitchReport:
+    if result.returncode == 0:
+        return SwitchReport(activation.host, activation.previous, activation.toplevel, 0)
+    raise _switch_failed(result, activation)
+
+
+def _switch_failed(result: CommandResult, activation: Activation) -> StageError:
+    units = failed_units(result.stdout)
+    hint = f"look there: journalctl -u {units[0]}" if units else "look there: journalctl -b -e"
+    if result.returncode == UNITS_FAILED and units:
+        what = f"the new system runs, but units failed: {', '.join(units)}"
+    elif result.returncode in (_GOES_ON, TIMED_OUT):
+        what = f"the activation did not end within {activation.confirm_timeout:g} seconds"
+        hint = "it is stopped; what it waited for may be in journalctl -b -e there"
+    elif result.returncode == _DRIFTED:
+        what = "another system runs than when the plan was made"
+    else:
+        what = "the activation failed"
+    error = activation_failure(result, STAGE, what)
+    error.hint = error.hint or hint
+    return error
+
+
+def activation_failure(result: CommandResult, stage: str, what: str) -> StageError:
+    """Make the error of a script of ours that activates, without its text.
+
+    The script is long: what a user can try is the activation itself.
+    """
     if result.returncode == LOST:
         return UnreachableError(
             message="the connection broke during the activation",
             hint="the host goes back to its old system by itself when nobody confirms",
             host=result.host,
-            stage=STAGE,
+            stage=stage,
         )
-    units = failed_units(result.stdout)
-    if result.returncode == UNITS_FAILED and units:
-        what = f"the new system runs, but units failed: {', '.join(units)}"
-    elif result.returncode == _DRIFTED:
-        what = "another system runs than when the plan was made"
-    else:
-        what = "the activation failed"
-    error = result.failure(STAGE, what)
-    # The script is ours and long: what a user can try is the activation itself.
-    error.command = ""
-    error.hint = error.hint or _hint(units)
-    return error
-
-
-def _hint(units: tuple[str, ...]) -> str:
-    return f"look there: journalctl -u {units[0]}" if units else "look there: journalctl -b -e"
-
-
-def activation_failure(result: CommandResult, stage: str, what: str) -> CommandError:
-    """Make the error of a script of ours that activates, without its text."""
     error = result.failure(stage, what)
     error.command = ""
     return error

@@ -163,13 +163,19 @@ class Fleet:
         self,
         *,
         failing: Collection[str] = (),
+        hanging: Collection[str] = (),
         broken: Mapping[str, Fault] | None = None,
         extra: Mapping[str, str] | None = None,
     ) -> str:
         """Change the user's flake so that every machine gets a new system; give its greeting."""
         greeting = f"hello {next(_number)}"
         write_fleet_flake(
-            self.flake, greeting=greeting, failing=failing, broken=broken, extra=extra
+            self.flake,
+            greeting=greeting,
+            failing=failing,
+            hanging=hanging,
+            broken=broken,
+            extra=extra,
         )
         return greeting
 

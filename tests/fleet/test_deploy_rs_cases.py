@@ -14,7 +14,7 @@ import pytest
 from tests.fleet.fleet import kill, read_until, state_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from tests.fleet.fleet import Deployment, Fleet
     from tests.lab import Host
@@ -38,6 +38,17 @@ NO_NEW_LOGINS = """
       script = "/usr/bin/systemctl stop ssh.service";
       preStop = "/usr/bin/systemctl start --no-block ssh.service";
     };
+  }
+"""
+
+
+# As an activation that restarts the network or sshd under its own session.
+SSHD_SESSIONS_DIE = """
+  {
+    system.activationScripts.sessions = ''
+      /usr/bin/systemctl kill --signal=KILL ssh.service
+      /usr/bin/systemctl restart ssh.service
+    '';
   }
 """
 
@@ -130,6 +141,48 @@ def test_a_host_without_any_system_needs_hands(fleet: Fleet, host: Host) -> None
     assert state_of(host).boot_default == ""
 
 
+def test_an_activation_outlives_the_session_that_began_it(fleet: Fleet, host: Host) -> None:
+    """Case 5: an activation that kills every ssh session goes on in its unit, and is waited for."""
+    greeting = fleet.change(extra={NAME: SSHD_SESSIONS_DIE})
+    deployment = fleet.deploy_json(NAME)
+    assert deployment.outcomes()[NAME] == "deployed", deployment.why()
+    after = state_of(host)
+    assert (after.greeting, after.boot_default) == (greeting, after.running)
+    assert not after.way_back_armed
+
+
+def test_a_hanging_activation_is_left_by_the_host_itself(fleet: Fleet, host: Host) -> None:
+    """Case 5: with the controller dead, an activation that never ends is stopped and undone."""
+    before = state_of(host)
+    hasty = fleet.with_vars({"orchestrate_confirm_timeout": CONFIRM_SECONDS})
+    fleet.change(hanging=(NAME,))
+    process = hasty.start("deploy", NAME, "--json")
+    read_until(process, stage="switch", event="stage_started")
+    wait_until(lambda: "waiting for nothing" in activation_log(host))
+    kill(process)
+    wait_until(lambda: not is_active(host, "orchestrate-activate.service"))
+    wait_until(lambda: not is_active(host, "orchestrate-way-back.service"))
+    after = state_of(host)
+    assert (after.running, after.boot_default) == (before.running, before.boot_default)
+    assert (after.greeting, after.way_back_armed) == (before.greeting, False)
+
+
+def test_a_hanging_activation_is_reported(fleet: Fleet, host: Host) -> None:
+    """Case 5: the run says that the activation did not end, what it said last, and goes back."""
+    before = state_of(host)
+    hasty = fleet.with_vars({"orchestrate_confirm_timeout": CONFIRM_SECONDS})
+    fleet.change(hanging=(NAME,))
+    deployment = hasty.deploy_json(NAME)
+    assert_rolled_back(deployment)
+    assert "did not end within 10 seconds" in deployment.hosts[NAME]["message"]
+    (failed,) = deployment.find(stage="switch", event="stage_failed")
+    assert "waiting for nothing" in failed["last_lines"]
+    assert not is_active(host, "orchestrate-activate.service")
+    after = state_of(host)
+    assert (after.running, after.boot_default) == (before.running, before.boot_default)
+    assert (after.greeting, after.way_back_armed) == (before.greeting, False)
+
+
 def test_working_ssh_confirms_nothing(fleet: Fleet, host: Host) -> None:
     """Case 6: a host that answers by ssh and can't infer is put back."""
     before = state_of(host)
@@ -159,6 +212,27 @@ def assert_rolled_back(deployment: Deployment) -> None:
     result = deployment.hosts[NAME]
     ended = (deployment.returncode, result["outcome"], result["verdict"])
     assert ended == (3, "rolled_back", "rolled back good"), deployment.why()
+
+
+def is_active(host: Host, unit: str) -> bool:
+    """Ask whether a unit runs, a oneshot too."""
+    return host.shell(f"systemctl show --property=ActiveState --value {unit}").strip() not in (
+        "inactive",
+        "failed",
+    )
+
+
+def activation_log(host: Host) -> str:
+    """Give what the activation said."""
+    return host.shell("cat /run/orchestrate/activation.log 2>/dev/null || true")
+
+
+def wait_until(done: Callable[[], bool]) -> None:
+    """Wait until something is so on a host."""
+    deadline = time.monotonic() + CONFIRM_SECONDS + 30
+    while not done():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
 
 
 def generations(host: Host) -> str:

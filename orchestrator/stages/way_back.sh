@@ -1,0 +1,7 @@
+# The way back, taken by the host itself where nobody confirmed in time: a
+# controller, a worker, a network that died, or an activation that never ends.
+#
+# $1 old toplevel   $2 seconds that its activation may take
+set -u
+stop_activation
+timeout -k 10 "$2" "$1/bin/switch-to-configuration" test
