@@ -53,6 +53,13 @@ class TargetScope(StrEnum):
     PER_HOST = "per-host"
 
 
+class FailedUnits(StrEnum):
+    """What becomes of a new system that runs while some of its units failed."""
+
+    ROLLBACK = "rollback"
+    ACCEPT = "accept"
+
+
 class Licence(StrEnum):
     """An unfree licence that the user can accept for the whole fleet."""
 
@@ -224,6 +231,7 @@ class Host:
         smoke: the inference that decides.
         caches: binary caches that it takes paths from.
         copying: how closures come to it.
+        failed_units: what becomes of a system whose activation leaves failed units.
 
     Raises:
         InventoryError: a name or the variant is unsafe in a command line.
@@ -243,6 +251,7 @@ class Host:
     smoke: Smoke = Smoke()
     caches: Caches = field(default_factory=Caches)
     copying: Copying = field(default_factory=Copying)
+    failed_units: FailedUnits = FailedUnits.ROLLBACK
 
     def __post_init__(self) -> None:
         """Apply `inventory.names`."""

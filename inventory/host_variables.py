@@ -10,6 +10,7 @@ from inventory.host import (
     BecomeMethod,
     Builder,
     Connection,
+    FailedUnits,
     Host,
     HostKeyPolicy,
     LlamaSource,
@@ -33,6 +34,7 @@ HOST_VARIABLES = frozenset(
         "orchestrate_copy_compression",
         "orchestrate_copy_route",
         "orchestrate_deploy",
+        "orchestrate_failed_units",
         "orchestrate_force_variant",
         "orchestrate_host_key",
         "orchestrate_host_key_policy",
@@ -90,6 +92,9 @@ def host_of(
                 variables.texts("orchestrate_trusted_public_keys"),
             ),
             copying=_copying(variables),
+            failed_units=variables.choice(
+                "orchestrate_failed_units", FailedUnits, FailedUnits.ROLLBACK
+            ),
         )
     except InventoryError as error:
         error.host = error.host or variables.host

@@ -230,10 +230,15 @@ def _finished(stage: str, data: dict[str, Any]) -> str:
         case "rollback":
             text = f"{report['verdict']}: {report['detail']}"
         case "switch":
-            text = "the new system runs"
+            text = f"the new system runs{_units(report)}"
         case "confirm":
             text = "the new system is the boot default"
     return text
+
+
+def _units(report: dict[str, Any]) -> str:
+    units = report.get("failed_units") or ()
+    return f", with failed units: {', '.join(units)}" if units else ""
 
 
 def summary(results: dict[str, HostResult]) -> str:
@@ -256,7 +261,7 @@ def summary(results: dict[str, HostResult]) -> str:
 def _row(host: str, result: HostResult) -> tuple[str, ...]:
     speed = result.tokens_per_second
     outcome = result.outcome.value
-    if result.verdict is not None and result.outcome is Outcome.FAILED:
+    if result.verdict is not None and result.outcome is not Outcome.ROLLED_BACK:
         outcome = f"{outcome} ({result.verdict})"
     return (
         host,

@@ -10,6 +10,7 @@ import time
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
+from inventory.host import FailedUnits
 from orchestrator.deploy.context import Context
 from orchestrator.deploy.host_lock import HostLocks
 from orchestrator.deploy.perform_build import perform_build
@@ -112,6 +113,7 @@ def activation_of(plan: Plan, host: HostPlan) -> Activation:
         run=plan.run,
         confirm_timeout=plan.confirm_timeout,
         way_back_timeout=plan.way_back_timeout,
+        accept_failed_units=host.host.failed_units is FailedUnits.ACCEPT,
         by_nixos_rebuild=host.facts.nixos_rebuild_store_path,
     )
 

@@ -23,6 +23,7 @@ from orchestrator.model.report import (
     Outcome,
     RollbackReport,
     SmokeReport,
+    SwitchReport,
     Verdict,
 )
 
@@ -254,7 +255,7 @@ def host_result(
     if must_roll_back(host, records):
         return _rolled_back(base, host, records)
     if _done(records, Step.CONFIRM, host.name):
-        return replace(base, outcome=Outcome.DEPLOYED, current=host.evaluation.toplevel)
+        return _deployed(base, host, records)
     # A build that a cancelled run stopped is no failure of its hosts.
     if base.message and not (plan.cancelled and left_alone):
         lost = _is_unreachable(host, records)
@@ -262,6 +263,31 @@ def host_result(
     if plan.goal is Goal.BUILD and _is_built(host, records):
         return replace(base, outcome=Outcome.BUILT, message="not deployed")
     return replace(base, message=left_alone or "the run ended before its turn")
+
+
+def _deployed(
+    base: HostResult, host: HostPlan, records: Mapping[StepKey, StepRecord]
+) -> HostResult:
+    deployed = replace(base, outcome=Outcome.DEPLOYED, current=host.evaluation.toplevel)
+    units = _failed_units(host.name, records)
+    if not units:
+        return deployed
+    return replace(
+        deployed,
+        verdict=Verdict.UNITS_FAILED,
+        failed_units=units,
+        message=f"the new system stays, with failed units: {', '.join(units)}",
+    )
+
+
+def _failed_units(host: str, records: Mapping[StepKey, StepRecord]) -> tuple[str, ...]:
+    """Name the units that failed in either activation, each once."""
+    found: dict[str, None] = {}
+    for step in (Step.SWITCH, Step.CONFIRM):
+        record = records.get(StepKey(step, host))
+        if record is not None and record.report:
+            found |= dict.fromkeys(_report(record, SwitchReport, step, host).failed_units)
+    return tuple(found)
 
 
 def _rolled_back(

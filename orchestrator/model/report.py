@@ -75,8 +75,9 @@ class SmokeReport:
 
 
 class Verdict(StrEnum):
-    """How a rollback ended."""
+    """How a rollback ended, or what the inventory accepts of a new system."""
 
+    UNITS_FAILED = "units failed"
     GOOD = "rolled back good"
     DEGRADED = "degraded"
     NEEDS_HANDS = "needs hands"
@@ -112,7 +113,10 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class HostResult:
-    """One host's line in `run_finished`."""
+    """One host's line in `run_finished`.
+
+    `failed_units` are those of a system that stays in spite of them.
+    """
 
     outcome: Outcome
     variant: Variant | None = None
@@ -122,3 +126,4 @@ class HostResult:
     current: StorePath | None = None
     message: str = ""
     verdict: Verdict | None = None
+    failed_units: tuple[str, ...] = ()

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from orchestrator.model.report import SwitchReport
-from orchestrator.stages.switch import activation_failure, activation_script, whole
+from orchestrator.stages.switch import activated, activation_failure, activation_script, whole
 
 if TYPE_CHECKING:
+    from orchestrator.model.report import SwitchReport
     from orchestrator.stages.switch import Activation
     from orchestrator.transport.session import Session
 
@@ -38,6 +38,7 @@ def confirm(session: Session, activation: Activation) -> SwitchReport:
         timeout=_TIMEOUT + _MARGIN,
     )
     result = session.run_privileged(command)
-    if result.returncode != 0:
+    report = activated(result, activation)
+    if report is None:
         raise activation_failure(result, STAGE, "the new system can't be made to stay")
-    return SwitchReport(activation.host, activation.previous, activation.toplevel, 0)
+    return report

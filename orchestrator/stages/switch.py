@@ -55,6 +55,7 @@ class Activation:
         run: the run's id.
         confirm_timeout: seconds until the host goes back by itself.
         way_back_timeout: seconds that the old system's activation may take.
+        accept_failed_units: whether a system may stay some of whose units failed.
         by_nixos_rebuild: whether its own nixos-rebuild takes a store path.
     """
 
@@ -65,6 +66,7 @@ class Activation:
     run: str
     confirm_timeout: float
     way_back_timeout: float
+    accept_failed_units: bool
     by_nixos_rebuild: bool
 
     @property
@@ -125,9 +127,25 @@ def failed_units(output: str) -> tuple[str, ...]:
 
 
 def _switched(result: CommandResult, activation: Activation) -> SwitchReport:
-    if result.returncode == 0:
-        return SwitchReport(activation.host, activation.previous, activation.toplevel, 0)
-    raise _switch_failed(result, activation)
+    report = activated(result, activation)
+    if report is None:
+        raise _switch_failed(result, activation)
+    return report
+
+
+def activated(result: CommandResult, activation: Activation) -> SwitchReport | None:
+    """Give the report of an activation that ended well, or well enough for this host. Pure.
+
+    Exit code 4 of switch-to-configuration says that the new system runs, and
+    that units of it failed.
+    """
+    code = result.returncode
+    units = failed_units(result.stdout)
+    tolerable = code == UNITS_FAILED and bool(units) and activation.accept_failed_units
+    if code != 0 and not tolerable:
+        return None
+    failed = units if tolerable else ()
+    return SwitchReport(activation.host, activation.previous, activation.toplevel, code, failed)
 
 
 def _switch_failed(result: CommandResult, activation: Activation) -> StageError:

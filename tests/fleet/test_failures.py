@@ -63,6 +63,22 @@ def test_failed_machines_leave_the_others(fleet: Fleet) -> None:
     assert state_of(fleet["nitrogen"]).running == before["nitrogen"].running
 
 
+def test_failed_units_can_be_accepted(fleet: Fleet) -> None:
+    """Where the inventory says so, a system with a failed unit stays, and the verdict names it."""
+    greeting = fleet.change(failing=("carbon", "beryllium"))
+    tolerant = fleet.with_vars(host_vars={"carbon": {"orchestrate_failed_units": "accept"}})
+    deployment = tolerant.deploy_json("carbon,beryllium")
+    assert deployment.outcomes() == {"carbon": "deployed", "beryllium": "rolled_back"}
+    result = deployment.hosts["carbon"]
+    assert (result["verdict"], result["failed_units"]) == ("units failed", ["greeter.service"])
+    assert "greeter.service" in result["message"]
+    state = state_of(fleet["carbon"])
+    assert state.running == state.boot_default == result["current"]
+    assert (state.greeting, state.way_back_armed) == (greeting, False)
+    fleet.change()
+    assert fleet.deploy_json("carbon,beryllium").returncode == 0
+
+
 def test_unreachable_host_is_left_out(fleet: Fleet) -> None:
     """A host that is cut off is named after the connect timeout; later it is reached."""
     greeting = fleet.change()

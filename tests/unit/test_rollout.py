@@ -22,7 +22,7 @@ from orchestrator.deploy.rollout import (
 from orchestrator.errors import PayloadError
 from orchestrator.model.journal import Step, StepKey, StepRecord, StepState
 from orchestrator.model.plan import Action, Goal, Plan
-from orchestrator.model.report import Outcome, RollbackReport, SmokeReport, Verdict
+from orchestrator.model.report import Outcome, RollbackReport, SmokeReport, SwitchReport, Verdict
 from orchestrator.model.store import DerivationPath
 from orchestrator.model.variant import Backend
 from tests.plans import Wanted, derivation, make_plan, output
@@ -164,6 +164,20 @@ def test_a_rollback_that_is_not_good_is_a_failure(verdict: Verdict) -> None:
     result = results(plan, records)["carbon"]
     assert (result.outcome, result.verdict) == (Outcome.FAILED, verdict)
     assert result.message == "switch broke; its smoke failed"
+
+
+def test_accepted_failed_units_are_named() -> None:
+    """A host that stays with failed units is deployed, with a verdict that names them once."""
+    plan = make_plan(Wanted("carbon"))
+    records = run(plan)
+    for step, units in ((Step.SWITCH, ("a.service",)), (Step.CONFIRM, ("a.service", "b.timer"))):
+        key = StepKey(step, "carbon")
+        report = SwitchReport("carbon", output("old-carbon"), output("system-carbon"), 4, units)
+        records[key] = replace(records[key], report=dict(msgspec.to_builtins(report)))
+    result = results(plan, records)["carbon"]
+    assert (result.outcome, result.verdict) == (Outcome.DEPLOYED, Verdict.UNITS_FAILED)
+    assert result.failed_units == ("a.service", "b.timer")
+    assert result.message.endswith("failed units: a.service, b.timer")
 
 
 def test_a_failed_package_fails_the_hosts_that_need_it() -> None:
