@@ -212,6 +212,19 @@ class Smoke:
 
 
 @dataclass(frozen=True, slots=True)
+class HealthCheck:
+    """The user's own command that decides, besides the smoke, whether a system stays.
+
+    Args:
+        argv: run on the target as root, without a shell of ours around it.
+        timeout: seconds until it counts as failed.
+    """
+
+    argv: tuple[str, ...]
+    timeout: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
 class Host:
     """One machine.
 
@@ -231,6 +244,7 @@ class Host:
         smoke: the inference that decides.
         caches: binary caches that it takes paths from.
         copying: how closures come to it.
+        health: the user's own check; None where there is none.
         failed_units: what becomes of a system whose activation leaves failed units.
 
     Raises:
@@ -251,6 +265,7 @@ class Host:
     smoke: Smoke = Smoke()
     caches: Caches = field(default_factory=Caches)
     copying: Copying = field(default_factory=Copying)
+    health: HealthCheck | None = None
     failed_units: FailedUnits = FailedUnits.ROLLBACK
 
     def __post_init__(self) -> None:

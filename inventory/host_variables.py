@@ -11,6 +11,7 @@ from inventory.host import (
     Builder,
     Connection,
     FailedUnits,
+    HealthCheck,
     Host,
     HostKeyPolicy,
     LlamaSource,
@@ -36,6 +37,8 @@ HOST_VARIABLES = frozenset(
         "orchestrate_deploy",
         "orchestrate_failed_units",
         "orchestrate_force_variant",
+        "orchestrate_health_check",
+        "orchestrate_health_timeout",
         "orchestrate_host_key",
         "orchestrate_host_key_policy",
         "orchestrate_jump",
@@ -92,6 +95,7 @@ def host_of(
                 variables.texts("orchestrate_trusted_public_keys"),
             ),
             copying=_copying(variables),
+            health=_health(variables),
             failed_units=variables.choice(
                 "orchestrate_failed_units", FailedUnits, FailedUnits.ROLLBACK
             ),
@@ -200,3 +204,16 @@ def _copying(variables: Variables) -> Copying:
         route=variables.choice("orchestrate_copy_route", CopyRoute, CopyRoute.AUTO),
         compression=variables.choice("orchestrate_copy_compression", Compression, Compression.AUTO),
     )
+
+
+def _health(variables: Variables) -> HealthCheck | None:
+    """Read the user's check: an argument vector, or a line for the target's sh."""
+    name = "orchestrate_health_check"
+    expected = "a command: a list of arguments, or a line for sh"
+    value = variables.raw(name, expected)
+    if value is None or value is False:
+        return None
+    argv = ("sh", "-c", value) if isinstance(value, str) else variables.texts(name)
+    if not argv or not argv[-1]:
+        raise variables.wrong(name, repr(value), expected)
+    return HealthCheck(argv, variables.number("orchestrate_health_timeout", 60.0))

@@ -223,10 +223,21 @@ def _finished(stage: str, data: dict[str, Any]) -> str:
         case "copy_closure":
             size = report["copied_bytes"] / 2**20
             text = f"{report['copied_paths']} paths, {size:.0f} MiB, {report['route']}"
+        case _ if report:
+            text = _changed(stage, report)
+    return text
+
+
+def _changed(stage: str, report: dict[str, Any]) -> str:
+    """Say how a step ended that changes a host, or decides about it."""
+    text = ""
+    match stage:
         case "smoke" if report["passed"]:
             text = f"{report['backend']}, {report['tokens_per_second']} tokens/s"
         case "smoke":
             text = f"failed: {report['failure']}"
+        case "health_check":
+            text = f"passed in {report['seconds']:.1f} s"
         case "rollback":
             text = f"{report['verdict']}: {report['detail']}"
         case "switch":

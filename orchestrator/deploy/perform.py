@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from contextlib import ExitStack, contextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from inventory.host import FailedUnits
 from orchestrator.deploy.context import Context
@@ -17,11 +17,12 @@ from orchestrator.deploy.perform_build import perform_build
 from orchestrator.deploy.perform_copy import perform_copy
 from orchestrator.deploy.quarantine import Quarantine
 from orchestrator.deploy.runtime import process_runtime
-from orchestrator.errors import CommandError, UnreachableError
+from orchestrator.errors import CommandError, PayloadError, UnreachableError
 from orchestrator.model.journal import Step, StepKey
 from orchestrator.model.report import (
     BuildReport,
     CopyReport,
+    HealthReport,
     RollbackReport,
     SmokeReport,
     SwitchReport,
@@ -30,6 +31,7 @@ from orchestrator.model.store import DerivationPath, store_name
 from orchestrator.stages.confirm import confirm
 from orchestrator.stages.delivery import Receiver
 from orchestrator.stages.facts import gather_facts
+from orchestrator.stages.health_check import check_health
 from orchestrator.stages.rollback import reactivate, verdict
 from orchestrator.stages.smoke import run_smoke
 from orchestrator.stages.smoke_model import model_path, read_model
@@ -38,7 +40,7 @@ from orchestrator.transport.become import become_password
 from orchestrator.transport.session import Session, session
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Coroutine, Iterator
 
     from inventory.host import Host
     from orchestrator.command import CommandResult
@@ -49,7 +51,9 @@ if TYPE_CHECKING:
     from orchestrator.model.variant import Backend
     from orchestrator.transport.connect import ConnectionPool
 
-Report = BuildReport | CopyReport | SwitchReport | SmokeReport | RollbackReport
+T = TypeVar("T")
+
+Report = BuildReport | CopyReport | SwitchReport | SmokeReport | HealthReport | RollbackReport
 
 _RETRY_INTERVAL = 1.0
 """Seconds between two attempts to log in to a host that must come back."""
@@ -69,6 +73,7 @@ def perform(journal: Journal, plan: Plan, key: StepKey) -> Report:
         Step.COPY: perform_copy,
         Step.SWITCH: _switch,
         Step.SMOKE: _smoke,
+        Step.HEALTH: _health,
         Step.CONFIRM: _confirm,
         Step.ROLLBACK: _rollback,
     }
@@ -133,21 +138,35 @@ def _smoke(context: Context, host: HostPlan) -> SmokeReport:
 def _run_smoke(
     context: Context, host: HostPlan, expected: Backend | None, package: StorePath | None
 ) -> SmokeReport:
-    """Run the smoke, once more on a new connection where the switch cut the old one."""
-    pool = context.runtime.pool
     smoke = host.host.smoke
     model = read_model(model_path(smoke))
+    return _on_host(
+        context,
+        host.host,
+        lambda receiver: run_smoke(receiver, model, smoke, expected, package),
+    )
 
-    async def once() -> SmokeReport:
-        receiver = await _receiver(pool, host.host)
-        return await run_smoke(receiver, model, smoke, expected, package)
 
-    async def work() -> SmokeReport:
+def _health(context: Context, host: HostPlan) -> HealthReport:
+    health = host.host.health
+    if health is None:
+        message = "the plan has no health check for it"
+        raise PayloadError(message, host=host.name, stage=Step.HEALTH)
+    return _on_host(context, host.host, lambda receiver: check_health(receiver, health))
+
+
+def _on_host(
+    context: Context, host: Host, once: Callable[[Receiver], Coroutine[None, None, T]]
+) -> T:
+    """Do something on a host, again on a new connection where the switch cut the old one."""
+    pool = context.runtime.pool
+
+    async def work() -> T:
         try:
-            return await once()
+            return await once(await _receiver(pool, host))
         except UnreachableError:
-            await pool.drop(host.host)
-            return await once()
+            await pool.drop(host)
+            return await once(await _receiver(pool, host))
 
     return context.runtime.run(work())
 

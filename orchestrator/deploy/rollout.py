@@ -1,8 +1,9 @@
 """The rollout as a state machine: from a plan and a journal to what comes next. Pure.
 
-A host goes copy, switch, smoke, confirm; whatever fails after the switch began
-leads to a rollback. Builds are shared: a host waits for the build of its system.
-When a host may leave its old system is for the run's policy to say.
+A host goes copy, switch, smoke, health check if it has one, confirm; whatever
+fails after the switch began leads to a rollback. Builds are shared: a host waits
+for the build of its system. When it may leave its old one is for the run's
+policy to say.
 """
 
 from __future__ import annotations
@@ -127,15 +128,21 @@ def _host_step(host: HostPlan, records: Mapping[StepKey, StepRecord]) -> Step | 
         return None
     if not _done(records, Step.COPY, host.name):
         return Step.COPY
-    for step in (Step.SWITCH, Step.SMOKE):
+    for step in changing_steps(host):
         if not _done(records, step, host.name):
             return step
     return Step.CONFIRM
 
 
+def changing_steps(host: HostPlan) -> tuple[Step, ...]:
+    """Give the steps that bring a host to its new system, in their order."""
+    health = (Step.HEALTH,) if host.host.health is not None else ()
+    return (Step.SWITCH, Step.SMOKE, *health, Step.CONFIRM)
+
+
 def must_roll_back(host: HostPlan, records: Mapping[StepKey, StepRecord]) -> bool:
     """Whether something failed once the host's system had begun to change."""
-    steps = (Step.SWITCH, Step.SMOKE, Step.CONFIRM)
+    steps = changing_steps(host)
     if any(_state(records, step, host.name) is StepState.FAILED for step in steps):
         return True
     smoke = smoke_report(host.name, records)
@@ -318,7 +325,7 @@ def _first_failure(plan: Plan, host: HostPlan, records: Mapping[StepKey, StepRec
     failure = failed_build(plan, host.evaluation.toplevel_drv, records)
     if failure is not None:
         return str(failure.error.get("message", "its build failed"))
-    for step in (Step.COPY, Step.SWITCH, Step.SMOKE, Step.CONFIRM):
+    for step in (Step.COPY, *changing_steps(host)):
         record = records.get(StepKey(step, host.name))
         if record is not None and record.state is StepState.FAILED:
             return str(record.error.get("message", f"{step} failed"))

@@ -14,6 +14,7 @@ class Step(StrEnum):
     COPY = "copy_closure"
     SWITCH = "switch"
     SMOKE = "smoke"
+    HEALTH = "health_check"
     CONFIRM = "confirm"
     ROLLBACK = "rollback"
 

@@ -74,6 +74,15 @@ class SmokeReport:
     fault: Fault | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class HealthReport:
+    """The user's own check passed: in how many seconds, and what it said last."""
+
+    host: str
+    seconds: float
+    last_lines: tuple[str, ...] = ()
+
+
 class Verdict(StrEnum):
     """How a rollback ended, or what the inventory accepts of a new system."""
 

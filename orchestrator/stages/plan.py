@@ -97,9 +97,11 @@ def make_plan(run: str, inventory: Inventory, hosts: Sequence[Host], survey: Sur
 def notes_for(host: Host, choice: VariantChoice, fleet: Fleet) -> tuple[str, ...]:
     """Say what the user should know of a host before it is touched."""
     notes = []
-    if host.smoke.timeout >= fleet.confirm_timeout:
+    checks = host.smoke.timeout + (host.health.timeout if host.health else 0.0)
+    if checks >= fleet.confirm_timeout:
+        which = "smoke and health check" if host.health else "smoke"
         notes.append(
-            f"its smoke may take {host.smoke.timeout:g} s, but it goes back by itself after"
+            f"its {which} may take {checks:g} s, but it goes back by itself after"
             f" {fleet.confirm_timeout:g} s: raise orchestrate_confirm_timeout"
         )
     if choice.variant.backend is Backend.CUDA and Licence.CUDA in fleet.accept_licences:

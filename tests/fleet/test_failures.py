@@ -24,6 +24,8 @@ SMOKE_FAULTS: tuple[tuple[str, Fault, str], ...] = (
     ("nitrogen", "no-backend", "not on Vulkan"),
 )
 
+COMPLAINS = ("sh", "-c", 'echo "bad is $1"; echo "for $(id -un)" >&2; exit 3', "check")
+
 WET_PAINT = """
   { pkgs, ... }: {
     environment.etc.broken.source =
@@ -77,6 +79,33 @@ def test_failed_units_can_be_accepted(fleet: Fleet) -> None:
     assert (state.greeting, state.way_back_armed) == (greeting, False)
     fleet.change()
     assert fleet.deploy_json("carbon,beryllium").returncode == 0
+
+
+def test_health_check_decides(fleet: Fleet) -> None:
+    """A check of the user's runs as root after the smoke; where it fails or hangs, back it goes."""
+    before = fleet.states()
+    greeting = fleet.change()
+    asks = f"grep -q '{greeting}' /run/greeter/greeting && [ $(id -u) = 0 ]"
+    checked = fleet.with_vars(
+        {"orchestrate_health_check": asks},
+        {
+            "beryllium": {"orchestrate_health_check": [*COMPLAINS, "it's $HOME"]},
+            "boron": {
+                "orchestrate_health_check": ["sleep", "30"],
+                "orchestrate_health_timeout": 1,
+            },
+        },
+    )
+    deployment = checked.deploy_json()
+    assert_only(deployment, beryllium="rolled_back", boron="rolled_back")
+    assert deployment.hosts["boron"]["message"].startswith("the health check did not end within 1")
+    (failed,) = deployment.find(stage="health_check", event="stage_failed", host="beryllium")
+    assert failed["last_lines"] == ["bad is it's $HOME", "for root"]
+    assert failed["message"] == "the health check failed (exit code 3)"
+    for name in ("beryllium", "boron"):
+        assert_put_back(fleet, name, before[name].running)
+    fleet.change()
+    assert fleet.deploy_json().returncode == 0
 
 
 def test_unreachable_host_is_left_out(fleet: Fleet) -> None:

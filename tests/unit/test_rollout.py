@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from inventory.host import HealthCheck
 from orchestrator.deploy.rollout import (
     failed_build,
     is_finished,
@@ -164,6 +165,22 @@ def test_a_rollback_that_is_not_good_is_a_failure(verdict: Verdict) -> None:
     result = results(plan, records)["carbon"]
     assert (result.outcome, result.verdict) == (Outcome.FAILED, verdict)
     assert result.message == "switch broke; its smoke failed"
+
+
+def test_a_health_check_comes_between_smoke_and_confirmation() -> None:
+    """Only a host that has a check of its own is asked, and one that fails is put back."""
+    plan = make_plan(Wanted("carbon"), Wanted("boron"))
+    carbon, boron = plan.hosts
+    checked = replace(carbon.host, health=HealthCheck(("true",)))
+    plan = replace(plan, hosts=(replace(carbon, host=checked), boron))
+    good = run(plan)
+    way = [Step.COPY, Step.SWITCH, Step.SMOKE, Step.HEALTH, Step.CONFIRM]
+    assert steps_of(good, "carbon") == way
+    assert Step.HEALTH not in steps_of(good, "boron")
+    bad = run(plan, health_check_carbon=BAD)
+    assert steps_of(bad, "carbon") == [*way[:-1], Step.ROLLBACK]
+    result = results(plan, bad)["carbon"]
+    assert (result.outcome, result.message) == (Outcome.ROLLED_BACK, "health_check broke")
 
 
 def test_accepted_failed_units_are_named() -> None:
