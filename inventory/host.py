@@ -245,6 +245,8 @@ class Host:
         caches: binary caches that it takes paths from.
         copying: how closures come to it.
         health: the user's own check; None where there is none.
+        reboot_as_last_resort: whether it reboots into its boot default where its
+            old system can't be activated.
         failed_units: what becomes of a system whose activation leaves failed units.
 
     Raises:
@@ -266,6 +268,7 @@ class Host:
     caches: Caches = field(default_factory=Caches)
     copying: Copying = field(default_factory=Copying)
     health: HealthCheck | None = None
+    reboot_as_last_resort: bool = False
     failed_units: FailedUnits = FailedUnits.ROLLBACK
 
     def __post_init__(self) -> None:

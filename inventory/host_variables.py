@@ -47,6 +47,7 @@ HOST_VARIABLES = frozenset(
         "orchestrate_llama_variant",
         "orchestrate_llama_web_ui",
         "orchestrate_nixos_name",
+        "orchestrate_reboot_as_last_resort",
         "orchestrate_smoke_expect",
         "orchestrate_smoke_min_tokens_per_second",
         "orchestrate_smoke_model",
@@ -96,6 +97,9 @@ def host_of(
             ),
             copying=_copying(variables),
             health=_health(variables),
+            reboot_as_last_resort=variables.boolean(
+                "orchestrate_reboot_as_last_resort", default=False
+            ),
             failed_units=variables.choice(
                 "orchestrate_failed_units", FailedUnits, FailedUnits.ROLLBACK
             ),

@@ -58,6 +58,9 @@ Report = BuildReport | CopyReport | SwitchReport | SmokeReport | HealthReport | 
 _RETRY_INTERVAL = 1.0
 """Seconds between two attempts to log in to a host that must come back."""
 
+_REBOOT_SECONDS = 600.0
+"""Seconds that a host may need to shut down and come up again; a server's firmware is slow."""
+
 
 def perform(journal: Journal, plan: Plan, key: StepKey) -> Report:
     """Do one step and give its report.
@@ -118,6 +121,8 @@ def activation_of(plan: Plan, host: HostPlan) -> Activation:
         run=plan.run,
         confirm_timeout=plan.confirm_timeout,
         way_back_timeout=plan.way_back_timeout,
+        boot_id=host.facts.boot_id,
+        reboot_as_last_resort=host.host.reboot_as_last_resort,
         accept_failed_units=host.host.failed_units is FailedUnits.ACCEPT,
         by_nixos_rebuild=host.facts.nixos_rebuild_store_path,
     )
@@ -217,6 +222,8 @@ def _session_until(context: Context, host: Host) -> Iterator[Session]:
         UnreachableError: it doesn't answer even then.
     """
     longest = context.plan.confirm_timeout + context.plan.way_back_timeout
+    if host.reboot_as_last_resort:
+        longest += _REBOOT_SECONDS
     deadline = time.monotonic() + longest
     with ExitStack() as stack:
         yield _logged_in(stack, host, deadline)

@@ -66,6 +66,15 @@ stop_activation() {
   done
 }
 
+# The last resort where the old system's activation fails, if $1 says reboot: what
+# failed has not touched the boot default. An orderly shutdown could wait for the
+# very unit that hangs; this one still asks every process to end.
+last_resort() {
+  [ "$1" = reboot ] || return
+  echo "the old system can't be activated: rebooting into the boot default" >&2
+  systemctl reboot --force && sleep 60
+}
+
 # readlink -f names even what is not there.
 resolved() { [ -e "$1" ] && readlink -f "$1"; }
 running() { resolved /run/current-system; }

@@ -20,11 +20,15 @@ STAGE = "rollback"
 _MARGIN = 120.0
 """Seconds for all but the activation: the way back's own end, the boot loader."""
 
+_REBOOTED = re.compile(r"^rebooted=yes$", re.MULTILINE)
 _RUNNING = re.compile(r"^running=(.+)$", re.MULTILINE)
 
 
 def reactivate(session: Session, activation: Activation, previous: StorePath) -> CommandResult:
     """Activate `previous`, and boot what booted before where that has changed.
+
+    Where that fails the host may reboot into its boot default, which ends the
+    session; done again, this finds it so.
 
     Raises:
         UnreachableError: the connection broke; done again, it waits for the end.
@@ -37,6 +41,8 @@ def reactivate(session: Session, activation: Activation, previous: StorePath) ->
         activation.boot_default or "",
         activation.run,
         whole(activation.way_back_timeout),
+        activation.last_resort,
+        activation.boot_id,
         timeout=3 * activation.way_back_timeout + _MARGIN,
     )
     result = session.run_privileged(command)
@@ -73,10 +79,13 @@ def verdict(
     if reactivated is None or isinstance(reactivated, StageError):
         detail = reactivated.message if reactivated else "the old system was not activated"
         return RollbackReport(host, Verdict.NEEDS_HANDS, None, None, detail)
+    runs = "the old system runs"
+    if _REBOOTED.search(reactivated.stdout):
+        runs = "the old system runs, after a reboot"
     if reactivated.returncode == UNITS_FAILED:
-        detail = "the old system runs, with failed units"
+        detail = f"{runs}, with failed units"
         return RollbackReport(host, Verdict.DEGRADED, previous, smoke, detail)
     if smoke is not None and not smoke.passed:
-        detail = f"the old system runs, but its llama-cli fails too: {smoke.failure}"
+        detail = f"{runs}, but its llama-cli fails too: {smoke.failure}"
         return RollbackReport(host, Verdict.DEGRADED, previous, smoke, detail)
-    return RollbackReport(host, Verdict.GOOD, previous, smoke, "the old system runs")
+    return RollbackReport(host, Verdict.GOOD, previous, smoke, runs)

@@ -1,7 +1,8 @@
 # Go back to the very system that ran, and prove it.
 #
 # $1 old toplevel   $2 new toplevel   $3 what was the boot default, or empty   $4 run
-# $5 seconds that its activation may take
+# $5 seconds that its activation may take   $6 reboot or stay, where that fails
+# $7 the id of the boot in which all of this began
 set -u
 run=$4
 begin() {
@@ -21,7 +22,12 @@ begin() {
   fi
   activate "$1" test switch-to-configuration "$5"
 }
-if has_begun "$1" test; then
+rebooted=no
+[ "$(cat /proc/sys/kernel/random/boot_id)" = "$7" ] || rebooted=yes
+if [ "$rebooted" = yes ] && [ "$(running)" = "$1" ]; then
+  # Its last resort, or a power cut, has brought it back.
+  true
+elif has_begun "$1" test; then
   # Its session was lost: it goes on, or has ended.
   activation_end "$5"
 else
@@ -29,6 +35,10 @@ else
 fi
 code=$?
 [ "$code" != 75 ] || stop_activation
+if [ "$rebooted" = no ] && { [ "$code" != 0 ] && [ "$code" != 4 ] || [ "$(running)" != "$1" ]; }; then
+  last_resort "$6"
+fi
 rm -f "/nix/var/nix/gcroots/orchestrate/$run"
 echo "running=$(running)"
+echo "rebooted=$rebooted"
 exit "$code"

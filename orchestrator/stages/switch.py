@@ -55,6 +55,9 @@ class Activation:
         run: the run's id.
         confirm_timeout: seconds until the host goes back by itself.
         way_back_timeout: seconds that the old system's activation may take.
+        boot_id: of the boot in which all of this began.
+        reboot_as_last_resort: whether the host reboots into its boot default
+            where the old system can't be activated.
         accept_failed_units: whether a system may stay some of whose units failed.
         by_nixos_rebuild: whether its own nixos-rebuild takes a store path.
     """
@@ -66,6 +69,8 @@ class Activation:
     run: str
     confirm_timeout: float
     way_back_timeout: float
+    boot_id: str
+    reboot_as_last_resort: bool
     accept_failed_units: bool
     by_nixos_rebuild: bool
 
@@ -73,6 +78,11 @@ class Activation:
     def activator(self) -> str:
         """What the scripts are told to activate with."""
         return "nixos-rebuild" if self.by_nixos_rebuild else "switch-to-configuration"
+
+    @property
+    def last_resort(self) -> str:
+        """What the scripts are told to do where the old system can't be activated."""
+        return "reboot" if self.reboot_as_last_resort else "stay"
 
 
 def switch(session: Session, activation: Activation) -> SwitchReport:
@@ -93,6 +103,7 @@ def switch(session: Session, activation: Activation) -> SwitchReport:
         activation.activator,
         activation_script("way_back.sh").argv[2],
         whole(activation.way_back_timeout),
+        activation.last_resort,
         timeout=activation.confirm_timeout + _MARGIN,
     )
     return _switched(session.run_privileged(command), activation)

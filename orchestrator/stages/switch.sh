@@ -4,6 +4,7 @@
 # $1 new toplevel   $2 the toplevel that must run now, or empty   $3 run
 # $4 seconds until the way back is taken   $5 nixos-rebuild or switch-to-configuration
 # $6 the way back's script   $7 seconds that the old system's activation may take
+# $8 reboot or stay, where that fails
 set -u
 new=$1 old=$2 run=$3
 if is_under_way && has_begun "$new" test; then
@@ -27,6 +28,6 @@ if [ -n "$old" ]; then
   # The default accuracy of a timer is a minute (systemd.timer(5)).
   systemd-run --quiet --collect --unit="$way_back" --on-active="${4}s" \
     --timer-property=AccuracySec=100ms --service-type=oneshot --setenv=PATH="$PATH" \
-    sh "$state/way-back.sh" "$old" "$7" || exit 73
+    sh "$state/way-back.sh" "$old" "$7" "$8" || exit 73
 fi
 activate "$new" test "$5" "$4"
