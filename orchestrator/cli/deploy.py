@@ -21,6 +21,7 @@ from orchestrator.cli.invocation import (
 )
 from orchestrator.cli.run import run
 from orchestrator.deploy.prepare import prepare
+from orchestrator.model.plan import Goal
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,6 +32,14 @@ if TYPE_CHECKING:
 
 @click.command(name="deploy")
 @target_argument
+@click.option(
+    "--goal",
+    type=click.Choice([goal.value for goal in Goal if goal.reaches_hosts]),
+    default=Goal.SWITCH.value,
+    show_default=True,
+    help="switch: run and boot it. test: run it until the next boot. boot: only boot it."
+    " dry-activate: say what an activation would do.",
+)
 @limit_option
 @serial_option
 @inventory_option
@@ -46,6 +55,7 @@ def command(  # noqa: PLR0913 - each is one option of the command line
     broker: str | None,
     update_inputs: tuple[str, ...],
     *,
+    goal: str,
     limit: str | None,
     retry_failed: bool,
     again: bool,
@@ -67,5 +77,6 @@ def command(  # noqa: PLR0913 - each is one option of the command line
         serial=serial,
         check_signatures=check_signatures,
         fanout=fanout,
+        goal=Goal(goal),
     )
     return run(invocation, prepare)

@@ -16,7 +16,7 @@ from inventory.read import read_inventory
 from inventory.rollout import Size, sizes_of
 from orchestrator.errors import UsageError
 from orchestrator.log import configure_log
-from orchestrator.model.plan import Fanout
+from orchestrator.model.plan import Fanout, Goal
 from orchestrator.stages.flake import INPUTS
 from orchestrator.workspace import workspace_for
 
@@ -61,6 +61,7 @@ class Invocation:
     again: bool = False
     check_signatures: bool = True
     fanout: Fanout = Fanout.BUILDER
+    goal: Goal = Goal.SWITCH
 
     @cached_property
     def inventory(self) -> Inventory:

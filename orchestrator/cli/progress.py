@@ -122,9 +122,13 @@ class LiveProgress:
 
     def hear(self, event: Event) -> None:
         """Take the event into its host's line."""
-        if event.event in _LASTING:
+        style = _LASTING.get(event.event)
+        if event.stage == "dry_activate" and event.event == "stage_finished":
+            # What was asked for.
+            style = ""
+        if style is not None:
             for text in plain_lines(event):
-                self.console.print(text, markup=False, highlight=False, style=_LASTING[event.event])
+                self.console.print(text, markup=False, highlight=False, style=style or None)
         if not event.host:
             return
         line = self.lines.setdefault(event.host, _Line())
@@ -244,6 +248,12 @@ def _changed(stage: str, report: dict[str, Any]) -> str:
             text = f"the new system runs{_units(report)}"
         case "confirm":
             text = "the new system is the boot default"
+            if not report.get("boots"):
+                text = "the new system stays until the next boot"
+        case "boot":
+            text = "the next boot gives the new system"
+        case "dry_activate":
+            text = "\n".join(report["lines"])
     return text
 
 

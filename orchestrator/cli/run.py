@@ -132,6 +132,7 @@ def _surveyor(
         hear,
         invocation.update_inputs,
         partial(ledger_of, invocation),
+        invocation.goal,
     )
 
 

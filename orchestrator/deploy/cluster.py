@@ -17,7 +17,6 @@ from orchestrator.deploy.journal import Journal, runs
 from orchestrator.errors import PayloadError, UsageError
 from orchestrator.model.cluster import QueueState, Worker
 from orchestrator.model.journal import Step, StepKey
-from orchestrator.model.plan import Goal
 from orchestrator.model.queue import DEPLOY, QUEUES, build_queue
 
 if TYPE_CHECKING:
@@ -149,7 +148,7 @@ def needed_queues(plan: Plan, records: Mapping[StepKey, StepRecord]) -> frozense
     builds = (StepKey(Step.BUILD, build.derivation) for build in plan.builds)
     left = (key for key in builds if key not in records or not records[key].state.is_final)
     queues = {queue_of(plan, key) for key in left}
-    return frozenset(queues | {DEPLOY} if plan.goal is Goal.DEPLOY else queues)
+    return frozenset(queues | {DEPLOY} if plan.goal.reaches_hosts else queues)
 
 
 def queue_of(plan: Plan, key: StepKey) -> str:

@@ -77,7 +77,7 @@ class HeldHosts:
 
     def _has_begun(self, key: StepKey) -> bool:
         """Whether the host may have been changed by us before it was lost to another run."""
-        return key.step is not Step.SWITCH or self.locks.journal.attempts(key) > 0
+        return not key.step.begins_something or self.locks.journal.attempts(key) > 0
 
     def _give_up(self, key: StepKey, record: StepRecord | None, lock: HostLock) -> None:
         """Fail what we were at and the way back: it would undo what another run did."""

@@ -19,17 +19,22 @@ from orchestrator.deploy.quarantine import Quarantine
 from orchestrator.deploy.runtime import process_runtime
 from orchestrator.errors import CommandError, PayloadError, UnreachableError
 from orchestrator.model.journal import Step, StepKey
+from orchestrator.model.plan import Goal
 from orchestrator.model.report import (
+    BootReport,
     BuildReport,
     CopyReport,
+    DryActivationReport,
     HealthReport,
     RollbackReport,
     SmokeReport,
     SwitchReport,
 )
 from orchestrator.model.store import DerivationPath, store_name
-from orchestrator.stages.confirm import confirm
+from orchestrator.stages.boot import make_boot_default
+from orchestrator.stages.confirm import confirm, keep
 from orchestrator.stages.delivery import Receiver
+from orchestrator.stages.dry_activate import dry_activate
 from orchestrator.stages.facts import gather_facts
 from orchestrator.stages.health_check import check_health
 from orchestrator.stages.rollback import reactivate, verdict
@@ -53,7 +58,16 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-Report = BuildReport | CopyReport | SwitchReport | SmokeReport | HealthReport | RollbackReport
+Report = (
+    BuildReport
+    | CopyReport
+    | SwitchReport
+    | SmokeReport
+    | HealthReport
+    | BootReport
+    | DryActivationReport
+    | RollbackReport
+)
 
 _RETRY_INTERVAL = 1.0
 """Seconds between two attempts to log in to a host that must come back."""
@@ -78,6 +92,8 @@ def perform(journal: Journal, plan: Plan, key: StepKey) -> Report:
         Step.SMOKE: _smoke,
         Step.HEALTH: _health,
         Step.CONFIRM: _confirm,
+        Step.BOOT: _boot,
+        Step.DRY_ACTIVATE: _dry_activate,
         Step.ROLLBACK: _rollback,
     }
     return steps[key.step](context, host)
@@ -181,11 +197,26 @@ async def _receiver(pool: ConnectionPool, host: Host) -> Receiver:
 
 
 def _confirm(context: Context, host: HostPlan) -> SwitchReport:
+    stay = keep if context.plan.goal is Goal.TEST else confirm
+    return _in_session(context, host, stay)
+
+
+def _boot(context: Context, host: HostPlan) -> BootReport:
+    return _in_session(context, host, make_boot_default)
+
+
+def _dry_activate(_context: Context, host: HostPlan) -> DryActivationReport:
+    with session(host.host) as opened:
+        return dry_activate(opened, host.evaluation.toplevel)
+
+
+def _in_session(context: Context, host: HostPlan, change: Callable[[Session, Activation], T]) -> T:
+    """Change a host over a new connection, and another one where that broke."""
     activation = activation_of(context.plan, host)
     with session(host.host) as opened, suppress(UnreachableError):
-        return confirm(opened, activation)
+        return change(opened, activation)
     with _session_until(context, host.host) as opened:
-        return confirm(opened, activation)
+        return change(opened, activation)
 
 
 def _rollback(context: Context, host: HostPlan) -> RollbackReport:

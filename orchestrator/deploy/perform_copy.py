@@ -54,7 +54,8 @@ def perform_copy(context: Context, host: HostPlan) -> CopyReport:
     async def work() -> CopyReport:
         password = become_password(host.host)
         shell = await context.runtime.pool.shell(host.host)
-        await deliver_model(Receiver(shell, host.host.become, password), model, hear)
+        if context.plan.goal.activates:
+            await deliver_model(Receiver(shell, host.host.become, password), model, hear)
         if made is None:
             return CopyReport(host.name, 0, 0, "it is there already")
         return await _copy(context, host, made, hear)

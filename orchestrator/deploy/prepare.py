@@ -34,7 +34,8 @@ async def prepare(surveyor: Surveyor, hosts: Sequence[Host]) -> tuple[Plan, Eval
         OrchestrateError: no plan can be made.
     """
     survey, evaluator = await survey_fleet(surveyor, hosts)
-    return make_plan(surveyor.run, surveyor.inventory, hosts, survey), evaluator
+    plan = make_plan(surveyor.run, surveyor.inventory, hosts, survey, surveyor.goal)
+    return plan, evaluator
 
 
 async def send_derivations(surveyor: Surveyor, plan: Plan, evaluator: Evaluator) -> None:

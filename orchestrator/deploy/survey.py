@@ -19,7 +19,7 @@ from inventory.host import Inventory
 from orchestrator.errors import OrchestrateError, PlanError, UnreachableError, UsageError
 from orchestrator.model.event import Event
 from orchestrator.model.ledger import Ledger
-from orchestrator.model.plan import Action, Evaluation, FlakeRef
+from orchestrator.model.plan import Action, Evaluation, FlakeRef, Goal
 from orchestrator.stages.evaluate import evaluate, lock_flake, process_limit
 from orchestrator.stages.facts import gather_facts
 from orchestrator.stages.flake import write_flake
@@ -48,7 +48,8 @@ class Surveyor:
 
     `update_inputs` are the flake's inputs to lock anew, besides the user's own
     flake, which always is as it is now. `read_ledger` is asked where something
-    has to be built; without one nothing is known of earlier builds.
+    has to be built; without one nothing is known of earlier builds. The `goal`
+    decides which hosts have to change.
     """
 
     run: str
@@ -58,6 +59,7 @@ class Surveyor:
     on_event: Callable[[Event], None]
     update_inputs: tuple[str, ...] = ()
     read_ledger: Callable[[], Ledger] = Ledger
+    goal: Goal = Goal.SWITCH
 
     def tell(self, host: str, stage: str, event: str, **data: object) -> None:
         """Report an event of this run."""
@@ -116,7 +118,7 @@ async def survey_fleet(
     moving = [
         evaluation
         for name, evaluation in evaluations.items()
-        if action_for(facts[name], evaluation) is Action.DEPLOY
+        if action_for(facts[name], evaluation, surveyor.goal) is Action.DEPLOY
     ]
     builders: dict[str, Facts] = {}
     ledger = Ledger()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from inventory.copying import CopyLimits
 from inventory.host import Host
 from orchestrator.model.facts import Facts
+from orchestrator.model.journal import Step
 from orchestrator.model.policy import Policy
 from orchestrator.model.store import DerivationPath, StorePath
 from orchestrator.model.variant import Variant, VariantChoice
@@ -50,7 +51,33 @@ class Goal(StrEnum):
     """How far a run goes."""
 
     BUILD = "build"
-    DEPLOY = "deploy"
+    SWITCH = "switch"
+    BOOT = "boot"
+    TEST = "test"
+    DRY_ACTIVATE = "dry-activate"
+
+    @property
+    def reaches_hosts(self) -> bool:
+        """Whether closures are copied to targets."""
+        return self is not Goal.BUILD
+
+    @property
+    def activates(self) -> bool:
+        """Whether the new system runs afterwards, proven by its smoke."""
+        return self in (Goal.SWITCH, Goal.TEST)
+
+    @property
+    def changes_hosts(self) -> bool:
+        """Whether a target is another one afterwards, so that the rollout's policy holds."""
+        return self.reaches_hosts and self is not Goal.DRY_ACTIVATE
+
+    def is_met(self, facts: Facts, wanted: StorePath) -> bool:
+        """Whether a host is as this goal wants it already."""
+        boots = facts.boot_default == wanted
+        runs = facts.running_system == wanted
+        if self is Goal.BOOT:
+            return boots
+        return runs and (boots or self in (Goal.TEST, Goal.DRY_ACTIVATE))
 
 
 class Fanout(StrEnum):
@@ -171,7 +198,7 @@ class Plan:
     failed: dict[str, str]
     confirm_timeout: float
     way_back_timeout: float = 120.0
-    goal: Goal = Goal.DEPLOY
+    goal: Goal = Goal.SWITCH
     policy: Policy = field(default_factory=Policy)
     retry_failed: bool = False
     terms: CopyTerms = field(default_factory=CopyTerms)
@@ -195,6 +222,15 @@ class Plan:
             return self
         hosts = tuple(host.after(previous.get(host.name, host.previous)) for host in self.hosts)
         return replace(self, hosts=hosts)
+
+    def way_of(self, host: HostPlan) -> tuple[Step, ...]:
+        """Give the steps that a host goes once its closure is there, in their order."""
+        if self.goal is Goal.BOOT:
+            return (Step.BOOT,)
+        if self.goal is Goal.DRY_ACTIVATE:
+            return (Step.DRY_ACTIVATE,)
+        health = (Step.HEALTH,) if host.host.health is not None else ()
+        return (Step.SWITCH, Step.SMOKE, *health, Step.CONFIRM)
 
     def host(self, name: str) -> HostPlan:
         """Give the plan of the host called `name`.

@@ -32,13 +32,34 @@ class CopyReport:
 
 @dataclass(frozen=True, slots=True)
 class SwitchReport:
-    """An activation by `test`: from which system to which, with which units failed."""
+    """An activation: from which system to which, with which units failed.
+
+    `boots` is the new boot default, None where that was left as it is.
+    """
 
     host: str
     previous: StorePath | None
     current: StorePath
     exit_code: int
     failed_units: tuple[str, ...] = ()
+    boots: StorePath | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BootReport:
+    """What the next boot gives, and gave before; what runs was not touched."""
+
+    host: str
+    previous: StorePath | None
+    boots: StorePath
+
+
+@dataclass(frozen=True, slots=True)
+class DryActivationReport:
+    """What an activation would do, in the words of switch-to-configuration."""
+
+    host: str
+    lines: tuple[str, ...]
 
 
 class Fault(StrEnum):
@@ -108,6 +129,9 @@ class Outcome(StrEnum):
 
     DEPLOYED = "deployed"
     BUILT = "built"
+    BOOTS_NEXT = "boots_next"
+    TESTED = "tested"
+    DRY_ACTIVATED = "dry_activated"
     UNCHANGED = "unchanged"
     ROLLED_BACK = "rolled_back"
     FAILED = "failed"
@@ -117,7 +141,10 @@ class Outcome(StrEnum):
     @property
     def is_good(self) -> bool:
         """Whether the host is as the plan wanted it."""
-        return self in (Outcome.DEPLOYED, Outcome.BUILT, Outcome.UNCHANGED)
+        return self not in _BAD
+
+
+_BAD = (Outcome.ROLLED_BACK, Outcome.FAILED, Outcome.SKIPPED, Outcome.UNREACHABLE)
 
 
 @dataclass(frozen=True, slots=True)

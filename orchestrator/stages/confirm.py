@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from orchestrator.stages.switch import activated, activation_failure, activation_script, whole
@@ -37,6 +38,21 @@ def confirm(session: Session, activation: Activation) -> SwitchReport:
         whole(_TIMEOUT),
         timeout=_TIMEOUT + _MARGIN,
     )
+    result = session.run_privileged(command)
+    report = activated(result, activation)
+    if report is None:
+        raise activation_failure(result, STAGE, "the new system can't be made to stay")
+    return replace(report, boots=activation.toplevel)
+
+
+def keep(session: Session, activation: Activation) -> SwitchReport:
+    """Disarm the way back and leave the boot default as it is.
+
+    Raises:
+        UnreachableError: the connection broke; it can be done again.
+        CommandError: the way back was taken.
+    """
+    command = activation_script("keep.sh", activation.toplevel, activation.run, timeout=_MARGIN)
     result = session.run_privileged(command)
     report = activated(result, activation)
     if report is None:

@@ -13,7 +13,7 @@ from inventory.host import Licence
 from orchestrator.errors import PlanError
 from orchestrator.model.facts import Facts
 from orchestrator.model.ledger import Ledger
-from orchestrator.model.plan import Action, Build, Evaluation, HostPlan, Plan
+from orchestrator.model.plan import Action, Build, Evaluation, Goal, HostPlan, Plan
 from orchestrator.model.variant import Backend, VariantChoice
 from orchestrator.stages.batches import in_batches, policy_of
 from orchestrator.stages.placement import Candidate, Situation, lacks_room, rank, reason_for
@@ -44,18 +44,22 @@ class Survey:
     ledger: Ledger = field(default_factory=Ledger)
 
 
-def action_for(facts: Facts, evaluation: Evaluation) -> Action:
+def action_for(facts: Facts, evaluation: Evaluation, goal: Goal = Goal.SWITCH) -> Action:
     """Decide whether a host has to change.
 
-    It hasn't when the wanted system both runs and is what the next boot gives:
-    a system that was only tested is not deployed.
+    For a switch it hasn't when the wanted system both runs and is what the next
+    boot gives: a system that was only tested is not deployed.
     """
-    wanted = evaluation.toplevel
-    settled = facts.running_system == wanted and facts.boot_default == wanted
-    return Action.UNCHANGED if settled else Action.DEPLOY
+    return Action.UNCHANGED if goal.is_met(facts, evaluation.toplevel) else Action.DEPLOY
 
 
-def make_plan(run: str, inventory: Inventory, hosts: Sequence[Host], survey: Survey) -> Plan:
+def make_plan(
+    run: str,
+    inventory: Inventory,
+    hosts: Sequence[Host],
+    survey: Survey,
+    goal: Goal = Goal.SWITCH,
+) -> Plan:
     """Decide a whole run.
 
     Args:
@@ -63,6 +67,7 @@ def make_plan(run: str, inventory: Inventory, hosts: Sequence[Host], survey: Sur
         inventory: for the builders and the fleet's settings.
         hosts: the targets that were asked for, in the inventory's order.
         survey: what is known of them.
+        goal: how far the run goes.
 
     Raises:
         PlanError: a host has to change and no builder fits what it needs.
@@ -73,7 +78,7 @@ def make_plan(run: str, inventory: Inventory, hosts: Sequence[Host], survey: Sur
             facts=survey.facts[host.name],
             choice=survey.choices[host.name],
             evaluation=survey.evaluations[host.name],
-            action=action_for(survey.facts[host.name], survey.evaluations[host.name]),
+            action=action_for(survey.facts[host.name], survey.evaluations[host.name], goal),
             notes=notes_for(host, survey.choices[host.name], inventory.fleet),
         )
         for host in hosts
@@ -91,6 +96,7 @@ def make_plan(run: str, inventory: Inventory, hosts: Sequence[Host], survey: Sur
         confirm_timeout=inventory.fleet.confirm_timeout,
         way_back_timeout=inventory.fleet.way_back_timeout,
         policy=policy_of(ready, inventory, survey.unreachable),
+        goal=goal,
     )
 
 

@@ -19,7 +19,15 @@ if TYPE_CHECKING:
 SCRIPTS = sorted(
     entry.name for entry in files("orchestrator.stages").iterdir() if entry.name.endswith(".sh")
 )
-ACTIVATING = ("switch.sh", "await.sh", "confirm.sh", "rollback.sh", "way_back.sh")
+ACTIVATING = (
+    "switch.sh",
+    "await.sh",
+    "confirm.sh",
+    "keep.sh",
+    "boot.sh",
+    "rollback.sh",
+    "way_back.sh",
+)
 SHELLS = (("sh",), ("dash",), ("bash", "--posix"), ("busybox", "sh"))
 
 
