@@ -74,6 +74,7 @@ class Become:
         method: the program that does it.
         user: whom to become.
         password_file: where the worker reads the password; never the password.
+        password_command: what the worker runs to get it, on its own machine.
 
     Raises:
         InventoryError: the user or the file name is unsafe.
@@ -82,6 +83,7 @@ class Become:
     method: BecomeMethod = BecomeMethod.NONE
     user: str = "root"
     password_file: str | None = None
+    password_command: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Apply `inventory.names`."""

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 HOST_VARIABLES = frozenset(
     {
+        "orchestrate_become_password_command",
         "orchestrate_become_password_file",
         "orchestrate_builder",
         "orchestrate_connect_timeout",
@@ -118,7 +119,8 @@ def _refuse_secrets(variables: Variables) -> None:
         raise InventoryError(
             message=f"{name} holds a password in plain text",
             hint="secrets are references: put the password for sudo into a file that only "
-            "you can read and name it in orchestrate_become_password_file; ssh uses keys",
+            "you can read and name it in orchestrate_become_password_file, name a command in "
+            "orchestrate_become_password_command, or type it for --ask-become-pass; ssh uses keys",
         )
 
 
@@ -162,7 +164,25 @@ def _become(variables: Variables) -> Become:
         method=BecomeMethod(method) if wanted else BecomeMethod.NONE,
         user=user,
         password_file=variables.path("orchestrate_become_password_file"),
+        password_command=_password_command(variables),
     )
+
+
+def _password_command(variables: Variables) -> tuple[str, ...]:
+    """Read the command; a shell's line would be one long name of a program."""
+    name = "orchestrate_become_password_command"
+    expected = "a list of arguments, such as [pass, show, sudo]"
+    value = variables.raw(name, expected)
+    if value is None or value is False:
+        return ()
+    if isinstance(value, str):
+        raise variables.wrong(name, repr(value), expected)
+    if variables.raw("orchestrate_become_password_file", "a file") is not None:
+        raise InventoryError(
+            message=f"{name} and orchestrate_become_password_file are both set",
+            hint="keep one of the two; null unsets what a group sets",
+        )
+    return variables.texts(name)
 
 
 def _builder(variables: Variables) -> Builder | None:

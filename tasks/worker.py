@@ -11,7 +11,7 @@ import os
 import signal
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from socket import gethostname
@@ -24,6 +24,7 @@ from orchestrator.deploy.cluster import Cluster, check_timeouts
 from orchestrator.log import configure_log
 from orchestrator.model.cluster import Worker
 from orchestrator.model.queue import QUEUES
+from orchestrator.transport.become import remember_typed
 from tasks.app import WorkerSettings, make_app
 from tasks.broker import check_broker, open_client
 from tasks.presence import process_presence
@@ -86,16 +87,19 @@ def serve(
 
 
 @contextmanager
-def worker_process(
+def worker_process(  # noqa: PLR0913 - the options of a child process
     concurrency: int,
     broker: str,
     log: Path,
     settings: WorkerSettings = WorkerSettings(),  # noqa: B008 - frozen
     queues: Sequence[str] = QUEUES,
+    *,
+    password: str | None = None,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Have a worker of all these queues beside us for the time of the context.
 
-    It dies with this process, however that ends. What it prints goes to `log`.
+    It dies with this process, however that ends. What it prints goes to `log`. A
+    password that the user typed is handed over by a pipe, its standard input.
     """
     given = msgspec.json.encode(settings).decode()
     arguments = [broker, str(concurrency), str(log), str(os.getpid()), given, *queues]
@@ -103,11 +107,15 @@ def worker_process(
     with log.open("ab") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "tasks.worker", *arguments],
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.DEVNULL if password is None else subprocess.PIPE,
             stdout=output,
             stderr=output,
             start_new_session=True,
         )
+    if process.stdin is not None:
+        # One that has died already says why in its log.
+        with suppress(BrokenPipeError), process.stdin as pipe:
+            pipe.write((password or "").encode())
     try:
         yield process
     finally:
@@ -139,6 +147,8 @@ def main() -> None:
     """Serve as the child that `worker_process` starts."""
     broker, concurrency, log, parent, settings, *queues = sys.argv[1:]
     _die_with(int(parent))
+    if typed := sys.stdin.read():
+        remember_typed(typed)
     configure_log(Path(log).with_suffix(".jsonl"))
     given = msgspec.json.decode(settings, type=WorkerSettings)
     status = serve(queues, broker, int(concurrency), given)

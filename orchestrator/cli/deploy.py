@@ -9,6 +9,7 @@ import click
 from orchestrator.cli.invocation import (
     Invocation,
     again_option,
+    ask_become_pass_option,
     broker_option,
     copy_options,
     inventory_option,
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 @serial_option
 @inventory_option
 @broker_option
+@ask_become_pass_option
 @update_input_option
 @retry_failed_option
 @again_option
@@ -55,6 +57,7 @@ def command(  # noqa: PLR0913 - each is one option of the command line
     broker: str | None,
     update_inputs: tuple[str, ...],
     *,
+    ask_become_password: bool,
     goal: str,
     limit: str | None,
     retry_failed: bool,
@@ -70,6 +73,7 @@ def command(  # noqa: PLR0913 - each is one option of the command line
         target,
         as_json=as_json,
         broker_option=broker,
+        ask_become_password=ask_become_password,
         update_inputs=update_inputs,
         limit=limit,
         retry_failed=retry_failed,

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -22,6 +23,7 @@ from orchestrator.deploy.drive import drive
 from orchestrator.deploy.journal import Journal
 from orchestrator.errors import RunInterruptedError
 from orchestrator.model.event import Event
+from orchestrator.transport.become import typed_password
 from orchestrator.workspace import state_home
 from tasks.broker import check_broker, forgetfulness, open_client, private_server
 
@@ -73,7 +75,9 @@ def workers(invocation: Invocation, broker: str) -> Iterator[Watch]:
     from tasks.worker import worker_process  # noqa: PLC0415
 
     log = invocation.workspace.directory / "worker.log"
-    with kept_worker(lambda: worker_process(CONCURRENCY, broker, log), log) as watch:
+    typed = typed_password()
+    start = partial(worker_process, CONCURRENCY, broker, log, password=typed)
+    with kept_worker(start, log) as watch:
         yield watch
 
 

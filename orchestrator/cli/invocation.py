@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tomllib
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -18,6 +19,7 @@ from orchestrator.errors import UsageError
 from orchestrator.log import configure_log
 from orchestrator.model.plan import Fanout, Goal
 from orchestrator.stages.flake import INPUTS
+from orchestrator.transport.become import remember_typed
 from orchestrator.workspace import workspace_for
 
 if TYPE_CHECKING:
@@ -62,6 +64,7 @@ class Invocation:
     check_signatures: bool = True
     fanout: Fanout = Fanout.BUILDER
     goal: Goal = Goal.SWITCH
+    ask_become_password: bool = False
 
     @cached_property
     def inventory(self) -> Inventory:
@@ -152,6 +155,45 @@ def broker_option(function: F) -> F:
     return click.option(
         "--broker", metavar="URL", help="A Redis or Valkey server to use instead of a private one."
     )(function)
+
+
+def ask_become_pass_option(function: F) -> F:
+    """Add `--ask-become-pass`."""
+    return click.option(
+        "-K",
+        "--ask-become-pass",
+        "ask_become_password",
+        is_flag=True,
+        help="Ask once for the password of sudo, where a host needs one and names none.",
+    )(function)
+
+
+def ask_become_password(invocation: Invocation) -> None:
+    """Ask for the password of sudo, where the invocation says so.
+
+    It is typed on a terminal, or is the first line of standard input.
+
+    Raises:
+        UsageError: there is none, or workers elsewhere would need it.
+    """
+    if not invocation.ask_become_password:
+        return
+    if invocation.broker is not None:
+        raise UsageError(
+            message="--ask-become-pass: what is typed here can't reach the workers of a cluster",
+            hint="set orchestrate_become_password_file or orchestrate_become_password_command,"
+            " which each worker reads on its own machine",
+        )
+    if sys.stdin.isatty():
+        password = click.prompt("password for sudo", hide_input=True, err=True)
+    else:
+        password = sys.stdin.readline().rstrip("\n")
+    if not password:
+        raise UsageError(
+            message="--ask-become-pass: there is no password on standard input",
+            hint="type it on a terminal, or pipe it in",
+        )
+    remember_typed(password)
 
 
 def update_input_option(function: F) -> F:

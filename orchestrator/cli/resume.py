@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestrator.cli.engine import open_journal
-from orchestrator.cli.invocation import Invocation, broker_option, inventory_option, json_option
+from orchestrator.cli.invocation import (
+    Invocation,
+    ask_become_pass_option,
+    broker_option,
+    inventory_option,
+    json_option,
+)
 from orchestrator.cli.run import resume
 from orchestrator.deploy.journal import Journal, find_run, runs
 from orchestrator.errors import UsageError
@@ -20,10 +26,23 @@ if TYPE_CHECKING:
 @click.argument("run", required=False)
 @inventory_option
 @broker_option
+@ask_become_pass_option
 @json_option
-def command(run: str | None, inventory: Path, broker: str | None, *, as_json: bool) -> int:
+def command(
+    run: str | None,
+    inventory: Path,
+    broker: str | None,
+    *,
+    ask_become_password: bool,
+    as_json: bool,
+) -> int:
     """Go on with RUN, or with the last run that has not ended."""
-    invocation = Invocation(inventory, as_json=as_json, broker_option=broker)
+    invocation = Invocation(
+        inventory,
+        as_json=as_json,
+        broker_option=broker,
+        ask_become_password=ask_become_password,
+    )
     return resume(invocation, meant_run(invocation, run))
 
 

@@ -9,6 +9,7 @@ import click
 
 from orchestrator.cli.invocation import (
     Invocation,
+    ask_become_pass_option,
     broker_option,
     inventory_option,
     json_option,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 )
 @inventory_option
 @broker_option
+@ask_become_pass_option
 @json_option
 def command(  # noqa: PLR0913 - each is one option of the command line
     target: str,
@@ -48,6 +50,7 @@ def command(  # noqa: PLR0913 - each is one option of the command line
     inventory: Path,
     broker: str | None,
     *,
+    ask_become_password: bool,
     limit: str | None,
     serial: tuple[Size, ...] | None,
     as_json: bool,
@@ -61,7 +64,13 @@ def command(  # noqa: PLR0913 - each is one option of the command line
     The same guard as a deployment: way back armed, smoke, confirmation.
     """
     invocation = Invocation(
-        inventory, target, as_json=as_json, broker_option=broker, limit=limit, serial=serial
+        inventory,
+        target,
+        as_json=as_json,
+        broker_option=broker,
+        ask_become_password=ask_become_password,
+        limit=limit,
+        serial=serial,
     )
     return run(invocation, partial(_prepare, to=_meant(invocation, to)))
 

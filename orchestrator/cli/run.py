@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 import click
 import structlog
 
+from orchestrator.cli.invocation import ask_become_password
 from orchestrator.cli.progress import open_progress, summary
 from orchestrator.deploy.drive import run_finished
 from orchestrator.deploy.prepare import new_run_id, send_derivations
@@ -55,6 +56,7 @@ class Preparing(Protocol):
 def run(invocation: Invocation, preparing: Preparing) -> int:
     """Prepare a run of the invocation's targets, drive it, and give the exit code."""
     hosts = invocation.hosts
+    ask_become_password(invocation)
     if not invocation.check_signatures:
         click.echo(
             "orchestrate: --no-check-sigs: the targets take closures that nobody vouches for",
@@ -164,6 +166,7 @@ def ledger_of(invocation: Invocation) -> Ledger:
 
 def resume(invocation: Invocation, run_id: str) -> int:
     """Go on with a run that was interrupted, and give the exit code."""
+    ask_become_password(invocation)
     with _open_engine(invocation) as engine, open_progress(as_json=invocation.as_json) as progress:
         ended = engine.resume(run_id, _hearer(progress, invocation))
     return report(invocation, ended)
