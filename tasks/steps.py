@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from contextlib import contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +12,7 @@ import structlog
 from celery import Task, shared_task
 
 from orchestrator.deploy.drive import host_of, step_event
+from orchestrator.deploy.heartbeat import beating
 from orchestrator.deploy.host_lock import HostLocks
 from orchestrator.deploy.journal import Journal, parse_step_key
 from orchestrator.errors import OrchestrateError, PayloadError
@@ -25,7 +24,8 @@ from tasks.broker import open_client
 from tasks.presence import process_presence
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     from orchestrator.model.plan import Plan
 
@@ -126,27 +126,14 @@ def _tell(journal: Journal, host: str, key: StepKey, kind: str, **data: object) 
     journal.emit(step_event(journal.run, host, key, kind, **data))
 
 
-@contextmanager
-def _alive(journal: Journal, key: StepKey, token: int) -> Iterator[None]:
-    """Renew the step's lease from a thread for as long as it runs."""
-    ended = threading.Event()
+def _alive(journal: Journal, key: StepKey, token: int) -> AbstractContextManager[None]:
+    """Renew the step's lease, and its host's lock, for as long as it runs."""
 
     def beat() -> None:
-        while not ended.wait(journal.lease_seconds / 4):
-            try:
-                if journal.heartbeat(key, token) and key.step.needs_lock:
-                    HostLocks(journal).renew(key.subject)
-            except redis.RedisError as error:
-                # The next beat may find the server back, within the lease.
-                log.warning("heartbeat failed", error=str(error))
+        if journal.heartbeat(key, token) and key.step.needs_lock:
+            HostLocks(journal).renew(key.subject)
 
-    thread = threading.Thread(target=beat, daemon=True, name=f"lease {key}")
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
+    return beating(beat, f"lease {key}", journal.lease_seconds)
 
 
 def load_performer(path: str) -> Callable[[Journal, Plan, StepKey], Any]:

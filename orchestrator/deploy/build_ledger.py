@@ -10,7 +10,6 @@ has one output wherever it is built: so the lease needs no fencing token.
 
 from __future__ import annotations
 
-import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -19,6 +18,8 @@ import msgspec
 import redis
 import structlog
 
+from orchestrator.deploy.heartbeat import beating
+from orchestrator.deploy.journal import now
 from orchestrator.errors import PayloadError
 from orchestrator.model.ledger import Ledger, RunningBuild
 from orchestrator.model.store import DerivationPath, derivation_name, store_hash
@@ -79,24 +80,24 @@ class BuildLedger:
         Raises:
             PayloadError: an entry was damaged.
         """
-        now = self._now()
+        moment = now(self.client)
         running = self._table(_RUNNING, RunningBuild)
         failed = self._table(_FAILED, _Noted)
         broken = self._table(_BROKEN, _Noted)
         return Ledger(
             seconds=self._seconds(),
             running=tuple(
-                build for build in running.values() if now - build.started_at < ABANDONED_SECONDS
+                build for build in running.values() if moment - build.started_at < ABANDONED_SECONDS
             ),
             broken={
                 name: noted.text
                 for name, noted in broken.items()
-                if now - noted.at < BROKEN_SECONDS
+                if moment - noted.at < BROKEN_SECONDS
             },
             failed={
                 DerivationPath(path): noted.text
                 for path, noted in failed.items()
-                if now - noted.at < FAILED_SECONDS
+                if moment - noted.at < FAILED_SECONDS
             },
         )
 
@@ -115,40 +116,31 @@ class BuildLedger:
         lease = _lease(derivation)
         held: Any = self.client.eval(_TAKE, 1, lease, instead_of, builder, milliseconds)
         name = held.decode() if isinstance(held, bytes) else str(held)
-        noted = self._table(_RUNNING, RunningBuild).get(derivation)
+        found: Any = self.client.hget(_RUNNING, derivation)
+        noted = _decode(found, RunningBuild, _RUNNING) if found is not None else None
         if noted is None or noted.builder != name:
-            entry = RunningBuild(derivation, name, self._now())
+            entry = RunningBuild(derivation, name, now(self.client))
             self.client.hset(_RUNNING, derivation, msgspec.json.encode(entry))
         return name
 
     @contextmanager
     def following(self, derivation: DerivationPath, run: str) -> Iterator[None]:
         """Keep the lease, and show that `run` wants this build, while it is followed."""
-        ended = threading.Event()
 
         def beat() -> None:
-            while True:
-                try:
-                    self._show(derivation, run)
-                except redis.RedisError as error:
-                    # The next beat may find the server back, within the lease.
-                    log.warning("a build's lease was not renewed", error=str(error))
-                if ended.wait(self.lease_seconds / 4):
-                    return
+            self._show(derivation, run)
 
-        thread = threading.Thread(target=beat, daemon=True, name=f"build {derivation}")
-        thread.start()
         try:
-            yield
+            with beating(beat, f"build {derivation}", self.lease_seconds):
+                yield
         finally:
-            ended.set()
-            thread.join()
+            # After the last beat, which would say that it is wanted still.
             self.client.zrem(_wanted_by(derivation), run)
 
     def wanted_by_others(self, derivation: DerivationPath, run: str) -> bool:
         """Whether another run follows this build too."""
         key = _wanted_by(derivation)
-        self.client.zremrangebyscore(key, 0, self._now())
+        self.client.zremrangebyscore(key, 0, now(self.client))
         found: Any = self.client.zrange(key, 0, -1)
         return any(other.decode() != run for other in found)
 
@@ -165,7 +157,7 @@ class BuildLedger:
     def failed(self, derivation: DerivationPath, message: str) -> None:
         """Remember that a derivation can't be built, whoever tries it."""
         pipeline = self._ended(derivation)
-        pipeline.hset(_FAILED, derivation, msgspec.json.encode(_Noted(message, self._now())))
+        pipeline.hset(_FAILED, derivation, msgspec.json.encode(_Noted(message, now(self.client))))
         pipeline.execute()
 
     def stopped(self, derivation: DerivationPath) -> None:
@@ -174,7 +166,7 @@ class BuildLedger:
 
     def let_down(self, builder: str, reason: str) -> None:
         """Pass a builder over for a while: it lost a build that it had begun."""
-        self.client.hset(_BROKEN, builder, msgspec.json.encode(_Noted(reason, self._now())))
+        self.client.hset(_BROKEN, builder, msgspec.json.encode(_Noted(reason, now(self.client))))
 
     def _ended(self, derivation: DerivationPath) -> Any:  # noqa: ANN401 - redis-py's pipeline is untyped
         pipeline = self.client.pipeline(transaction=True)
@@ -183,7 +175,7 @@ class BuildLedger:
         return pipeline
 
     def _show(self, derivation: DerivationPath, run: str) -> None:
-        until = self._now() + self.lease_seconds
+        until = now(self.client) + self.lease_seconds
         pipeline = self.client.pipeline(transaction=False)
         pipeline.pexpire(_lease(derivation), int(self.lease_seconds * 1000))
         pipeline.zadd(_wanted_by(derivation), {run: until})
@@ -201,11 +193,6 @@ class BuildLedger:
     def _table(self, key: str, kind: type[T]) -> dict[str, T]:
         found: Any = self.client.hgetall(key)
         return {name.decode(): _decode(value, kind, key) for name, value in found.items()}
-
-    def _now(self) -> float:
-        """Give the server's time, the one clock that all share."""
-        found: Any = self.client.time()
-        return float(found[0]) + float(found[1]) / 1e6
 
 
 def _lease(derivation: DerivationPath) -> str:

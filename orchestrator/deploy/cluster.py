@@ -13,7 +13,7 @@ import msgspec
 import redis
 import structlog
 
-from orchestrator.deploy.journal import Journal, runs
+from orchestrator.deploy.journal import Journal, now, runs
 from orchestrator.errors import PayloadError, UsageError
 from orchestrator.model.cluster import QueueState, Worker
 from orchestrator.model.journal import Step, StepKey
@@ -100,8 +100,7 @@ class Cluster:
 
     def now(self) -> float:
         """Give the server's time, the one clock that all workers share."""
-        seconds, microseconds = self.client.time()
-        return float(seconds) + microseconds / 1e6
+        return now(self.client)
 
     def _needed(self) -> dict[str, frozenset[str]]:
         """Give the queues that each open run needs; a damaged run needs none."""
