@@ -1,10 +1,17 @@
 # Go back to the very system that ran, and prove it.
 #
-# $1 old toplevel   $2 new toplevel   $3 what was the boot default, or empty   $4 run
+# $1 old toplevel   $2 new toplevel   $3 what the plan found to be the boot default,
+# or empty   $4 run
 # $5 seconds that its activation may take   $6 reboot or stay, where that fails
-# $7 the id of the boot in which all of this began
+# $7 the id of the boot in which the plan was made
 set -u
-run=$4
+run=$4 before=$3 rebooted=no
+if grep -qs "^$run " "$state/before"; then
+  # The switch has noted it, and since then there was no reboot.
+  before=$(sed "s/^$run //" "$state/before")
+elif [ "$(cat /proc/sys/kernel/random/boot_id)" != "$7" ]; then
+  rebooted=yes
+fi
 begin() {
   if ! disarm; then
     # The way back is being taken already: let it finish before ours begins.
@@ -14,16 +21,14 @@ begin() {
     done
   fi
   stop_activation
-  if [ "$(boot_default)" = "$2" ] && [ "$3" != "$2" ]; then
+  if [ "$(boot_default)" = "$2" ] && [ "$before" != "$2" ]; then
     # A confirmation that failed half way has made the new system the default.
-    boots=${3:-$1}
+    boots=${before:-$1}
     nix-env --profile /nix/var/nix/profiles/system --set "$boots" || exit 72
     activate "$boots" boot switch-to-configuration "$5" || exit 73
   fi
   activate "$1" test switch-to-configuration "$5"
 }
-rebooted=no
-[ "$(cat /proc/sys/kernel/random/boot_id)" = "$7" ] || rebooted=yes
 if [ "$rebooted" = yes ] && [ "$(running)" = "$1" ]; then
   # Its last resort, or a power cut, has brought it back.
   true

@@ -51,11 +51,12 @@ class Activation:
         toplevel: the system to activate; its closure is on the host.
         previous: what runs now and where the way back leads; None on a host
             that has no NixOS system yet.
-        boot_default: what the next boot gives; None where nothing is set.
+        boot_default: what the next boot gives; None where nothing is set. The
+            switch notes on the host itself what that is by then.
         run: the run's id.
         confirm_timeout: seconds until the host goes back by itself.
         way_back_timeout: seconds that the old system's activation may take.
-        boot_id: of the boot in which all of this began.
+        boot_id: of the boot in which the plan was made.
         reboot_as_last_resort: whether the host reboots into its boot default
             where the old system can't be activated.
         accept_failed_units: whether a system may stay some of whose units failed.

@@ -21,6 +21,9 @@ fi
 mkdir -p /nix/var/nix/gcroots/orchestrate "$state"
 ln -sfn "$new" "/nix/var/nix/gcroots/orchestrate/$run"
 
+# What the next boot gives may be another system than when the plan was made.
+grep -qs "^$run " "$state/before" || echo "$run $(boot_default)" >"$state/before"
+
 if [ -n "$old" ]; then
   disarm
   systemctl reset-failed "$way_back.service" "$way_back.timer" 2>/dev/null

@@ -111,6 +111,8 @@ def test_a_power_cut_before_the_confirmation_boots_the_old_system(fleet: Fleet, 
     assert after.boot_id != before.boot_id
     assert (after.running, after.boot_default) == (before.running, before.running)
     assert after.greeting == before.greeting
+    # The dead run holds the host until it is brought to an end.
+    assert_rolled_back(fleet.events_of("resume"))
 
 
 def test_the_first_deployment_can_fail(fleet: Fleet, host: Host) -> None:
@@ -165,6 +167,7 @@ def test_a_hanging_activation_is_left_by_the_host_itself(fleet: Fleet, host: Hos
     after = state_of(host)
     assert (after.running, after.boot_default) == (before.running, before.boot_default)
     assert (after.greeting, after.way_back_armed) == (before.greeting, False)
+    assert_rolled_back(fleet.events_of("resume"))
 
 
 def test_a_hanging_activation_is_reported(fleet: Fleet, host: Host) -> None:
