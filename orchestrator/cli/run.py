@@ -78,8 +78,7 @@ def run(invocation: Invocation, preparing: Preparing) -> int:
                 fanout=invocation.fanout,
                 limits=invocation.inventory.fleet.copies,
             )
-            decided = replace(plan, retry_failed=invocation.retry_failed, terms=terms)
-            ended = engine.run(decided, hear)
+            ended = engine.run(replace(plan, terms=terms), hear)
         else:
             ended = results(plan, {})
             hear(run_finished(run_id, ended))
@@ -97,6 +96,7 @@ def _surveyor(
         hear,
         invocation.update_inputs,
         partial(ledger_of, invocation),
+        invocation.retry_failed,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from orchestrator.deploy.survey import survey_fleet
@@ -34,7 +35,8 @@ async def prepare(surveyor: Surveyor, hosts: Sequence[Host]) -> tuple[Plan, Eval
         OrchestrateError: no plan can be made.
     """
     survey, evaluator = await survey_fleet(surveyor, hosts)
-    return make_plan(surveyor.run, surveyor.inventory, hosts, survey), evaluator
+    plan = make_plan(surveyor.run, surveyor.inventory, hosts, survey)
+    return replace(plan, retry_failed=surveyor.retry_failed), evaluator
 
 
 async def send_derivations(surveyor: Surveyor, plan: Plan, evaluator: Evaluator) -> None:

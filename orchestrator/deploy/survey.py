@@ -23,7 +23,7 @@ from orchestrator.model.plan import Action, Evaluation, FlakeRef
 from orchestrator.stages.evaluate import evaluate, lock_flake, process_limit
 from orchestrator.stages.facts import gather_facts
 from orchestrator.stages.flake import write_flake
-from orchestrator.stages.plan import Survey, action_for
+from orchestrator.stages.plan import Survey, action_for, failed_before
 from orchestrator.stages.send_flake import send_flake
 from orchestrator.stages.smoke_model import model_path, read_model
 from orchestrator.stages.variant import choose_variant
@@ -48,6 +48,7 @@ class Surveyor:
     `update_inputs` are the flake's inputs to lock anew, besides the user's own
     flake, which always is as it is now. `read_ledger` is asked where something
     has to be built; without one nothing is known of earlier builds.
+    `retry_failed` plans also what is remembered to have failed.
     """
 
     run: str
@@ -57,6 +58,7 @@ class Surveyor:
     on_event: Callable[[Event], None]
     update_inputs: tuple[str, ...] = ()
     read_ledger: Callable[[], Ledger] = Ledger
+    retry_failed: bool = False
 
     def tell(self, host: str, stage: str, event: str, **data: object) -> None:
         """Report an event of this run."""
@@ -112,19 +114,21 @@ async def survey_fleet(
     evaluations = {}
     if evaluator is not None:
         evaluations = await evaluate_fleet(surveyor, evaluator, choices, left_out)
-    moving = any(
-        action_for(facts[name], evaluation) is Action.DEPLOY
+    moving = [
+        evaluation
         for name, evaluation in evaluations.items()
-    )
+        if action_for(facts[name], evaluation) is Action.DEPLOY
+    ]
     builders: dict[str, Facts] = {}
     ledger = Ledger()
     if moving:
         builders = await look(surveyor, surveyor.inventory.builders, LeftOut())
         ledger = surveyor.read_ledger()
+    refused = refuse_failed(surveyor, moving, ledger, left_out)
     survey = Survey(
         facts=facts,
         choices=choices,
-        evaluations=evaluations,
+        evaluations={name: made for name, made in evaluations.items() if name not in refused},
         builders=builders,
         unreachable=left_out.unreachable,
         blocked=left_out.blocked,
@@ -189,6 +193,19 @@ async def evaluate_fleet(
             left_out.add(name, answer)
             surveyor.tell(name, "evaluate", "stage_failed", **answer.as_data())
     return evaluations
+
+
+def refuse_failed(
+    surveyor: Surveyor, moving: Sequence[Evaluation], ledger: Ledger, left_out: LeftOut
+) -> frozenset[str]:
+    """Leave out the hosts that need what is remembered to fail; give their names."""
+    if surveyor.retry_failed:
+        return frozenset()
+    errors = [error for one in moving if (error := failed_before(one, ledger))]
+    for error in errors:
+        left_out.add(error.host, error)
+        surveyor.tell(error.host, "plan", "stage_failed", **error.as_data())
+    return frozenset(error.host for error in errors)
 
 
 def processes_on(surveyor: Surveyor, evaluator: Evaluator) -> int:

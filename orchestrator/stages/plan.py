@@ -14,6 +14,7 @@ from orchestrator.errors import PlanError
 from orchestrator.model.facts import Facts
 from orchestrator.model.ledger import Ledger
 from orchestrator.model.plan import Action, Build, Evaluation, HostPlan, Plan
+from orchestrator.model.store import derivation_name
 from orchestrator.model.variant import Backend, VariantChoice
 from orchestrator.stages.batches import in_batches, policy_of
 from orchestrator.stages.placement import Candidate, Situation, lacks_room, rank, reason_for
@@ -53,6 +54,20 @@ def action_for(facts: Facts, evaluation: Evaluation) -> Action:
     wanted = evaluation.toplevel
     settled = facts.running_system == wanted and facts.boot_default == wanted
     return Action.UNCHANGED if settled else Action.DEPLOY
+
+
+def failed_before(evaluation: Evaluation, ledger: Ledger) -> PlanError | None:
+    """Say which build of a host is remembered to fail; None where none is."""
+    for derivation in (evaluation.llama_drv, evaluation.toplevel_drv):
+        if derivation is not None and derivation in ledger.failed:
+            return PlanError(
+                message=f"{derivation_name(derivation)} is not built again, for it has failed"
+                f" before: {ledger.failed[derivation]}",
+                hint="change what failed, or try the very same again with --retry-failed",
+                host=evaluation.host,
+                stage="plan",
+            )
+    return None
 
 
 def make_plan(run: str, inventory: Inventory, hosts: Sequence[Host], survey: Survey) -> Plan:

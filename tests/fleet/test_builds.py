@@ -94,8 +94,10 @@ def test_what_truly_fails_is_tried_once(fleet: Fleet) -> None:
     first = fleet.deploy_json("carbon")
     assert first.outcomes() == {"carbon": "failed"}, first.why()
     assert not first.find(event="builder_lost")
-    again = fleet.deploy_json("carbon")
+    again = fleet.deploy_json("carbon,nitrogen")
+    assert again.outcomes() == {"carbon": "skipped", "nitrogen": "deployed"}, again.why()
     assert "has failed before" in again.hosts["carbon"]["message"]
+    assert "--retry-failed" in again.hosts["carbon"]["message"]
     assert not [event for event in again.find(event="log_line") if "still wet" in event["line"]]
     asked = fleet.deploy_json("carbon", "--retry-failed")
     assert "has failed before" not in asked.hosts["carbon"]["message"]

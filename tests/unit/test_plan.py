@@ -11,6 +11,7 @@ import pytest
 from inventory.host import Builder, Connection, Fleet, Host, Inventory, Licence, Smoke
 from inventory.rollout import Rollout
 from orchestrator.errors import PlanError
+from orchestrator.model.ledger import Ledger
 from orchestrator.model.plan import Action, Build, Evaluation
 from orchestrator.model.store import parse_derivation_path, parse_store_path
 from orchestrator.model.variant import Variant, VariantChoice
@@ -19,6 +20,7 @@ from orchestrator.stages.facts import parse_facts
 from orchestrator.stages.plan import (
     Survey,
     action_for,
+    failed_before,
     make_plan,
     notes_for,
     place_builds,
@@ -210,6 +212,20 @@ def test_a_settled_host_takes_no_place() -> None:
     ]
     assert all("a" not in build.hosts for build in plan.builds)
     assert plan.has_work
+
+
+@pytest.mark.parametrize("failing", ["llama-cpp-cpu", "nixos-carbon"])
+def test_what_failed_before_keeps_its_host_out(failing: str) -> None:
+    """A host that needs a build remembered to fail is told which, why, and the way on."""
+    derivation = parse_derivation_path(f"/nix/store/{HASH}-{failing}.drv")
+    ledger = Ledger(failed={derivation: "the build failed: paint is still wet"})
+    error = failed_before(evaluation("carbon"), ledger)
+    assert error is not None
+    assert (error.host, error.stage) == ("carbon", "plan")
+    assert error.message.startswith(f"{failing} is not built again")
+    assert "paint is still wet" in error.message
+    assert "--retry-failed" in error.hint
+    assert failed_before(evaluation("carbon"), Ledger()) is None
 
 
 @pytest.mark.parametrize(
