@@ -13,6 +13,7 @@ from inventory.rollout import Rollout
 from orchestrator.errors import PlanError
 from orchestrator.model.ledger import Ledger
 from orchestrator.model.plan import Action, Build, Evaluation
+from orchestrator.model.presence import StoreContents
 from orchestrator.model.store import parse_derivation_path, parse_store_path
 from orchestrator.model.variant import Variant, VariantChoice
 from orchestrator.stages.evaluate import PROCESS_MIB, process_limit
@@ -226,6 +227,64 @@ def test_what_failed_before_keeps_its_host_out(failing: str) -> None:
     assert "paint is still wet" in error.message
     assert "--retry-failed" in error.hint
     assert failed_before(evaluation("carbon"), Ledger()) is None
+
+
+def test_what_is_there_was_no_failure() -> None:
+    """A build remembered to fail keeps nobody out where somebody made it since."""
+    made = evaluation("carbon")
+    ledger = Ledger(failed={made.llama_drv: "wet paint"} if made.llama_drv else {})
+    assert failed_before(made, ledger, {made.toplevel}) is None
+    assert failed_before(made, ledger, {made.llama}) is None if made.llama else False
+
+
+def test_a_system_that_a_builder_has_needs_no_llama_build() -> None:
+    """It is placed where it is, though that builder is slow and doesn't even fit."""
+    made = evaluation("carbon", "cuda")
+    known = survey(
+        {"carbon": (Variant.CUDA, made)},
+        {"fast": facts("fast", system_features=("cuda",)), "slow": facts("slow", cpu_count=1)},
+    )
+    known = replace(known, stores={"slow": StoreContents(valid={made.toplevel: 1})})
+    (build,) = place_builds(("carbon",), (builder("fast"), builder("slow")), known)
+    assert (build.output, build.builder, build.after) == (made.toplevel, "slow", None)
+    assert build.is_available
+    assert build.reason == "it is there already"
+    assert build.fallbacks == ("fast",)
+
+
+def test_a_package_that_a_builder_has_draws_its_systems_there() -> None:
+    """The package isn't built anew on a better builder; what needs it goes to it."""
+    made = evaluation("carbon")
+    known = survey(
+        {"carbon": (Variant.CPU, made)}, {"b1": facts("b1", cpu_count=64), "b2": facts("b2")}
+    )
+    contents = StoreContents(valid={made.llama: 1} if made.llama else {})
+    llama, toplevel = place_builds(
+        ("carbon",), (builder("b1"), builder("b2")), replace(known, stores={"b2": contents})
+    )
+    assert (llama.builder, llama.is_available) == ("b2", True)
+    assert (toplevel.builder, toplevel.is_available, toplevel.after) == (
+        "b2",
+        False,
+        llama.derivation,
+    )
+
+
+def test_a_host_that_has_its_system_builds_nothing() -> None:
+    """Of two hosts with one system, only the one that lacks it waits for a build."""
+    known = survey(
+        {name: (Variant.CPU, evaluation(name, toplevel="same")) for name in ("a", "b")},
+        {"b1": facts("b1")},
+    )
+    contents = StoreContents(valid={known.evaluations["a"].toplevel: 1})
+    hosts = tuple(Host(name, Connection(name), nixos_name=name) for name in ("a", "b"))
+    inventory = Inventory("hosts.yml", (*hosts, builder("b1")), {}, Fleet())
+    plan = make_plan("run", inventory, hosts, replace(known, stores={"a": contents}))
+    assert [(host.name, host.has_system, host.awaited) for host in plan.hosts] == [
+        ("a", True, None),
+        ("b", False, known.evaluations["b"].toplevel_drv),
+    ]
+    assert {build.hosts for build in plan.builds} == {("b",)}
 
 
 @pytest.mark.parametrize(
