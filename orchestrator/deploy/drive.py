@@ -22,6 +22,7 @@ from orchestrator.deploy.rollout import (
 from orchestrator.errors import PayloadError, StageError
 from orchestrator.model.event import Event
 from orchestrator.model.journal import Control, Step, StepKey, StepState
+from orchestrator.stages.placement import HEAVY_FEATURES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -174,7 +175,7 @@ def queue_of(plan: Plan, key: StepKey) -> str:
         message = f"the journal of run {plan.run} has a build that its plan hasn't: {key.subject}"
         raise PayloadError(message, stage=Step.BUILD)
     system = plan.host(build.hosts[0]).facts.system
-    return ".".join(("build", system, *build.features))
+    return ".".join(("build", system, *(one for one in build.features if one in HEAVY_FEATURES)))
 
 
 def _tell_held_back(

@@ -19,13 +19,11 @@ from inventory.host import Inventory
 from orchestrator.errors import OrchestrateError, PlanError, UnreachableError, UsageError
 from orchestrator.model.event import Event
 from orchestrator.model.ledger import Ledger
-from orchestrator.model.plan import Action, Evaluation, FlakeRef
-from orchestrator.model.presence import StoreContents
+from orchestrator.model.plan import Evaluation, FlakeRef
 from orchestrator.stages.evaluate import evaluate, lock_flake, process_limit
 from orchestrator.stages.facts import gather_facts
 from orchestrator.stages.flake import write_flake
-from orchestrator.stages.plan import Survey, action_for, failed_before
-from orchestrator.stages.presence import ask_store
+from orchestrator.stages.plan import Survey
 from orchestrator.stages.send_flake import send_flake
 from orchestrator.stages.smoke_model import model_path, read_model
 from orchestrator.stages.variant import choose_variant
@@ -34,11 +32,10 @@ from orchestrator.transport.shell import LocalShell, Shell
 from orchestrator.workspace import Workspace
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Mapping, Sequence
+    from collections.abc import Coroutine, Sequence
 
     from inventory.host import Host
     from orchestrator.model.facts import Facts
-    from orchestrator.model.store import StorePath
     from orchestrator.model.variant import VariantChoice
 
 T = TypeVar("T")
@@ -117,31 +114,13 @@ async def survey_fleet(
     evaluations = {}
     if evaluator is not None:
         evaluations = await evaluate_fleet(surveyor, evaluator, choices, left_out)
-    moving = {
-        name: evaluation
-        for name, evaluation in evaluations.items()
-        if action_for(facts[name], evaluation) is Action.DEPLOY
-    }
-    builders: dict[str, Facts] = {}
-    stores: dict[str, StoreContents] = {}
-    ledger = Ledger()
-    if moving:
-        builders, stores = await asyncio.gather(
-            look(surveyor, surveyor.inventory.builders, LeftOut()),
-            ask_stores(surveyor, moving),
-        )
-        ledger = surveyor.read_ledger()
-    refused = refuse_failed(surveyor, moving, ledger, stores, left_out)
     survey = Survey(
         facts=facts,
         choices=choices,
-        evaluations={name: made for name, made in evaluations.items() if name not in refused},
-        builders=builders,
+        evaluations=evaluations,
         unreachable=left_out.unreachable,
         blocked=left_out.blocked,
         failed=left_out.failed,
-        ledger=ledger,
-        stores=stores,
     )
     return survey, evaluator
 
@@ -201,58 +180,6 @@ async def evaluate_fleet(
             left_out.add(name, answer)
             surveyor.tell(name, "evaluate", "stage_failed", **answer.as_data())
     return evaluations
-
-
-async def ask_stores(
-    surveyor: Surveyor, moving: Mapping[str, Evaluation]
-) -> dict[str, StoreContents]:
-    """Ask every builder and every host that moves what it has already, all at once.
-
-    One that can't be asked is left out: it is taken to have nothing.
-    """
-    outputs = dict.fromkeys(
-        path for one in moving.values() for path in (one.llama, one.toplevel) if path is not None
-    )
-    wanted: dict[str, tuple[StorePath, ...]] = {
-        name: (one.toplevel,) for name, one in moving.items()
-    }
-    builders = {builder.name: builder for builder in surveyor.inventory.builders}
-    wanted |= dict.fromkeys(builders, tuple(outputs))
-
-    async def ask(name: str, paths: tuple[StorePath, ...]) -> StoreContents | None:
-        caches = builders[name].caches if name in builders else None
-        try:
-            shell = await surveyor.pool.shell(surveyor.inventory.host(name))
-            return await ask_store(shell, paths, caches)
-        except OrchestrateError as error:
-            surveyor.tell(name, "plan", "store_unknown", message=error.message)
-            return None
-
-    answers = await asyncio.gather(*(ask(name, paths) for name, paths in wanted.items()))
-    return {name: known for name, known in zip(wanted, answers, strict=True) if known is not None}
-
-
-def refuse_failed(
-    surveyor: Surveyor,
-    moving: Mapping[str, Evaluation],
-    ledger: Ledger,
-    stores: Mapping[str, StoreContents],
-    left_out: LeftOut,
-) -> frozenset[str]:
-    """Leave out the hosts that need what is remembered to fail; give their names."""
-    if surveyor.retry_failed:
-        return frozenset()
-    built = [stores[one.name] for one in surveyor.inventory.builders if one.name in stores]
-    errors = []
-    for name, evaluation in moving.items():
-        known = (*built, stores.get(name, StoreContents()))
-        there = {path for one in known for path in (*one.valid, *one.substitutable)}
-        if error := failed_before(evaluation, ledger, there):
-            errors.append(error)
-    for error in errors:
-        left_out.add(error.host, error)
-        surveyor.tell(error.host, "plan", "stage_failed", **error.as_data())
-    return frozenset(error.host for error in errors)
 
 
 def processes_on(surveyor: Surveyor, evaluator: Evaluator) -> int:

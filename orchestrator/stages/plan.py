@@ -6,7 +6,7 @@ Pure: everything it needs was looked at before, nothing is touched.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from inventory.host import Licence
@@ -43,18 +43,20 @@ class Survey:
     `builders` are the facts of the builders that answered. `unreachable`,
     `blocked` and `failed` map a host left out to the reason. `ledger` is what
     earlier runs know of builds and builders. `stores` maps a machine to what it
-    has of what is wanted; it lacks those that could not be asked.
+    has of what is wanted; it lacks those that could not be asked. `needs` are the
+    system features that each derivation requires.
     """
 
     facts: Mapping[str, Facts]
     choices: Mapping[str, VariantChoice]
     evaluations: Mapping[str, Evaluation]
-    builders: Mapping[str, Facts]
+    builders: Mapping[str, Facts] = field(default_factory=dict)
     unreachable: dict[str, str] = field(default_factory=dict)
     blocked: dict[str, str] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
     ledger: Ledger = field(default_factory=Ledger)
     stores: Mapping[str, StoreContents] = field(default_factory=dict)
+    needs: Mapping[DerivationPath, frozenset[str]] = field(default_factory=dict)
 
     def store(self, machine: str) -> StoreContents:
         """Give what a machine is known to have."""
@@ -186,7 +188,7 @@ def place_builds(
     for package, hosts in _shared(rest, survey, _toplevel_of).items():
         llama = survey.evaluations[hosts[0]].llama_drv
         if llama is not None:
-            builds[package] = _beside(llamas[llama], package, hosts)
+            builds[package] = _beside(llamas[llama], package, hosts, survey)
     return (*llamas.values(), *(builds[package] for package in systems if package in builds))
 
 
@@ -216,7 +218,7 @@ def _place_what_is_there(
     package: _Package, hosts: Sequence[str], builders: Sequence[Host], survey: Survey
 ) -> Build | None:
     """Place a system where it is, or can be fetched; give None where it must be built."""
-    wanted = Wanted(*package)
+    wanted = Wanted(*package, _needs(survey, package[0]))
     candidates = _candidates(wanted, hosts, builders, survey)
     ranked = rank(wanted, Situation(candidates, survey.ledger))
     if not ranked or not ranked[0].is_available:
@@ -231,13 +233,24 @@ def _place_llama(
     survey: Survey,
     assigned: Mapping[str, Sequence[float]],
 ) -> tuple[Build, float]:
-    """Place one package; give its build, and the seconds that it may take there."""
-    wanted = Wanted(*package, survey.choices[hosts[0]].builder_features)
-    candidates = _candidates(wanted, hosts, builders, survey)
+    """Place one package; give its build, and the seconds that it may take there.
+
+    The systems that hold it are built beside it, so that their features count too.
+    """
+    choice = survey.choices[hosts[0]]
+    wanted = Wanted(*package, choice.builder_features | _needs(survey, package[0]))
+    systems = (survey.evaluations[host].toplevel_drv for host in hosts)
+    of_all = wanted.features.union(*(_needs(survey, system) for system in systems))
+    candidates = _candidates(replace(wanted, features=of_all), hosts, builders, survey)
     if not candidates:
-        raise _no_builder(wanted, hosts, builders, survey)
+        raise _no_builder(replace(wanted, features=of_all), hosts, builders, survey)
     ranked = rank(wanted, Situation(candidates, survey.ledger, assigned))
     return _build(wanted, hosts, ranked, survey.ledger), ranked[0].building
+
+
+def _needs(survey: Survey, derivation: DerivationPath | None) -> frozenset[str]:
+    """Give the system features that a derivation itself requires."""
+    return survey.needs.get(derivation, frozenset()) if derivation is not None else frozenset()
 
 
 def _candidates(
@@ -274,14 +287,14 @@ def _build(
     )
 
 
-def _beside(llama: Build, package: _Package, hosts: Sequence[str]) -> Build:
+def _beside(llama: Build, package: _Package, hosts: Sequence[str], survey: Survey) -> Build:
     """Place a system where its llama package is."""
     return Build(
         derivation=package[0],
         output=package[1],
         builder=llama.builder,
         fallbacks=llama.fallbacks,
-        features=llama.features,
+        features=tuple(sorted(_needs(survey, package[0]))),
         hosts=tuple(hosts),
         reason=f"where its llama package is: {llama.builder}",
         after=llama.derivation,

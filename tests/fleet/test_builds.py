@@ -105,6 +105,15 @@ def test_what_truly_fails_is_tried_once(fleet: Fleet) -> None:
     assert [event for event in asked.find(event="log_line") if "still wet" in event["line"]]
 
 
+def test_a_plan_reads_what_derivations_require(fleet: Fleet) -> None:
+    """The package asks for a builder with Debian's llama.cpp, its system for nothing."""
+    fleet.change()
+    llama, system = json.loads(fleet.orchestrate("plan", "carbon", "--json").stdout)["builds"]
+    assert (llama["features"], llama["is_available"]) == (["llama-deb"], True)
+    assert (system["features"], system["after"]) == ([], llama["derivation"])
+    assert system["builder"] == llama["builder"]
+
+
 def test_what_a_builder_has_is_not_built(fleet: Fleet) -> None:
     """After `orchestrate build` a plan finds the system on its builder, and no work for llama."""
     fleet.change()

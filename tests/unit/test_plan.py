@@ -229,6 +229,30 @@ def test_what_failed_before_keeps_its_host_out(failing: str) -> None:
     assert failed_before(evaluation("carbon"), Ledger()) is None
 
 
+@pytest.mark.parametrize("lacking", ["big-parallel", "kvm"])
+def test_features_of_the_derivations_themselves_decide(lacking: str) -> None:
+    """A builder that lacks what a package or a system on it requires doesn't fit."""
+    made = evaluation("carbon")
+    assert made.llama_drv is not None
+    assert made.toplevel_drv is not None
+    needs = {made.llama_drv: frozenset({"big-parallel"}), made.toplevel_drv: frozenset({"kvm"})}
+    some = tuple({"big-parallel", "kvm"} - {lacking})
+    known = survey(
+        {"carbon": (Variant.CPU, made)},
+        {
+            "some": facts("some", system_features=some, cpu_count=64),
+            "all": facts("all", system_features=("big-parallel", "kvm")),
+        },
+    )
+    known = replace(known, needs=needs)
+    llama, toplevel = place_builds(("carbon",), (builder("some"), builder("all")), known)
+    assert (llama.builder, llama.fallbacks, llama.features) == ("all", (), ("big-parallel",))
+    assert (toplevel.builder, toplevel.features) == ("all", ("kvm",))
+    with pytest.raises(PlanError, match="x86_64-linux with big-parallel, kvm") as caught:
+        place_builds(("carbon",), (builder("some"),), known)
+    assert caught.value.last_lines == (f"some: it lacks {lacking}",)
+
+
 def test_what_is_there_was_no_failure() -> None:
     """A build remembered to fail keeps nobody out where somebody made it since."""
     made = evaluation("carbon")

@@ -1,0 +1,96 @@
+"""Look at what builds stand on: builders, stores, derivations, the ledger of builds.
+
+Nothing changes here either. Only who has something to change is looked at.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from orchestrator.deploy.survey import LeftOut, look
+from orchestrator.errors import OrchestrateError
+from orchestrator.model.plan import Action
+from orchestrator.stages.derivations import ask_derivations
+from orchestrator.stages.plan import Survey, action_for, failed_before
+from orchestrator.stages.presence import ask_store
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from orchestrator.deploy.survey import Evaluator, Surveyor
+    from orchestrator.model.plan import Evaluation
+    from orchestrator.model.presence import StoreContents
+    from orchestrator.model.store import StorePath
+
+
+async def survey_builds(surveyor: Surveyor, evaluator: Evaluator, survey: Survey) -> Survey:
+    """Add what placing builds needs to a survey of the fleet.
+
+    Hosts that need what is remembered to fail are left out.
+
+    Raises:
+        OrchestrateError: the evaluator or the ledger can't be asked.
+    """
+    moving = {
+        name: evaluation
+        for name, evaluation in survey.evaluations.items()
+        if action_for(survey.facts[name], evaluation) is Action.DEPLOY
+    }
+    if not moving:
+        return survey
+    builders, stores, needs = await asyncio.gather(
+        look(surveyor, surveyor.inventory.builders, LeftOut()),
+        ask_stores(surveyor, moving),
+        ask_derivations(evaluator.shell, moving.values()),
+    )
+    known = replace(
+        survey, builders=builders, stores=stores, needs=needs, ledger=surveyor.read_ledger()
+    )
+    return refuse_failed(surveyor, known, moving)
+
+
+async def ask_stores(
+    surveyor: Surveyor, moving: Mapping[str, Evaluation]
+) -> dict[str, StoreContents]:
+    """Ask every builder and every host that moves what it has already, all at once.
+
+    One that can't be asked is left out: it is taken to have nothing.
+    """
+    outputs = dict.fromkeys(
+        path for one in moving.values() for path in (one.llama, one.toplevel) if path is not None
+    )
+    wanted: dict[str, tuple[StorePath, ...]] = {
+        name: (one.toplevel,) for name, one in moving.items()
+    }
+    builders = {builder.name: builder for builder in surveyor.inventory.builders}
+    wanted |= dict.fromkeys(builders, tuple(outputs))
+
+    async def ask(name: str, paths: tuple[StorePath, ...]) -> StoreContents | None:
+        caches = builders[name].caches if name in builders else None
+        try:
+            shell = await surveyor.pool.shell(surveyor.inventory.host(name))
+            return await ask_store(shell, paths, caches)
+        except OrchestrateError as error:
+            surveyor.tell(name, "plan", "store_unknown", message=error.message)
+            return None
+
+    answers = await asyncio.gather(*(ask(name, paths) for name, paths in wanted.items()))
+    return {name: known for name, known in zip(wanted, answers, strict=True) if known is not None}
+
+
+def refuse_failed(surveyor: Surveyor, survey: Survey, moving: Mapping[str, Evaluation]) -> Survey:
+    """Leave out the hosts that need what is remembered to fail, unless it is to be tried again."""
+    if surveyor.retry_failed:
+        return survey
+    built = [survey.store(builder.name) for builder in surveyor.inventory.builders]
+    refused = {}
+    for name, evaluation in moving.items():
+        known = (*built, survey.store(name))
+        there = {path for one in known for path in (*one.valid, *one.substitutable)}
+        if error := failed_before(evaluation, survey.ledger, there):
+            refused[name] = str(error)
+            surveyor.tell(name, "plan", "stage_failed", **error.as_data())
+    evaluations = {name: made for name, made in survey.evaluations.items() if name not in refused}
+    return replace(survey, evaluations=evaluations, blocked={**survey.blocked, **refused})
