@@ -12,17 +12,18 @@ from typing import TYPE_CHECKING
 from orchestrator.deploy.survey import LeftOut, look
 from orchestrator.errors import OrchestrateError
 from orchestrator.model.plan import Action
+from orchestrator.model.store import StorePath
 from orchestrator.stages.derivations import ask_derivations
 from orchestrator.stages.plan import Survey, action_for, failed_before
-from orchestrator.stages.presence import ask_store
+from orchestrator.stages.presence import ask_builder, ask_store
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from orchestrator.deploy.survey import Evaluator, Surveyor
     from orchestrator.model.plan import Evaluation
     from orchestrator.model.presence import StoreContents
-    from orchestrator.model.store import StorePath
+    from orchestrator.stages.derivations import Needs
 
 
 async def survey_builds(surveyor: Surveyor, evaluator: Evaluator, survey: Survey) -> Survey:
@@ -40,11 +41,11 @@ async def survey_builds(surveyor: Surveyor, evaluator: Evaluator, survey: Survey
     }
     if not moving:
         return survey
-    builders, stores, needs = await asyncio.gather(
-        look(surveyor, surveyor.inventory.builders, LeftOut()),
-        ask_stores(surveyor, moving),
+    needs, builders = await asyncio.gather(
         ask_derivations(evaluator.shell, moving.values()),
+        look(surveyor, surveyor.inventory.builders, LeftOut()),
     )
+    stores = await ask_stores(surveyor, moving, needs.values())
     known = replace(
         survey, builders=builders, stores=stores, needs=needs, ledger=surveyor.read_ledger()
     )
@@ -52,26 +53,33 @@ async def survey_builds(surveyor: Surveyor, evaluator: Evaluator, survey: Survey
 
 
 async def ask_stores(
-    surveyor: Surveyor, moving: Mapping[str, Evaluation]
+    surveyor: Surveyor, moving: Mapping[str, Evaluation], needs: Collection[Needs]
 ) -> dict[str, StoreContents]:
     """Ask every builder and every host that moves what it has already, all at once.
 
     One that can't be asked is left out: it is taken to have nothing.
     """
-    outputs = dict.fromkeys(
-        path for one in moving.values() for path in (one.llama, one.toplevel) if path is not None
+    outputs = tuple(
+        dict.fromkeys(
+            path
+            for one in moving.values()
+            for path in (one.llama, one.toplevel)
+            if path is not None
+        )
     )
+    inputs = tuple(frozenset[StorePath]().union(*(one.inputs for one in needs)))
     wanted: dict[str, tuple[StorePath, ...]] = {
         name: (one.toplevel,) for name, one in moving.items()
     }
     builders = {builder.name: builder for builder in surveyor.inventory.builders}
-    wanted |= dict.fromkeys(builders, tuple(outputs))
+    wanted |= dict.fromkeys(builders, outputs)
 
     async def ask(name: str, paths: tuple[StorePath, ...]) -> StoreContents | None:
-        caches = builders[name].caches if name in builders else None
         try:
             shell = await surveyor.pool.shell(surveyor.inventory.host(name))
-            return await ask_store(shell, paths, caches)
+            if name in builders:
+                return await ask_builder(shell, paths, inputs, builders[name].caches)
+            return await ask_store(shell, paths)
         except OrchestrateError as error:
             surveyor.tell(name, "plan", "store_unknown", message=error.message)
             return None

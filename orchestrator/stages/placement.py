@@ -29,19 +29,25 @@ _LIGHT_CORE_SECONDS = 2 * 10 * 60.0
 _HEAVY_MIB = {"memory": 4096, "disk": 8192}
 _LIGHT_MIB = {"memory": 512, "disk": 1024}
 
-# What a substituter is thought to give: a good line, and no more than that.
-_FETCHED_PER_SECOND = 50e6
+# What comes to a builder from elsewhere is thought to come at this rate, in bytes
+# per second: a good line, and no more than that.
+_COPIED_PER_SECOND = 50e6
+_MEGABYTE = 1e6
 
 _MINUTE = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What is to be built: its output, and the system features that it needs."""
+    """What is to be built: its output, and what building it asks for.
+
+    `features` are those of the system that it needs, `inputs` what it is built from.
+    """
 
     derivation: DerivationPath
     output: StorePath
     features: frozenset[str] = frozenset()
+    inputs: frozenset[StorePath] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,26 +75,40 @@ class Candidate:
 class Estimate:
     """When a builder would have a build done: seconds of waiting and of building.
 
-    With `is_available` it is there, or fetched in `building` seconds.
+    `copied` are the bytes that must come to it first. With `is_available` it has
+    the output then, and builds nothing.
     """
 
     builder: str
     waiting: float
     building: float
     basis: str
+    copied: int = 0
     is_available: bool = False
+
+    @property
+    def copying(self) -> float:
+        """Seconds until what it needs is there."""
+        return self.copied / _COPIED_PER_SECOND
+
+    @property
+    def work(self) -> float:
+        """Seconds that it keeps its builder busy."""
+        return self.copying + self.building
 
     @property
     def total(self) -> float:
         """Seconds from now."""
-        return self.waiting + self.building
+        return self.waiting + self.work
 
     def words(self) -> str:
         """Say it for the plan."""
+        megabytes = f"{self.copied / _MEGABYTE:.0f} MB" if self.copied >= _MEGABYTE else ""
         if self.is_available:
-            return self.basis
+            return f"{self.basis} ({megabytes})" if megabytes else self.basis
         waits = f", after {_duration(self.waiting)} of others" if self.waiting else ""
-        return f"about {_duration(self.building)} there ({self.basis}){waits}"
+        copies = f", after {megabytes} are copied" if megabytes else ""
+        return f"about {_duration(self.building)} there ({self.basis}){waits}{copies}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,9 +178,9 @@ def _estimate(wanted: Wanted, candidate: Candidate, situation: Situation) -> Est
     if wanted.output in candidate.store.valid:
         return Estimate(candidate.name, 0.0, 0.0, "it is there already", is_available=True)
     if wanted.output in candidate.store.substitutable:
-        seconds = candidate.store.download / _FETCHED_PER_SECOND
         basis = f"a substituter of {candidate.name} has it"
-        return Estimate(candidate.name, 0.0, seconds, basis, is_available=True)
+        download = candidate.store.download
+        return Estimate(candidate.name, 0.0, 0.0, basis, download, is_available=True)
     name = derivation_name(wanted.derivation)
     building, basis = _building(name, wanted.features, candidate, situation)
     others = [
@@ -171,7 +191,22 @@ def _estimate(wanted: Wanted, candidate: Candidate, situation: Situation) -> Est
     ]
     jobs = candidate.host.builder.max_jobs if candidate.host.builder else 1
     waiting = sum((*others, *situation.assigned.get(candidate.name, ()))) / max(1, jobs)
-    return Estimate(candidate.name, waiting, building, basis)
+    return Estimate(
+        candidate.name, waiting, building, basis, _lacking(wanted, candidate, situation)
+    )
+
+
+def _lacking(wanted: Wanted, candidate: Candidate, situation: Situation) -> int:
+    """Give the bytes of the inputs that others have and this builder hasn't.
+
+    What no builder has makes no difference between them.
+    """
+    sizes: dict[StorePath, int] = {}
+    for other in situation.candidates:
+        sizes |= other.store.valid
+    return sum(
+        sizes[path] for path in wanted.inputs if path in sizes and path not in candidate.store.valid
+    )
 
 
 def _building(

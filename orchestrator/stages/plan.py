@@ -18,6 +18,7 @@ from orchestrator.model.presence import StoreContents
 from orchestrator.model.store import DerivationPath, StorePath, derivation_name
 from orchestrator.model.variant import Backend, VariantChoice
 from orchestrator.stages.batches import in_batches, policy_of
+from orchestrator.stages.derivations import Needs
 from orchestrator.stages.placement import (
     Candidate,
     Situation,
@@ -43,8 +44,8 @@ class Survey:
     `builders` are the facts of the builders that answered. `unreachable`,
     `blocked` and `failed` map a host left out to the reason. `ledger` is what
     earlier runs know of builds and builders. `stores` maps a machine to what it
-    has of what is wanted; it lacks those that could not be asked. `needs` are the
-    system features that each derivation requires.
+    has of what is wanted; it lacks those that could not be asked. `needs` is what
+    building each derivation asks for.
     """
 
     facts: Mapping[str, Facts]
@@ -56,11 +57,16 @@ class Survey:
     failed: dict[str, str] = field(default_factory=dict)
     ledger: Ledger = field(default_factory=Ledger)
     stores: Mapping[str, StoreContents] = field(default_factory=dict)
-    needs: Mapping[DerivationPath, frozenset[str]] = field(default_factory=dict)
+    needs: Mapping[DerivationPath, Needs] = field(default_factory=dict)
 
     def store(self, machine: str) -> StoreContents:
         """Give what a machine is known to have."""
         return self.stores.get(machine) or StoreContents()
+
+    def features(self, derivation: DerivationPath | None) -> frozenset[str]:
+        """Give the system features that a derivation itself requires."""
+        known = self.needs.get(derivation) if derivation is not None else None
+        return known.features if known else frozenset()
 
     def has_system(self, host: str) -> bool:
         """Whether the system that a host is to get is in its store already."""
@@ -218,7 +224,7 @@ def _place_what_is_there(
     package: _Package, hosts: Sequence[str], builders: Sequence[Host], survey: Survey
 ) -> Build | None:
     """Place a system where it is, or can be fetched; give None where it must be built."""
-    wanted = Wanted(*package, _needs(survey, package[0]))
+    wanted = Wanted(*package, survey.features(package[0]))
     candidates = _candidates(wanted, hosts, builders, survey)
     ranked = rank(wanted, Situation(candidates, survey.ledger))
     if not ranked or not ranked[0].is_available:
@@ -238,19 +244,15 @@ def _place_llama(
     The systems that hold it are built beside it, so that their features count too.
     """
     choice = survey.choices[hosts[0]]
-    wanted = Wanted(*package, choice.builder_features | _needs(survey, package[0]))
+    needs = survey.needs.get(package[0]) or Needs()
+    wanted = Wanted(*package, choice.builder_features | needs.features, needs.inputs)
     systems = (survey.evaluations[host].toplevel_drv for host in hosts)
-    of_all = wanted.features.union(*(_needs(survey, system) for system in systems))
+    of_all = wanted.features.union(*map(survey.features, systems))
     candidates = _candidates(replace(wanted, features=of_all), hosts, builders, survey)
     if not candidates:
         raise _no_builder(replace(wanted, features=of_all), hosts, builders, survey)
     ranked = rank(wanted, Situation(candidates, survey.ledger, assigned))
-    return _build(wanted, hosts, ranked, survey.ledger), ranked[0].building
-
-
-def _needs(survey: Survey, derivation: DerivationPath | None) -> frozenset[str]:
-    """Give the system features that a derivation itself requires."""
-    return survey.needs.get(derivation, frozenset()) if derivation is not None else frozenset()
+    return _build(wanted, hosts, ranked, survey.ledger), ranked[0].work
 
 
 def _candidates(
@@ -294,7 +296,7 @@ def _beside(llama: Build, package: _Package, hosts: Sequence[str], survey: Surve
         output=package[1],
         builder=llama.builder,
         fallbacks=llama.fallbacks,
-        features=tuple(sorted(_needs(survey, package[0]))),
+        features=tuple(sorted(survey.features(package[0]))),
         hosts=tuple(hosts),
         reason=f"where its llama package is: {llama.builder}",
         after=llama.derivation,

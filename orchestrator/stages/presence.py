@@ -12,6 +12,7 @@ from dataclasses import replace
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
+from inventory.copying import Caches
 from orchestrator import nix
 from orchestrator.command import script
 from orchestrator.errors import PayloadError, StageError
@@ -21,7 +22,6 @@ from orchestrator.model.store import StorePath, parse_store_path
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from inventory.copying import Caches
     from orchestrator.command import Command
     from orchestrator.transport.shell import Shell
 
@@ -32,42 +32,58 @@ _FETCHED = re.compile(r"th\w+ (?:\d+ )?paths? will be fetched \(([0-9.]+) ((?:[K
 _UNITS = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 
 
-def presence_command(paths: Sequence[StorePath], caches: Caches | None) -> Command:
+def presence_command(
+    fetchable: Sequence[StorePath], others: Sequence[StorePath], caches: Caches
+) -> Command:
     """Give the command that asks a store.
 
     Args:
-        paths: what is wanted.
-        caches: what a builder takes from elsewhere besides its own settings; None
-            where substituters aren't asked.
+        fetchable: what is worth asking the substituters for as well.
+        others: what else may be in the store.
+        caches: the substituters besides those that the machine is set up with.
     """
     text = files("orchestrator.stages").joinpath("presence.sh").read_text()
-    options = () if caches is None else nix.as_options(nix.cache_settings(caches))
-    mode = "no" if caches is None else "substitutes"
-    asked = script(text, mode, *options, timeout=_ASK_SECONDS)
-    return replace(asked, stdin="".join(f"{path}\n" for path in paths).encode())
+    options = nix.as_options(nix.cache_settings(caches))
+    asked = script(text, str(len(fetchable)), *options, timeout=_ASK_SECONDS)
+    return replace(asked, stdin="".join(f"{path}\n" for path in (*fetchable, *others)).encode())
 
 
-async def ask_store(
-    shell: Shell, paths: Sequence[StorePath], caches: Caches | None = None
-) -> StoreContents:
-    """Ask the machine behind `shell` what it has of `paths`.
-
-    Args:
-        shell: the machine.
-        paths: what is wanted.
-        caches: as for `presence_command`.
+async def ask_store(shell: Shell, paths: Sequence[StorePath]) -> StoreContents:
+    """Ask the machine behind `shell` which of `paths` are in its store.
 
     Raises:
         CommandError: its store can't be asked.
         PayloadError: it answers something else.
     """
-    result = await shell.run(presence_command(paths, caches))
-    said = result.check("plan", "its store can't be asked").stdout
-    return parse_presence(said, frozenset(paths))
+    return await _ask(shell, presence_command((), paths, Caches()))
 
 
-def parse_presence(text: str, wanted: frozenset[StorePath]) -> StoreContents:
-    """Read what `presence.sh` prints; of what would be fetched only what is wanted counts.
+async def ask_builder(
+    shell: Shell, outputs: Sequence[StorePath], inputs: Sequence[StorePath], caches: Caches
+) -> StoreContents:
+    """Ask a builder what it has, and which outputs it could fetch.
+
+    Args:
+        shell: the builder.
+        outputs: what is wanted.
+        inputs: what building that takes.
+        caches: the substituters that the inventory names for it.
+
+    Raises:
+        CommandError: its store can't be asked.
+        PayloadError: it answers something else.
+    """
+    contents = await _ask(shell, presence_command(outputs, inputs, caches))
+    return replace(contents, substitutable=contents.substitutable & frozenset(outputs))
+
+
+async def _ask(shell: Shell, command: Command) -> StoreContents:
+    result = await shell.run(command)
+    return parse_presence(result.check("plan", "its store can't be asked").stdout)
+
+
+def parse_presence(text: str) -> StoreContents:
+    """Read what `presence.sh` prints.
 
     Raises:
         PayloadError: it is something else.
@@ -84,7 +100,7 @@ def parse_presence(text: str, wanted: frozenset[StorePath]) -> StoreContents:
     except ValueError as error:
         raise _unexpected(text) from error
     fetched, download = _parse_dry_run(by_kind["dry-run"])
-    return StoreContents(valid, fetched & wanted, download)
+    return StoreContents(valid, fetched, download)
 
 
 def _parse_dry_run(lines: Iterable[str]) -> tuple[frozenset[StorePath], int]:

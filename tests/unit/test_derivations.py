@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from orchestrator.errors import PayloadError
-from orchestrator.stages.derivations import parse_derivations
-from tests.plans import derivation
+from orchestrator.stages.derivations import Needs, parse_derivations
+from tests.plans import derivation, output
 
 LLAMA, SYSTEM = derivation("llama-cpp"), derivation("nixos")
 STRUCTURED = (
@@ -32,8 +32,21 @@ def test_required_features_are_read(binding: str, features: set[str]) -> None:
     """Plain and structured attributes alike; a derivation without any requires nothing."""
     text = f"derivation {LLAMA}\n{binding}\n" if binding else f"derivation {LLAMA}\n"
     assert parse_derivations(f"{text}derivation {SYSTEM}\n") == {
-        LLAMA: frozenset(features),
-        SYSTEM: frozenset(),
+        LLAMA: Needs(frozenset(features)),
+        SYSTEM: Needs(),
+    }
+
+
+def test_inputs_are_read() -> None:
+    """What a package is built from is told after all features, under its name again."""
+    inputs = "".join(f"input {path}\n" for path in (output("openssl"), output("cmake")))
+    text = (
+        f'derivation {LLAMA}\n("requiredSystemFeatures","kvm")\nderivation {SYSTEM}\n'
+        f"derivation {LLAMA}\n{inputs}"
+    )
+    assert parse_derivations(text) == {
+        LLAMA: Needs(frozenset({"kvm"}), frozenset({output("openssl"), output("cmake")})),
+        SYSTEM: Needs(),
     }
 
 
@@ -43,6 +56,7 @@ def test_required_features_are_read(binding: str, features: set[str]) -> None:
         "hello\n",
         "derivation /tmp/x.drv\n",
         '("requiredSystemFeatures","kvm")\n',
+        f"input {output('x')}\n",
         f'derivation {LLAMA}\n("__json","nonsense")\n',
     ],
 )

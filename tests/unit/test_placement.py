@@ -82,6 +82,50 @@ def test_what_is_valid_is_better_than_what_is_fetched() -> None:
     assert (best.builder, other.total) == ("forge", 10.0)
 
 
+@pytest.mark.parametrize(
+    ("on_anvil", "on_forge", "chosen", "copied"),
+    [
+        ({"nvcc": 4_000_000_000}, {}, "anvil", 0),
+        ({}, {"nvcc": 4_000_000_000}, "forge", 0),
+        ({"nvcc": 4_000_000_000}, {"cublas": 2_000_000_000}, "anvil", 2_000_000_000),
+        ({}, {}, "anvil", 0),
+        ({}, {"other": 4_000_000_000}, "anvil", 0),
+    ],
+    ids=["there", "elsewhere", "less to copy", "nobody has any", "not needed"],
+)
+def test_what_must_be_copied_first_counts(
+    on_anvil: dict[str, int], on_forge: dict[str, int], chosen: str, copied: int
+) -> None:
+    """Of equal builders the one with the inputs is chosen, by the bytes that it lacks."""
+    wanted = replace(WANTED, inputs=frozenset({output("nvcc"), output("cublas")}))
+    pair = tuple(
+        replace(
+            candidate(name),
+            store=StoreContents(valid={output(path): size for path, size in there.items()}),
+        )
+        for name, there in (("anvil", on_anvil), ("forge", on_forge))
+    )
+    best = rank(wanted, Situation(pair))[0]
+    assert (best.builder, best.copied) == (chosen, copied)
+
+
+def test_copies_are_told_in_megabytes() -> None:
+    """At 50 MB/s, 120 MB delay a build by little; the reason tells of them all the same."""
+    wanted = replace(WANTED, inputs=frozenset({output("nvcc")}))
+    with_it = replace(candidate("forge"), store=StoreContents(valid={output("nvcc"): 120_000_000}))
+    known = Ledger(seconds={NAME: {"anvil": 600.0, "forge": 700.0}})
+    best, *others = rank(wanted, Situation((candidate("anvil"), with_it), known))
+    assert best.copying == pytest.approx(2.4)
+    assert reason_for(best, others, known) == (
+        "about 10 min there (as last time), after 120 MB are copied; forge: 12 min"
+    )
+    fetching = StoreContents(substitutable=frozenset({OUTPUT}), download=7_000_000)
+    fetched = replace(candidate("forge"), store=fetching)
+    assert rank(WANTED, Situation((fetched,)))[0].words() == (
+        "a substituter of forge has it (7 MB)"
+    )
+
+
 def test_a_time_elsewhere_is_scaled_by_speed() -> None:
     """A builder of twice the cores is thought to take half the time."""
     known = Ledger(seconds={NAME: {"anvil": 1000.0}})

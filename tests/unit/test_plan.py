@@ -16,6 +16,7 @@ from orchestrator.model.plan import Action, Build, Evaluation
 from orchestrator.model.presence import StoreContents
 from orchestrator.model.store import parse_derivation_path, parse_store_path
 from orchestrator.model.variant import Variant, VariantChoice
+from orchestrator.stages.derivations import Needs
 from orchestrator.stages.evaluate import PROCESS_MIB, process_limit
 from orchestrator.stages.facts import parse_facts
 from orchestrator.stages.plan import (
@@ -235,7 +236,10 @@ def test_features_of_the_derivations_themselves_decide(lacking: str) -> None:
     made = evaluation("carbon")
     assert made.llama_drv is not None
     assert made.toplevel_drv is not None
-    needs = {made.llama_drv: frozenset({"big-parallel"}), made.toplevel_drv: frozenset({"kvm"})}
+    needs = {
+        made.llama_drv: Needs(frozenset({"big-parallel"})),
+        made.toplevel_drv: Needs(frozenset({"kvm"})),
+    }
     some = tuple({"big-parallel", "kvm"} - {lacking})
     known = survey(
         {"carbon": (Variant.CPU, made)},

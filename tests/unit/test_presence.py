@@ -11,7 +11,6 @@ from orchestrator.stages.presence import parse_presence, presence_command
 from tests.plans import output
 
 LLAMA, SYSTEM, OTHER = output("llama-cpp"), output("nixos"), output("openssl")
-WANTED = frozenset({LLAMA, SYSTEM})
 
 
 def fetched(header: str, *paths: str) -> str:
@@ -37,7 +36,7 @@ def fetched(header: str, *paths: str) -> str:
             fetched(
                 "these 2 paths will be fetched (1.5 KiB download, 2.0 MiB unpacked):", LLAMA, OTHER
             ),
-            StoreContents(substitutable=frozenset({LLAMA}), download=1536),
+            StoreContents(substitutable=frozenset({LLAMA, OTHER}), download=1536),
         ),
         (
             fetched("warning: unable to download 'https://example.org/nix-cache-info'"),
@@ -47,22 +46,22 @@ def fetched(header: str, *paths: str) -> str:
     ids=["nothing", "valid", "two", "2.26 fetches", "2.34 fetches", "nobody has it"],
 )
 def test_what_a_store_says_is_read(text: str, contents: StoreContents) -> None:
-    """Valid paths with their sizes; what would be fetched, if it is wanted; nothing else."""
-    assert parse_presence(text, WANTED) == contents
+    """Valid paths with their sizes; what would be fetched and its size; nothing else."""
+    assert parse_presence(text) == contents
 
 
 @pytest.mark.parametrize("text", ["hello\n", f"valid {LLAMA}\n", "valid /tmp\nsize 1\n"])
 def test_anything_else_is_refused(text: str) -> None:
     """A path without a size, or what is no store path, is no answer."""
     with pytest.raises(PayloadError):
-        parse_presence(text, WANTED)
+        parse_presence(text)
 
 
-def test_only_builders_ask_their_substituters() -> None:
-    """A target is asked for its store alone; a builder with the caches of the inventory."""
-    assert "--option" not in presence_command((LLAMA,), None).argv
+def test_a_builder_asks_the_caches_of_the_inventory() -> None:
+    """They are options of the dry run, and only outputs are worth asking for."""
     key = "cache.example.org-1:" + "A" * 43 + "="
     caches = Caches(("https://cache.example.org",), (key,))
-    argv = presence_command((LLAMA,), caches).argv
-    assert "substitutes" in argv
-    assert "https://cache.example.org" in argv
+    command = presence_command((LLAMA, SYSTEM), (OTHER,), caches)
+    assert "https://cache.example.org" in command.argv
+    assert "2" in command.argv
+    assert (command.stdin or b"").split() == [path.encode() for path in (LLAMA, SYSTEM, OTHER)]
