@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.report import Comparison, json_line, table
+from bench.report import Comparison, json_line, say, table
 from orchestrator.stages.instruction_sets import ggml_features, psabi_level
 from tests.lab import running_lab
 from tests.lab.built import realise_cached
@@ -102,12 +101,6 @@ def compare(rounds: Sequence[Mapping[str, Speeds]]) -> list[Comparison]:
         )
         for test, size in sizes.items()
     ]
-
-
-def say(text: str) -> None:
-    """Print a line now."""
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import statistics
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -66,6 +67,12 @@ class Comparison:
             for name, figures in self.figures.items()
             if name != self.base
         }
+
+
+def say(text: str) -> None:
+    """Print a line now."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
 
 
 def table(comparisons: Sequence[Comparison]) -> str:

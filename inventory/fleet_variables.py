@@ -29,6 +29,7 @@ FLEET_VARIABLES = frozenset(
         "orchestrate_flake",
         "orchestrate_gpu_targets",
         "orchestrate_llama_cpp",
+        "orchestrate_way_back_timeout",
     }
     | ROLLOUT_VARIABLES
 )
@@ -49,6 +50,7 @@ def fleet_of(everywhere: Variables, rollout: Rollout) -> Fleet:
         llama_cpp=_flake(everywhere, "orchestrate_llama_cpp") or Fleet().llama_cpp,
         rollout=rollout,
         confirm_timeout=everywhere.number("orchestrate_confirm_timeout", 180.0),
+        way_back_timeout=everywhere.number("orchestrate_way_back_timeout", 120.0),
         evaluation_memory_mib=everywhere.integer(memory, 0) or None,
         evaluate_on=everywhere.text("orchestrate_evaluate_on"),
         gpu_targets=everywhere.choice(

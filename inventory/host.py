@@ -53,6 +53,13 @@ class TargetScope(StrEnum):
     PER_HOST = "per-host"
 
 
+class FailedUnits(StrEnum):
+    """What becomes of a new system that runs while some of its units failed."""
+
+    ROLLBACK = "rollback"
+    ACCEPT = "accept"
+
+
 class Licence(StrEnum):
     """An unfree licence that the user can accept for the whole fleet."""
 
@@ -67,6 +74,7 @@ class Become:
         method: the program that does it.
         user: whom to become.
         password_file: where the worker reads the password; never the password.
+        password_command: what the worker runs to get it, on its own machine.
 
     Raises:
         InventoryError: the user or the file name is unsafe.
@@ -75,6 +83,7 @@ class Become:
     method: BecomeMethod = BecomeMethod.NONE
     user: str = "root"
     password_file: str | None = None
+    password_command: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Apply `inventory.names`."""
@@ -205,6 +214,19 @@ class Smoke:
 
 
 @dataclass(frozen=True, slots=True)
+class HealthCheck:
+    """The user's own command that decides, besides the smoke, whether a system stays.
+
+    Args:
+        argv: run on the target as root, without a shell of ours around it.
+        timeout: seconds until it counts as failed.
+    """
+
+    argv: tuple[str, ...]
+    timeout: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
 class Host:
     """One machine.
 
@@ -224,6 +246,10 @@ class Host:
         smoke: the inference that decides.
         caches: binary caches that it takes paths from.
         copying: how closures come to it.
+        health: the user's own check; None where there is none.
+        reboot_as_last_resort: whether it reboots into its boot default where its
+            old system can't be activated.
+        failed_units: what becomes of a system whose activation leaves failed units.
 
     Raises:
         InventoryError: a name or the variant is unsafe in a command line.
@@ -243,6 +269,9 @@ class Host:
     smoke: Smoke = Smoke()
     caches: Caches = field(default_factory=Caches)
     copying: Copying = field(default_factory=Copying)
+    health: HealthCheck | None = None
+    reboot_as_last_resort: bool = False
+    failed_units: FailedUnits = FailedUnits.ROLLBACK
 
     def __post_init__(self) -> None:
         """Apply `inventory.names`."""
@@ -262,6 +291,7 @@ class Fleet:
         llama_cpp: flake reference or absolute path of llama.cpp.
         rollout: batches, canaries, limits and order of a rollout.
         confirm_timeout: seconds until a target that nobody confirmed goes back.
+        way_back_timeout: seconds that the old system's activation may take then.
         evaluation_memory_mib: budget of one evaluator; None to measure.
         evaluate_on: "controller" or the name of a builder; None to choose.
         gpu_targets: whether hosts of one variant share one build for all their GPUs.
@@ -273,6 +303,7 @@ class Fleet:
     llama_cpp: str = "github:ggml-org/llama.cpp"
     rollout: Rollout = field(default_factory=Rollout)
     confirm_timeout: float = 180.0
+    way_back_timeout: float = 120.0
     evaluation_memory_mib: int | None = None
     evaluate_on: str | None = None
     gpu_targets: TargetScope = TargetScope.PER_FLEET

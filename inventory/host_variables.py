@@ -10,6 +10,8 @@ from inventory.host import (
     BecomeMethod,
     Builder,
     Connection,
+    FailedUnits,
+    HealthCheck,
     Host,
     HostKeyPolicy,
     LlamaSource,
@@ -27,13 +29,17 @@ if TYPE_CHECKING:
 
 HOST_VARIABLES = frozenset(
     {
+        "orchestrate_become_password_command",
         "orchestrate_become_password_file",
         "orchestrate_builder",
         "orchestrate_connect_timeout",
         "orchestrate_copy_compression",
         "orchestrate_copy_route",
         "orchestrate_deploy",
+        "orchestrate_failed_units",
         "orchestrate_force_variant",
+        "orchestrate_health_check",
+        "orchestrate_health_timeout",
         "orchestrate_host_key",
         "orchestrate_host_key_policy",
         "orchestrate_jump",
@@ -42,6 +48,7 @@ HOST_VARIABLES = frozenset(
         "orchestrate_llama_variant",
         "orchestrate_llama_web_ui",
         "orchestrate_nixos_name",
+        "orchestrate_reboot_as_last_resort",
         "orchestrate_smoke_expect",
         "orchestrate_smoke_min_tokens_per_second",
         "orchestrate_smoke_model",
@@ -90,6 +97,13 @@ def host_of(
                 variables.texts("orchestrate_trusted_public_keys"),
             ),
             copying=_copying(variables),
+            health=_health(variables),
+            reboot_as_last_resort=variables.boolean(
+                "orchestrate_reboot_as_last_resort", default=False
+            ),
+            failed_units=variables.choice(
+                "orchestrate_failed_units", FailedUnits, FailedUnits.ROLLBACK
+            ),
         )
     except InventoryError as error:
         error.host = error.host or variables.host
@@ -105,7 +119,8 @@ def _refuse_secrets(variables: Variables) -> None:
         raise InventoryError(
             message=f"{name} holds a password in plain text",
             hint="secrets are references: put the password for sudo into a file that only "
-            "you can read and name it in orchestrate_become_password_file; ssh uses keys",
+            "you can read and name it in orchestrate_become_password_file, name a command in "
+            "orchestrate_become_password_command, or type it for --ask-become-pass; ssh uses keys",
         )
 
 
@@ -149,7 +164,25 @@ def _become(variables: Variables) -> Become:
         method=BecomeMethod(method) if wanted else BecomeMethod.NONE,
         user=user,
         password_file=variables.path("orchestrate_become_password_file"),
+        password_command=_password_command(variables),
     )
+
+
+def _password_command(variables: Variables) -> tuple[str, ...]:
+    """Read the command; a shell's line would be one long name of a program."""
+    name = "orchestrate_become_password_command"
+    expected = "a list of arguments, such as [pass, show, sudo]"
+    value = variables.raw(name, expected)
+    if value is None or value is False:
+        return ()
+    if isinstance(value, str):
+        raise variables.wrong(name, repr(value), expected)
+    if variables.raw("orchestrate_become_password_file", "a file") is not None:
+        raise InventoryError(
+            message=f"{name} and orchestrate_become_password_file are both set",
+            hint="keep one of the two; null unsets what a group sets",
+        )
+    return variables.texts(name)
 
 
 def _builder(variables: Variables) -> Builder | None:
@@ -195,3 +228,16 @@ def _copying(variables: Variables) -> Copying:
         route=variables.choice("orchestrate_copy_route", CopyRoute, CopyRoute.AUTO),
         compression=variables.choice("orchestrate_copy_compression", Compression, Compression.AUTO),
     )
+
+
+def _health(variables: Variables) -> HealthCheck | None:
+    """Read the user's check: an argument vector, or a line for the target's sh."""
+    name = "orchestrate_health_check"
+    expected = "a command: a list of arguments, or a line for sh"
+    value = variables.raw(name, expected)
+    if value is None or value is False:
+        return None
+    argv = ("sh", "-c", value) if isinstance(value, str) else variables.texts(name)
+    if not argv or not argv[-1]:
+        raise variables.wrong(name, repr(value), expected)
+    return HealthCheck(argv, variables.number("orchestrate_health_timeout", 60.0))

@@ -136,11 +136,14 @@ def elevated(command: Command, become: Become, password: str | None = None) -> C
     return replace(command, argv=asking.argv, stdin=stdin)
 
 
-# printf is the shell's own: the password is in no process's arguments.
+# printf is the shell's own: the password is in no process's arguments. It is tried
+# first, for sudo would take the lines after a wrong one for further attempts, and
+# wait for them where the command talks to us.
 _ASKING_SUDO = """
 IFS= read -r password
 user=$1
 shift
 if sudo -n -u "$user" true 2>/dev/null; then exec sudo -n -u "$user" -- "$@"; fi
+printf '%s\\n' "$password" | sudo -k -S -p '' -u "$user" -- true || exit
 { printf '%s\\n' "$password"; cat; } | sudo -k -S -p '' -u "$user" -- "$@"
 """

@@ -6,6 +6,11 @@ looked up by what the failed command said, so that no call site repeats it.
 
 from __future__ import annotations
 
+_SUDO_ASKS = (
+    "set orchestrate_become_password_file or orchestrate_become_password_command for this host,"
+    " or type the password for --ask-become-pass"
+)
+
 _HINTS: tuple[tuple[str, str], ...] = (
     ("No space left on device", "free space in the store there: nix-collect-garbage -d"),
     (
@@ -13,8 +18,9 @@ _HINTS: tuple[tuple[str, str], ...] = (
         "sign the closure, or make the deploying user trusted on that host",
     ),
     ("is not a trusted user", "add the deploying user to trusted-users there, or let it use sudo"),
-    ("sudo: a password is required", "set orchestrate_become_password_file for this host"),
-    ("sudo: a terminal is required", "set orchestrate_become_password_file for this host"),
+    ("sudo: a password is required", _SUDO_ASKS),
+    ("sudo: a terminal is required", _SUDO_ASKS),
+    ("incorrect password attempt", "the password for sudo there is another one"),
     ("Host key verification failed", "compare its key and record it in the known_hosts file"),
     ("experimental Nix feature", "allow nix-command and flakes there: experimental-features"),
     ("required system or feature not available", "no machine here can build this: add a builder"),

@@ -20,6 +20,15 @@ _SECRET_KEY = re.compile(r"password|passphrase|secret|token$|private_key|credent
 _URL_PASSWORD = re.compile(r"(\w+://[^:/@\s]*:)[^/\s]+@")
 
 
+_hidden: set[str] = set()
+
+
+def hide(secret: str) -> None:
+    """Blank this text wherever the log of this process would hold it."""
+    if secret:
+        _hidden.add(secret)
+
+
 def configure_log(file: Path) -> None:
     """Send this process's log to `file`, appending.
 
@@ -42,7 +51,7 @@ def configure_log(file: Path) -> None:
 
 
 def redact(_logger: WrappedLogger, _method: str, entry: EventDict) -> EventDict:
-    """Blank values whose key says secret, and passwords inside URLs."""
+    """Blank values whose key says secret, passwords inside URLs, and known secrets."""
     return {key: _redacted(key, value) for key, value in entry.items()}
 
 
@@ -53,4 +62,11 @@ def _redacted(key: str, value: object) -> object:
         return {inner: _redacted(str(inner), item) for inner, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_redacted(key, item) for item in value]
-    return _URL_PASSWORD.sub(r"\1[redacted]@", value) if isinstance(value, str) else value
+    return _blanked(value) if isinstance(value, str) else value
+
+
+def _blanked(text: str) -> str:
+    # The longest first: a secret may be a part of another one.
+    for secret in sorted(_hidden, key=len, reverse=True):
+        text = text.replace(secret, "[redacted]")
+    return _URL_PASSWORD.sub(r"\1[redacted]@", text)

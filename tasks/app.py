@@ -11,20 +11,21 @@ from dataclasses import dataclass
 from celery import Celery
 from celery.signals import worker_process_shutdown, worker_shutdown
 
+from orchestrator.deploy.cluster import LONGEST_STEP_SECONDS, VISIBILITY_TIMEOUT_SECONDS
 from orchestrator.deploy.journal import LEASE_SECONDS
 from orchestrator.deploy.runtime import process_runtime
+from tasks.transport import register_transport
 
 STEP_TASK = "orchestrate.step"
 
-VISIBILITY_TIMEOUT_SECONDS = 24 * 3600
-"""Longer than any step: a message that isn't acknowledged by then runs again.
-
-The fencing token makes a second delivery harmless; this makes it rare.
-"""
-
+UNACKED = "orchestrate:unacked"
+"""The hash of the messages that workers have taken and not yet acknowledged."""
 
 _POLL_SECONDS = 0.2
 """How long one wait for a message lasts; a worker that stops waits for its end."""
+
+RESTORE_SECONDS = 60.0
+"""How often a worker looks for messages that nobody acknowledged in time."""
 
 PERFORMER = "orchestrator.deploy.perform:perform"
 """Where the function that does a step is, as `module:name`."""
@@ -38,11 +39,15 @@ class WorkerSettings:
         performer: the function that does a step, as `module:name`.
         lease_seconds: how long a step counts as alive after the last sign.
         visibility_timeout: seconds until an unacknowledged message runs again.
+        longest_step: seconds that a step may take; the timeout must be longer.
+        restore_interval: seconds between two looks for such messages.
     """
 
     performer: str = PERFORMER
     lease_seconds: float = LEASE_SECONDS
-    visibility_timeout: int = VISIBILITY_TIMEOUT_SECONDS
+    visibility_timeout: float = VISIBILITY_TIMEOUT_SECONDS
+    longest_step: float = LONGEST_STEP_SECONDS
+    restore_interval: float = RESTORE_SECONDS
 
 
 def make_app(broker: str, settings: WorkerSettings = WorkerSettings()) -> Celery:
@@ -53,6 +58,7 @@ def make_app(broker: str, settings: WorkerSettings = WorkerSettings()) -> Celery
             for a unix socket.
         settings: what its tasks read from its configuration.
     """
+    register_transport()
     app = Celery("orchestrate", broker=broker, include=["tasks.steps"])
     app.conf.update(
         # A worker that dies gives its message back; the journal's token decides
@@ -62,6 +68,13 @@ def make_app(broker: str, settings: WorkerSettings = WorkerSettings()) -> Celery
         broker_transport_options={
             "visibility_timeout": settings.visibility_timeout,
             "polling_interval": _POLL_SECONDS,
+            "unacked_restore_interval": settings.restore_interval,
+            "unacked_restore_throttle": 1,
+            # Of our own, so that the timeout of somebody else's Celery on this
+            # server holds for none of our messages.
+            "unacked_key": UNACKED,
+            "unacked_index_key": f"{UNACKED}:index",
+            "unacked_mutex_key": f"{UNACKED}:mutex",
         },
         orchestrate_performer=settings.performer,
         orchestrate_lease_seconds=settings.lease_seconds,

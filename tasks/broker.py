@@ -84,7 +84,7 @@ def check_broker(client: redis.Redis) -> None:
     """
     try:
         info: Any = client.info("server")
-        policy = _maxmemory_policy(client)
+        policy = _setting(client, "maxmemory-policy", "noeviction")
     except redis.RedisError as error:
         message = f"the broker doesn't answer: {error}"
         raise UsageError(
@@ -99,13 +99,23 @@ def check_broker(client: redis.Redis) -> None:
         raise UsageError(message, hint="CONFIG SET maxmemory-policy noeviction")
 
 
-def _maxmemory_policy(client: redis.Redis) -> str:
+def forgetfulness(client: redis.Redis) -> str:
+    """Say what a server forgets when it restarts; empty where it keeps its data on disk."""
+    if _setting(client, "appendonly", "yes") == "no" and not _setting(client, "save", "unknown"):
+        return (
+            "the broker keeps nothing on disk: when it restarts, no run can be resumed\n"
+            "  next: CONFIG SET appendonly yes, and in its configuration file"
+        )
+    return ""
+
+
+def _setting(client: redis.Redis, name: str, unknown: str) -> str:
     try:
-        found: Any = client.config_get("maxmemory-policy")
+        found: Any = client.config_get(name)
     except redis.ResponseError:
-        # A managed server may forbid CONFIG: then its operator knows the policy.
-        return "noeviction"
-    return str(found.get("maxmemory-policy", "noeviction"))
+        # A managed server may forbid CONFIG: then its operator knows.
+        return unknown
+    return str(found.get(name, unknown))
 
 
 def _socket_path(directory: Path) -> Path:

@@ -14,12 +14,15 @@ import structlog
 from celery import Task, shared_task
 
 from orchestrator.deploy.drive import host_of, step_event
+from orchestrator.deploy.host_lock import HostLocks
 from orchestrator.deploy.journal import Journal, parse_step_key
 from orchestrator.errors import OrchestrateError, PayloadError
+from orchestrator.model.cluster import Work
 from orchestrator.model.event import Event
 from orchestrator.model.journal import Step, StepKey
 from tasks.app import STEP_TASK
 from tasks.broker import open_client
+from tasks.presence import process_presence
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -45,10 +48,18 @@ def step(self: Task[..., None], *message: object) -> None:
         _refuse(client, message, error)
         return
     journal = Journal(client, run, self.app.conf.orchestrate_lease_seconds)
+    if key.step.needs_lock and not HostLocks(journal).renew(key.subject):
+        log.warning("its host's lock was lost to another run", run=run, step=str(key))
+        return
     if not journal.claim(key, token):
+        log.info("message dropped", run=run, step=str(key), why="old, or begun already")
         return
     perform = load_performer(self.app.conf.orchestrate_performer)
-    with structlog.contextvars.bound_contextvars(run=run, stage=key.step):
+    work = Work(run, key.step.value, key.subject, journal.now())
+    with (
+        process_presence().busy(work),
+        structlog.contextvars.bound_contextvars(run=run, stage=key.step),
+    ):
         _do(journal, key, token, perform)
 
 
@@ -123,7 +134,8 @@ def _alive(journal: Journal, key: StepKey, token: int) -> Iterator[None]:
     def beat() -> None:
         while not ended.wait(journal.lease_seconds / 4):
             try:
-                journal.heartbeat(key, token)
+                if journal.heartbeat(key, token) and key.step.needs_lock:
+                    HostLocks(journal).renew(key.subject)
             except redis.RedisError as error:
                 # The next beat may find the server back, within the lease.
                 log.warning("heartbeat failed", error=str(error))

@@ -11,16 +11,23 @@ import os
 import signal
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from importlib.metadata import version
 from pathlib import Path
+from socket import gethostname
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 from celery.signals import worker_ready
 
+from orchestrator.deploy.cluster import Cluster, check_timeouts
 from orchestrator.log import configure_log
+from orchestrator.model.cluster import Worker
+from orchestrator.model.queue import QUEUES
+from orchestrator.transport.become import remember_typed
 from tasks.app import WorkerSettings, make_app
 from tasks.broker import check_broker, open_client
+from tasks.presence import process_presence
 from tasks.steps import load_performer
 
 if TYPE_CHECKING:
@@ -30,19 +37,13 @@ _PR_SET_PDEATHSIG = 1
 _STOP_SECONDS = 5.0
 
 # What a worker chats with others about costs seconds at its start, and nothing
-# here listens.
-_QUIET = {"without_gossip": True, "without_mingle": True, "without_heartbeat": True}
-
-
-ALL_QUEUES = (
-    "deploy",
-    *(
-        f"build.{system}{feature}"
-        for system in ("x86_64-linux", "aarch64-linux")
-        for feature in ("", ".cuda", ".rocm")
-    ),
-)
-"""Every queue there is; a private worker serves them all."""
+# here listens. Its banner would hide what it says at its end.
+_QUIET = {
+    "quiet": True,
+    "without_gossip": True,
+    "without_mingle": True,
+    "without_heartbeat": True,
+}
 
 
 def serve(
@@ -57,9 +58,10 @@ def serve(
     ends with 0 whatever happened, and no service manager would restart it.
 
     Raises:
-        UsageError: the broker can't be used.
+        UsageError: the broker can't be used, or not beside its other workers.
     """
-    check_broker(open_client(broker))
+    client = open_client(broker)
+    check_broker(client)
     # What the first step would import, while nobody waits for it.
     load_performer(settings.performer)
     app = make_app(broker, settings)
@@ -67,32 +69,53 @@ def serve(
     worker = make_worker(
         pool="threads", concurrency=concurrency, queues=queues, loglevel="WARNING", **_QUIET
     )
-    worker.start()
+    cluster = Cluster(client)
+    shown = Worker(
+        name=f"{gethostname()}:{os.getpid()}",
+        version=version("orchestrate"),
+        queues=tuple(queues),
+        concurrency=concurrency,
+        visibility_timeout=settings.visibility_timeout,
+        started_at=cluster.now(),
+    )
+    with process_presence().shown(cluster, shown):
+        # Shown first: of two that start at once and differ, one sees the other.
+        others = [other for other in cluster.workers() if other.name != shown.name]
+        check_timeouts(settings.visibility_timeout, settings.longest_step, others)
+        worker.start()
     return int(worker.exitcode or 0)
 
 
 @contextmanager
-def worker_process(
+def worker_process(  # noqa: PLR0913 - the options of a child process
     concurrency: int,
     broker: str,
     log: Path,
     settings: WorkerSettings = WorkerSettings(),  # noqa: B008 - frozen
+    queues: Sequence[str] = QUEUES,
+    *,
+    password: str | None = None,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Have a worker of every queue beside us for the time of the context.
+    """Have a worker of all these queues beside us for the time of the context.
 
-    It dies with this process, however that ends. What it prints goes to `log`.
+    It dies with this process, however that ends. What it prints goes to `log`. A
+    password that the user typed is handed over by a pipe, its standard input.
     """
     given = msgspec.json.encode(settings).decode()
-    arguments = [broker, str(concurrency), str(log), str(os.getpid()), given]
+    arguments = [broker, str(concurrency), str(log), str(os.getpid()), given, *queues]
     log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with log.open("ab") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "tasks.worker", *arguments],
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.DEVNULL if password is None else subprocess.PIPE,
             stdout=output,
             stderr=output,
             start_new_session=True,
         )
+    if process.stdin is not None:
+        # One that has died already says why in its log.
+        with suppress(BrokenPipeError), process.stdin as pipe:
+            pipe.write((password or "").encode())
     try:
         yield process
     finally:
@@ -122,11 +145,13 @@ def _wake_on_signals(sender: Any, **_: object) -> None:  # noqa: ANN401 - untype
 
 def main() -> None:
     """Serve as the child that `worker_process` starts."""
-    broker, concurrency, log, parent, settings = sys.argv[1:]
+    broker, concurrency, log, parent, settings, *queues = sys.argv[1:]
     _die_with(int(parent))
+    if typed := sys.stdin.read():
+        remember_typed(typed)
     configure_log(Path(log).with_suffix(".jsonl"))
     given = msgspec.json.decode(settings, type=WorkerSettings)
-    status = serve(ALL_QUEUES, broker, int(concurrency), given)
+    status = serve(queues, broker, int(concurrency), given)
     # All is closed; taking the interpreter apart is a quarter of a second that the
     # user would wait for.
     sys.stdout.flush()

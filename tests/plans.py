@@ -92,7 +92,7 @@ def host_plan(wanted: Wanted) -> HostPlan:
     )
 
 
-def make_plan(*hosts: Wanted, run: str = "run-1", goal: Goal = Goal.DEPLOY) -> Plan:
+def make_plan(*hosts: Wanted, run: str = "run-1", goal: Goal = Goal.SWITCH) -> Plan:
     """Give a plan of these hosts, with the builds that its moving hosts need."""
     moving = [host for host in hosts if host.action is Action.DEPLOY]
     llamas = dict.fromkeys(host.llama for host in moving)

@@ -9,6 +9,7 @@ import click
 
 from orchestrator.cli.invocation import (
     Invocation,
+    ask_become_pass_option,
     broker_option,
     inventory_option,
     json_option,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 @limit_option
 @inventory_option
 @broker_option
+@ask_become_pass_option
 @update_input_option
 @retry_failed_option
 @json_option
@@ -46,6 +48,7 @@ def command(  # noqa: PLR0913 - each is one option of the command line
     broker: str | None,
     update_inputs: tuple[str, ...],
     *,
+    ask_become_password: bool,
     limit: str | None,
     retry_failed: bool,
     as_json: bool,
@@ -56,9 +59,12 @@ def command(  # noqa: PLR0913 - each is one option of the command line
         target,
         as_json=as_json,
         broker_option=broker,
+        ask_become_password=ask_become_password,
         update_inputs=update_inputs,
         limit=limit,
         retry_failed=retry_failed,
+        # What is only built does no harm.
+        again=True,
     )
     return run(invocation, _prepare_builds)
 

@@ -8,7 +8,7 @@ import click
 
 from orchestrator.cli.engine import open_journal
 from orchestrator.cli.invocation import Invocation, broker_option, inventory_option
-from orchestrator.cli.resume import unfinished_run
+from orchestrator.cli.resume import meant_run
 from orchestrator.deploy.journal import Journal
 from orchestrator.errors import UsageError
 from orchestrator.model.journal import Control
@@ -73,13 +73,13 @@ def _tell(invocation: Invocation, run: str | None, control: Control | None) -> s
         PayloadError: there is no such run.
         UsageError: it has ended, or was cancelled before.
     """
-    wanted = run or unfinished_run(invocation)
+    wanted = meant_run(invocation, run)
     with open_journal(invocation) as client:
         journal = Journal(client, wanted)
         journal.plan()
         if journal.is_finished():
             message = f"run {wanted} has ended already"
-            raise UsageError(message, hint="see `orchestrate status` for what it left")
+            raise UsageError(message, hint=f"see `orchestrate show {wanted}`")
         if control is not Control.CANCEL and journal.is_cancelled():
             message = f"run {wanted} was cancelled"
             raise UsageError(message, hint="start a new one with `orchestrate deploy`")

@@ -2,30 +2,39 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
+import click
 import redis
 
+from orchestrator.cli.kept_worker import kept_worker
+from orchestrator.deploy.cluster import (
+    LONGEST_STEP_SECONDS,
+    VISIBILITY_TIMEOUT_SECONDS,
+    Cluster,
+    check_timeouts,
+)
 from orchestrator.deploy.drive import drive
 from orchestrator.deploy.journal import Journal
 from orchestrator.errors import RunInterruptedError
 from orchestrator.model.event import Event
+from orchestrator.transport.become import typed_password
 from orchestrator.workspace import state_home
-from tasks.broker import check_broker, open_client, private_server
+from tasks.broker import check_broker, forgetfulness, open_client, private_server
 
 if TYPE_CHECKING:
-    import subprocess
     from collections.abc import Iterator
-    from pathlib import Path
 
     from orchestrator.cli.invocation import Invocation
     from orchestrator.model.plan import Plan
     from orchestrator.model.report import HostResult
 
-Check = Callable[[], None]
+Watch = Callable[[], dict[str, Any] | None]
 Hear = Callable[[Event], None]
 
 CONCURRENCY = 16
@@ -54,10 +63,10 @@ def open_journal(invocation: Invocation) -> Iterator[redis.Redis]:
 
 
 @contextmanager
-def workers(invocation: Invocation, broker: str) -> Iterator[Check]:
+def workers(invocation: Invocation, broker: str) -> Iterator[Watch]:
     """Have workers for our run: our own beside a private broker, else the cluster's.
 
-    Gives a check that raises where our own has died.
+    Gives what looks after our own, as `kept_worker` does.
     """
     if invocation.broker is not None:
         yield lambda: None
@@ -66,8 +75,10 @@ def workers(invocation: Invocation, broker: str) -> Iterator[Check]:
     from tasks.worker import worker_process  # noqa: PLC0415
 
     log = invocation.workspace.directory / "worker.log"
-    with worker_process(CONCURRENCY, broker, log) as process:
-        yield lambda: check_worker(process, log)
+    typed = typed_password()
+    start = partial(worker_process, CONCURRENCY, broker, log, password=typed)
+    with kept_worker(start, log) as watch:
+        yield watch
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +87,11 @@ class Engine:
 
     Args:
         broker: the broker's URL.
-        check: raises where our own worker has died.
+        watch: looks after our own worker; gives what to tell of one that died.
     """
 
     broker: str
-    check: Check
+    watch: Watch
 
     def run(self, plan: Plan, on_event: Hear) -> dict[str, HostResult]:
         """Write the plan into the journal and drive it to its end.
@@ -91,7 +102,7 @@ class Engine:
         journal = Journal(open_client(self.broker), plan.run)
         with _interruptions(plan.run):
             journal.create(plan)
-        return go_on(self.broker, journal, on_event, self.check)
+        return go_on(self.broker, journal, on_event, self.watch)
 
     def resume(self, run: str, on_event: Hear) -> dict[str, HostResult]:
         """Drive a run to its end from where it is.
@@ -101,7 +112,7 @@ class Engine:
             RunInterruptedError: it can't be driven any more; `resume` goes on.
         """
         journal = Journal(open_client(self.broker), run)
-        return go_on(self.broker, journal, on_event, self.check)
+        return go_on(self.broker, journal, on_event, self.watch)
 
 
 @contextmanager
@@ -109,33 +120,35 @@ def open_engine(invocation: Invocation) -> Iterator[Engine]:
     """Have a broker and workers for the time of the context.
 
     Raises:
-        UsageError: the broker can't be used.
+        UsageError: the broker can't be used, or not with its workers.
     """
-    with open_broker(invocation) as broker, workers(invocation, broker) as check:
-        yield Engine(broker, check)
+    with open_broker(invocation) as broker:
+        client = open_client(broker)
+        check_timeouts(VISIBILITY_TIMEOUT_SECONDS, LONGEST_STEP_SECONDS, Cluster(client).workers())
+        warn_of(forgetfulness(client))
+        with workers(invocation, broker) as watch:
+            yield Engine(broker, watch)
 
 
-def check_worker(process: subprocess.Popen[bytes], log: Path) -> None:
-    """Check that our worker lives.
-
-    Raises:
-        RunInterruptedError: it ended; what it said last is in the error.
-    """
-    if process.poll() is not None:
-        raise RunInterruptedError(
-            message=f"the worker process ended with exit status {process.returncode}",
-            last_lines=tuple(log.read_text(errors="replace").splitlines()[-10:]),
-            hint=f"its log is {log}",
-        )
+def warn_of(risk: str) -> None:
+    """Tell the user of something that is no error, if it is anything."""
+    if risk:
+        click.echo(f"orchestrate: warning: {risk}", err=True)
 
 
-def go_on(broker: str, journal: Journal, on_event: Hear, check: Check) -> dict[str, HostResult]:
+def go_on(broker: str, journal: Journal, on_event: Hear, watch: Watch) -> dict[str, HostResult]:
     """Drive a run to its end, from wherever it is.
 
     Raises:
         RunInterruptedError: it can't be driven any more; `resume` goes on.
     """
     from tasks.send import sender  # noqa: PLC0415 - imports Celery
+
+    def check() -> None:
+        restarted = watch()
+        if restarted is not None:
+            event = Event(time.time(), journal.run, "", "", "worker_restarted", restarted)
+            journal.emit(event)
 
     with _interruptions(journal.run), sender(broker) as send:
         return drive(journal, send, on_event, check)

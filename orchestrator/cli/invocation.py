@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 import tomllib
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import click
 import msgspec
@@ -16,8 +17,9 @@ from inventory.read import read_inventory
 from inventory.rollout import Size, sizes_of
 from orchestrator.errors import UsageError
 from orchestrator.log import configure_log
-from orchestrator.model.plan import Fanout
+from orchestrator.model.plan import Fanout, Goal
 from orchestrator.stages.flake import INPUTS
+from orchestrator.transport.become import remember_typed
 from orchestrator.workspace import workspace_for
 
 if TYPE_CHECKING:
@@ -35,10 +37,12 @@ class Configuration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`orchestrate.toml` beside the inventory.
 
     `broker` is the URL of a Redis or Valkey server that a cluster's workers
-    share; without it every run has a private one.
+    share; without it every run has a private one. `keep_days` is how long a run
+    is remembered.
     """
 
     broker: str | None = None
+    keep_days: Annotated[int, msgspec.Meta(ge=1)] = 90
 
 
 @dataclass(frozen=True)
@@ -56,8 +60,11 @@ class Invocation:
     limit: str | None = None
     serial: tuple[Size, ...] | None = None
     retry_failed: bool = False
+    again: bool = False
     check_signatures: bool = True
     fanout: Fanout = Fanout.BUILDER
+    goal: Goal = Goal.SWITCH
+    ask_become_password: bool = False
 
     @cached_property
     def inventory(self) -> Inventory:
@@ -102,15 +109,25 @@ class Invocation:
         """
         if self.broker_option is not None:
             return self.broker_option
+        return self.configuration.broker
+
+    @cached_property
+    def configuration(self) -> Configuration:
+        """What `orchestrate.toml` beside the inventory says, or the defaults.
+
+        Raises:
+            UsageError: it can't be read.
+        """
         file = self.inventory_path.parent / _CONFIGURATION
         if not file.is_file():
-            return None
+            return Configuration()
         try:
             found = tomllib.loads(file.read_text(encoding="utf-8"))
-            return msgspec.convert(found, Configuration).broker
+            return msgspec.convert(found, Configuration)
         except (OSError, ValueError) as error:
             message = f"{file}: {error}"
-            raise UsageError(message, hint='it may hold: broker = "rediss://…"') from error
+            hint = 'it may hold: broker = "rediss://…" and keep_days = 90'
+            raise UsageError(message, hint=hint) from error
 
 
 def inventory_option(function: F) -> F:
@@ -138,6 +155,45 @@ def broker_option(function: F) -> F:
     return click.option(
         "--broker", metavar="URL", help="A Redis or Valkey server to use instead of a private one."
     )(function)
+
+
+def ask_become_pass_option(function: F) -> F:
+    """Add `--ask-become-pass`."""
+    return click.option(
+        "-K",
+        "--ask-become-pass",
+        "ask_become_password",
+        is_flag=True,
+        help="Ask once for the password of sudo, where a host needs one and names none.",
+    )(function)
+
+
+def ask_become_password(invocation: Invocation) -> None:
+    """Ask for the password of sudo, where the invocation says so.
+
+    It is typed on a terminal, or is the first line of standard input.
+
+    Raises:
+        UsageError: there is none, or workers elsewhere would need it.
+    """
+    if not invocation.ask_become_password:
+        return
+    if invocation.broker is not None:
+        raise UsageError(
+            message="--ask-become-pass: what is typed here can't reach the workers of a cluster",
+            hint="set orchestrate_become_password_file or orchestrate_become_password_command,"
+            " which each worker reads on its own machine",
+        )
+    if sys.stdin.isatty():
+        password = click.prompt("password for sudo", hide_input=True, err=True)
+    else:
+        password = sys.stdin.readline().rstrip("\n")
+    if not password:
+        raise UsageError(
+            message="--ask-become-pass: there is no password on standard input",
+            hint="type it on a terminal, or pipe it in",
+        )
+    remember_typed(password)
 
 
 def update_input_option(function: F) -> F:
@@ -209,6 +265,13 @@ def copy_options(function: F) -> F:
         help="Who gives closures: the builder alone, or also machines that have them.",
     )
     return unchecked(fanout(function))
+
+
+def again_option(function: F) -> F:
+    """Add `--again`."""
+    return click.option(
+        "--again", is_flag=True, help="Also what failed a smoke before; else that is refused."
+    )(function)
 
 
 def target_argument(function: F) -> F:

@@ -31,7 +31,12 @@ _COMMANDS = (
     "smoke",
     "rollback",
     "status",
+    "history",
+    "show",
+    "logs",
+    "unlock",
     "worker",
+    "workers",
 )
 
 
@@ -39,6 +44,9 @@ _ELSEWHERE = {
     "pause": ("control", "pause"),
     "continue": ("control", "go_on"),
     "cancel": ("control", "cancel"),
+    "history": ("history", "history"),
+    "show": ("history", "show"),
+    "logs": ("history", "logs"),
 }
 """The module and the name of commands that share a file."""
 

@@ -11,6 +11,7 @@ import msgspec
 
 from orchestrator.cli.invocation import (
     Invocation,
+    again_option,
     inventory_option,
     json_option,
     limit_option,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 @serial_option
 @inventory_option
 @update_input_option
+@again_option
 @retry_failed_option
 @json_option
 def command(  # noqa: PLR0913 - each is one option of the command line
@@ -48,6 +50,7 @@ def command(  # noqa: PLR0913 - each is one option of the command line
     update_inputs: tuple[str, ...],
     *,
     limit: str | None,
+    again: bool,
     retry_failed: bool,
     serial: tuple[Size, ...] | None,
     as_json: bool,
@@ -60,6 +63,7 @@ def command(  # noqa: PLR0913 - each is one option of the command line
         limit=limit,
         serial=serial,
         retry_failed=retry_failed,
+        again=again,
     )
     plan = asyncio.run(_plan(invocation))
     click.echo(msgspec.json.encode(plan).decode() if as_json else describe(plan))

@@ -75,19 +75,25 @@ class JsonProgress:
 
 @dataclass(frozen=True, slots=True)
 class PlainProgress:
-    """One line for each event that a reader cares for, host and stage in front."""
+    """One line for each event that a reader cares for, host and stage in front.
+
+    `with_logs` shows the builds' own lines too.
+    """
 
     stream: TextIO
+    with_logs: bool = False
 
     def hear(self, event: Event) -> None:
         """Write the event's line, where it has one."""
-        self.stream.write("".join(f"{line}\n" for line in plain_lines(event)))
+        self.stream.write(
+            "".join(f"{line}\n" for line in plain_lines(event, with_logs=self.with_logs))
+        )
         self.stream.flush()
 
 
-def plain_lines(event: Event) -> list[str]:
+def plain_lines(event: Event, *, with_logs: bool = False) -> list[str]:
     """Give the lines of an event, none for what is only worth a record."""
-    text = sentence(event)
+    text = sentence(event, with_logs=with_logs)
     if not text:
         return []
     place = " ".join(part for part in (event.host, event.stage) if part)
@@ -116,9 +122,13 @@ class LiveProgress:
 
     def hear(self, event: Event) -> None:
         """Take the event into its host's line."""
-        if event.event in _LASTING:
+        style = _LASTING.get(event.event)
+        if event.stage == "dry_activate" and event.event == "stage_finished":
+            # What was asked for.
+            style = ""
+        if style is not None:
             for text in plain_lines(event):
-                self.console.print(text, markup=False, highlight=False, style=_LASTING[event.event])
+                self.console.print(text, markup=False, highlight=False, style=style or None)
         if not event.host:
             return
         line = self.lines.setdefault(event.host, _Line())
@@ -160,6 +170,10 @@ _LASTING = {
     "batch_pause": "dim",
     "builder_lost": "yellow",
     "worker_lost": "yellow",
+    "waits_for_lock": "yellow",
+    "quarantined": "red",
+    "worker_restarted": "yellow",
+    "queue_unserved": "yellow",
 }
 """Events that stay on the screen, and their colour."""
 
@@ -171,9 +185,11 @@ def sentence(event: Event, *, with_logs: bool = False) -> str:
     match event.event:
         case "stage_started" if event.stage == "build":
             text = f"building {store_name(data['derivation']).removesuffix('.drv')}"
-        case "stage_failed":
+        case "stage_failed" | "queue_unserved" | "worker_restarted":
             text = _failure(data)
         case "builder_lost" | "worker_lost" | "message_refused" | "budget_spent" | "batch_pause":
+            text = str(data.get("message", ""))
+        case "waits_for_lock" | "quarantined":
             text = str(data.get("message", ""))
         case "progress" if with_logs:
             text = f"{data.get('bytes', 0) / 2**20:.0f} MiB"
@@ -203,7 +219,7 @@ def _finished(stage: str, data: dict[str, Any]) -> str:
             warnings = "".join(f"\nwarning: {text}" for text in data.get("warnings", ()))
             text = f"{data.get('variant')}: {data.get('reason')}{warnings}"
         case "plan":
-            text = f"goes to generation {data.get('generation')}"
+            text = f"goes to {data.get('goes_to')}"
         case "build":
             name = store_name(report["output"])
             done = "was there" if report["was_valid"] else f"built in {report['seconds']:.1f} s"
@@ -211,17 +227,39 @@ def _finished(stage: str, data: dict[str, Any]) -> str:
         case "copy_closure":
             size = report["copied_bytes"] / 2**20
             text = f"{report['copied_paths']} paths, {size:.0f} MiB, {report['route']}"
+        case _ if report:
+            text = _changed(stage, report)
+    return text
+
+
+def _changed(stage: str, report: dict[str, Any]) -> str:
+    """Say how a step ended that changes a host, or decides about it."""
+    text = ""
+    match stage:
         case "smoke" if report["passed"]:
             text = f"{report['backend']}, {report['tokens_per_second']} tokens/s"
         case "smoke":
             text = f"failed: {report['failure']}"
+        case "health_check":
+            text = f"passed in {report['seconds']:.1f} s"
         case "rollback":
             text = f"{report['verdict']}: {report['detail']}"
         case "switch":
-            text = "the new system runs"
+            text = f"the new system runs{_units(report)}"
         case "confirm":
             text = "the new system is the boot default"
+            if not report.get("boots"):
+                text = "the new system stays until the next boot"
+        case "boot":
+            text = "the next boot gives the new system"
+        case "dry_activate":
+            text = "\n".join(report["lines"])
     return text
+
+
+def _units(report: dict[str, Any]) -> str:
+    units = report.get("failed_units") or ()
+    return f", with failed units: {', '.join(units)}" if units else ""
 
 
 def summary(results: dict[str, HostResult]) -> str:
@@ -244,7 +282,7 @@ def summary(results: dict[str, HostResult]) -> str:
 def _row(host: str, result: HostResult) -> tuple[str, ...]:
     speed = result.tokens_per_second
     outcome = result.outcome.value
-    if result.verdict is not None and result.outcome is Outcome.FAILED:
+    if result.verdict is not None and result.outcome is not Outcome.ROLLED_BACK:
         outcome = f"{outcome} ({result.verdict})"
     return (
         host,
@@ -252,11 +290,13 @@ def _row(host: str, result: HostResult) -> tuple[str, ...]:
         result.variant or "-",
         result.backend or "-",
         f"{speed:g}" if speed is not None else "-",
-        _change(result.previous, result.current),
+        change(result.previous, result.current),
     )
 
 
-def _change(previous: StorePath | None, current: StorePath | None) -> str:
+def change(previous: StorePath | None, current: StorePath | None) -> str:
+    """Render from which system to which, shortly."""
+
     def short(path: StorePath | None) -> str:
         return store_hash(path)[:8] if path else "none"
 

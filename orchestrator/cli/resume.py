@@ -7,9 +7,15 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestrator.cli.engine import open_journal
-from orchestrator.cli.invocation import Invocation, broker_option, inventory_option, json_option
+from orchestrator.cli.invocation import (
+    Invocation,
+    ask_become_pass_option,
+    broker_option,
+    inventory_option,
+    json_option,
+)
 from orchestrator.cli.run import resume
-from orchestrator.deploy.journal import Journal, runs
+from orchestrator.deploy.journal import Journal, find_run, runs
 from orchestrator.errors import UsageError
 
 if TYPE_CHECKING:
@@ -20,20 +26,35 @@ if TYPE_CHECKING:
 @click.argument("run", required=False)
 @inventory_option
 @broker_option
+@ask_become_pass_option
 @json_option
-def command(run: str | None, inventory: Path, broker: str | None, *, as_json: bool) -> int:
+def command(
+    run: str | None,
+    inventory: Path,
+    broker: str | None,
+    *,
+    ask_become_password: bool,
+    as_json: bool,
+) -> int:
     """Go on with RUN, or with the last run that has not ended."""
-    invocation = Invocation(inventory, as_json=as_json, broker_option=broker)
-    return resume(invocation, run or unfinished_run(invocation))
+    invocation = Invocation(
+        inventory,
+        as_json=as_json,
+        broker_option=broker,
+        ask_become_password=ask_become_password,
+    )
+    return resume(invocation, meant_run(invocation, run))
 
 
-def unfinished_run(invocation: Invocation) -> str:
-    """Give the newest run that has not ended.
+def meant_run(invocation: Invocation, wanted: str | None) -> str:
+    """Give the run that `wanted` means, or the newest that has not ended.
 
     Raises:
         UsageError: there is none.
     """
     with open_journal(invocation) as client:
+        if wanted is not None:
+            return find_run(client, wanted)
         for run in runs(client):
             if not Journal(client, run).is_finished():
                 return run

@@ -9,6 +9,7 @@ import click
 
 from orchestrator.cli.invocation import (
     Invocation,
+    ask_become_pass_option,
     broker_option,
     inventory_option,
     json_option,
@@ -17,7 +18,8 @@ from orchestrator.cli.invocation import (
     target_argument,
 )
 from orchestrator.cli.run import run
-from orchestrator.deploy.by_hand import plan_rollback
+from orchestrator.deploy.by_hand import After, plan_rollback
+from orchestrator.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,31 +35,70 @@ if TYPE_CHECKING:
 @target_argument
 @limit_option
 @serial_option
-@click.option("--to", "generation", type=int, metavar="N", help="A generation; else the previous.")
+@click.option(
+    "--to",
+    metavar="GENERATION|RUN",
+    help="A generation's number, or a run: to what the machine ran when that had ended.",
+)
 @inventory_option
 @broker_option
+@ask_become_pass_option
 @json_option
 def command(  # noqa: PLR0913 - each is one option of the command line
     target: str,
-    generation: int | None,
+    to: str | None,
     inventory: Path,
     broker: str | None,
     *,
+    ask_become_password: bool,
     limit: str | None,
     serial: tuple[Size, ...] | None,
     as_json: bool,
 ) -> int:
-    """Take each machine back to its previous generation, or to generation N.
+    """Take each machine back to its previous generation, or to another one.
+
+    With a run (its id, the beginning of it, or `last`), each machine goes to
+    what it ran when that run had ended, rolled back or not; that system must
+    still be in its store. Digits alone are a generation's number.
 
     The same guard as a deployment: way back armed, smoke, confirmation.
     """
     invocation = Invocation(
-        inventory, target, as_json=as_json, broker_option=broker, limit=limit, serial=serial
+        inventory,
+        target,
+        as_json=as_json,
+        broker_option=broker,
+        ask_become_password=ask_become_password,
+        limit=limit,
+        serial=serial,
     )
-    return run(invocation, partial(_prepare, generation=generation))
+    return run(invocation, partial(_prepare, to=_meant(invocation, to)))
+
+
+def _meant(invocation: Invocation, to: str | None) -> int | After | None:
+    """Read `--to`.
+
+    Raises:
+        UsageError: there is no such run, or it has not ended.
+    """
+    if to is None:
+        return None
+    if to.isdecimal():
+        return int(to)
+    # Who names no run doesn't pay for redis and a server here.
+    from orchestrator.cli.engine import open_journal  # noqa: PLC0415
+    from orchestrator.deploy.journal import Journal, find_run  # noqa: PLC0415
+
+    with open_journal(invocation) as client:
+        run_id = find_run(client, to)
+        results = Journal(client, run_id).results()
+    if results is None:
+        message = f"run {run_id} has not ended: what it leaves isn't known yet"
+        raise UsageError(message, hint=f"go on with `orchestrate resume {run_id}` first")
+    return After(run_id, results)
 
 
 async def _prepare(
-    surveyor: Surveyor, hosts: Sequence[Host], *, generation: int | None
+    surveyor: Surveyor, hosts: Sequence[Host], *, to: int | After | None
 ) -> tuple[Plan, Evaluator | None]:
-    return await plan_rollback(surveyor, hosts, generation), None
+    return await plan_rollback(surveyor, hosts, to), None

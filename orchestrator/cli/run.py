@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import getpass
+import os
+import socket
+import time
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from functools import partial
@@ -11,12 +15,14 @@ from typing import TYPE_CHECKING, Protocol
 import click
 import structlog
 
+from orchestrator.cli.invocation import ask_become_password
 from orchestrator.cli.progress import open_progress, summary
 from orchestrator.deploy.drive import run_finished
 from orchestrator.deploy.prepare import new_run_id, send_derivations
 from orchestrator.deploy.rollout import results
 from orchestrator.deploy.survey import Surveyor
-from orchestrator.model.plan import CopyTerms
+from orchestrator.errors import UsageError
+from orchestrator.model.plan import CopyTerms, Origin
 from orchestrator.model.report import Outcome, Verdict
 from orchestrator.transport.connect import connections
 
@@ -50,6 +56,7 @@ class Preparing(Protocol):
 def run(invocation: Invocation, preparing: Preparing) -> int:
     """Prepare a run of the invocation's targets, drive it, and give the exit code."""
     hosts = invocation.hosts
+    ask_become_password(invocation)
     if not invocation.check_signatures:
         click.echo(
             "orchestrate: --no-check-sigs: the targets take closures that nobody vouches for",
@@ -72,17 +79,46 @@ def run(invocation: Invocation, preparing: Preparing) -> int:
                 return plan, engine
 
         plan, engine = asyncio.run(preparation())
+        decided = _decided(invocation, plan)
         if engine is not None:
-            terms = CopyTerms(
-                check_signatures=invocation.check_signatures,
-                fanout=invocation.fanout,
-                limits=invocation.inventory.fleet.copies,
-            )
-            ended = engine.run(replace(plan, terms=terms), hear)
+            ended = engine.run(decided, hear)
         else:
             ended = results(plan, {})
             hear(run_finished(run_id, ended))
+            _remember(invocation, decided, ended)
     return report(invocation, ended)
+
+
+def _decided(invocation: Invocation, plan: Plan) -> Plan:
+    """Give a plan with what the command line says of it."""
+    terms = CopyTerms(
+        check_signatures=invocation.check_signatures,
+        fanout=invocation.fanout,
+        limits=invocation.inventory.fleet.copies,
+    )
+    return replace(plan, terms=terms, origin=origin_of(invocation))
+
+
+def _remember(invocation: Invocation, plan: Plan, ended: dict[str, HostResult]) -> None:
+    """Keep a run that left hosts out and had nothing to do on the others.
+
+    Where all is as it should be there is nothing to tell later, and nobody pays
+    for a server.
+    """
+    if not (plan.unreachable or plan.blocked or plan.failed):
+        return
+    from orchestrator.cli.engine import open_journal  # noqa: PLC0415 - see ledger_of
+    from orchestrator.deploy.journal import Journal  # noqa: PLC0415
+
+    try:
+        with open_journal(invocation) as client:
+            journal = Journal(client, plan.run)
+            journal.create(plan)
+            journal.save_results(ended)
+            journal.emit(run_finished(plan.run, ended))
+    except UsageError as error:
+        # How the run ended is known, and says more than a broker that is down.
+        log.warning("the run is not remembered", **error.as_data())
 
 
 def _surveyor(
@@ -96,22 +132,40 @@ def _surveyor(
         hear,
         invocation.update_inputs,
         partial(ledger_of, invocation),
+        invocation.goal,
         invocation.retry_failed,
     )
 
 
+def origin_of(invocation: Invocation) -> Origin:
+    """Say who runs this command, with what and when."""
+    # Who has become root by sudo is still who he was (sudo(8)).
+    user = os.environ.get("SUDO_USER") or getpass.getuser()
+    command = click.get_current_context().info_name or ""
+    limit = f"--limit {invocation.limit}" if invocation.limit else ""
+    return Origin(
+        author=f"{user}@{socket.gethostname()}",
+        started_at=time.time(),
+        command=" ".join(part for part in (command, invocation.target, limit) if part),
+        keep_days=invocation.configuration.keep_days,
+    )
+
+
 def ledger_of(invocation: Invocation) -> Ledger:
-    """Read what earlier runs know of builds, on the broker of this invocation."""
+    """Read what earlier runs know of builds and smokes, on the broker of this invocation."""
     # Only who has something to build pays for redis and a server.
     from orchestrator.cli.engine import open_journal  # noqa: PLC0415
     from orchestrator.deploy.build_ledger import BuildLedger  # noqa: PLC0415
+    from orchestrator.deploy.quarantine import Quarantine  # noqa: PLC0415
 
     with open_journal(invocation) as client:
-        return BuildLedger(client).read()
+        quarantined = {} if invocation.again else Quarantine(client).read()
+        return replace(BuildLedger(client).read(), quarantined=quarantined)
 
 
 def resume(invocation: Invocation, run_id: str) -> int:
     """Go on with a run that was interrupted, and give the exit code."""
+    ask_become_password(invocation)
     with _open_engine(invocation) as engine, open_progress(as_json=invocation.as_json) as progress:
         ended = engine.resume(run_id, _hearer(progress, invocation))
     return report(invocation, ended)

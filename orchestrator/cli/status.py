@@ -80,7 +80,8 @@ def status_of(
     if isinstance(answer, OrchestrateError):
         return Status(host, None, None, run, result, "", str(answer))
     drift = ""
-    if result is not None and result.current != answer.running_system:
+    left = result.current if result is not None else None
+    if left is not None and left != answer.running_system:
         drift = "it runs another system than its last run left there"
     elif answer.running_system != answer.boot_default:
         drift = "it runs another system than it would boot"

@@ -6,8 +6,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from orchestrator.cli.engine import open_broker, warn_of
 from orchestrator.cli.invocation import Invocation, broker_option, inventory_option
 from orchestrator.errors import UsageError
+from orchestrator.model.queue import parse_queues
+from tasks.broker import forgetfulness, open_client
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,15 +22,16 @@ if TYPE_CHECKING:
     default="deploy,build.x86_64-linux",
     show_default=True,
     metavar="QUEUES",
-    help="Queues to serve, separated by commas: deploy, build.<system>[.cuda|.rocm].",
+    help="Queues to serve, separated by commas: deploy, build.<system>[.cuda][.rocm].",
 )
 @click.option("--concurrency", default=8, show_default=True, help="Steps at the same time.")
 @inventory_option
 @broker_option
 def command(serve: str, concurrency: int, inventory: Path, broker: str | None) -> int:
     """Serve a cluster's queues until interrupted."""
-    url = Invocation(inventory, broker_option=broker).broker
-    if url is None:
+    queues = parse_queues(serve)
+    invocation = Invocation(inventory, broker_option=broker)
+    if invocation.broker is None:
         raise UsageError(
             message="a worker needs a broker that others reach",
             hint='name one with --broker, or with broker = "rediss://…" in orchestrate.toml',
@@ -35,5 +39,7 @@ def command(serve: str, concurrency: int, inventory: Path, broker: str | None) -
     # Celery takes half a second to import: only the commands that use it pay.
     from tasks.worker import serve as serve_queues  # noqa: PLC0415
 
-    queues = tuple(queue.strip() for queue in serve.split(","))
-    return serve_queues(queues, url, concurrency)
+    with open_broker(invocation) as url:
+        warn_of(forgetfulness(open_client(url)))
+        click.echo(f"serving {', '.join(queues)}; Ctrl-C ends it, after what it is busy with")
+        return serve_queues(queues, url, concurrency)

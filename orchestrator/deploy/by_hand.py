@@ -7,13 +7,21 @@ any other: way back armed, smoke, confirmation.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import OrchestrateError, PlanError, UnreachableError
 from orchestrator.model.plan import Evaluation, HostPlan, Plan
+from orchestrator.model.report import HostResult
 from orchestrator.stages.batches import in_batches, policy_of
 from orchestrator.stages.facts import gather_facts
-from orchestrator.stages.generations import generation_before, list_generations
+from orchestrator.stages.generations import (
+    STAGE,
+    check_there,
+    generation_before,
+    list_generations,
+)
 from orchestrator.stages.plan import action_for
 from orchestrator.stages.variant import choose_variant
 
@@ -22,20 +30,48 @@ if TYPE_CHECKING:
 
     from inventory.host import Host
     from orchestrator.deploy.survey import Surveyor
+    from orchestrator.model.facts import Facts
+    from orchestrator.model.store import StorePath
+    from orchestrator.transport.shell import Shell
 
 
-async def plan_rollback(surveyor: Surveyor, hosts: Sequence[Host], generation: int | None) -> Plan:
+@dataclass(frozen=True, slots=True)
+class After:
+    """Where each host was when a run had ended."""
+
+    run: str
+    results: Mapping[str, HostResult]
+
+    def system_of(self, host: str) -> StorePath:
+        """Give what a host ran then. Pure.
+
+        Raises:
+            PlanError: the run did not have this host, or doesn't know.
+        """
+        result = self.results.get(host)
+        left = result.current if result is not None else None
+        if left is None:
+            message = f"run {self.run} does not know what it ran"
+            if result is None:
+                message = f"run {self.run} was not of this host"
+            hint = f"see `orchestrate history {host}` for the runs that were"
+            raise PlanError(message, host=host, stage=STAGE, hint=hint)
+        return left
+
+
+async def plan_rollback(surveyor: Surveyor, hosts: Sequence[Host], to: int | After | None) -> Plan:
     """Plan to take `hosts` to an earlier generation.
 
     Args:
         surveyor: the run and its connections.
         hosts: the targets.
-        generation: a number, the same for all; None for each host's previous one.
+        to: a generation's number, the same for all; what a run had left on each
+            host; None for each host's previous generation.
     """
 
     async def one(host: Host) -> HostPlan | OrchestrateError:
         try:
-            return await _plan_host(surveyor, host, generation)
+            return await _plan_host(surveyor, host, to)
         except OrchestrateError as error:
             surveyor.tell(host.name, "plan", "stage_failed", **error.as_data())
             return error
@@ -60,27 +96,40 @@ async def plan_rollback(surveyor: Surveyor, hosts: Sequence[Host], generation: i
             if not isinstance(error, (UnreachableError, PlanError))
         },
         confirm_timeout=surveyor.inventory.fleet.confirm_timeout,
+        way_back_timeout=surveyor.inventory.fleet.way_back_timeout,
         policy=policy_of(ready, surveyor.inventory, unreachable),
     )
 
 
-async def _plan_host(surveyor: Surveyor, host: Host, generation: int | None) -> HostPlan:
+async def _plan_host(surveyor: Surveyor, host: Host, to: int | After | None) -> HostPlan:
     shell = await surveyor.pool.shell(host)
     facts = await gather_facts(shell)
-    generations = await list_generations(shell)
-    wanted = generation_before(host.name, generations, facts.running_system, generation)
-    evaluation = Evaluation(host.name, None, wanted.toplevel, None, None)
-    surveyor.tell(
-        host.name, "plan", "stage_finished", generation=wanted.number, toplevel=wanted.toplevel
-    )
+    toplevel, where = await _goes_to(shell, facts, to)
+    evaluation = Evaluation(host.name, None, toplevel, None, None)
+    surveyor.tell(host.name, "plan", "stage_finished", goes_to=where, toplevel=toplevel)
     return HostPlan(
         host=host,
         facts=facts,
         choice=choose_variant(host, facts),
         evaluation=evaluation,
         action=action_for(facts, evaluation),
-        notes=(f"generation {wanted.number}",),
+        notes=(where,),
     )
+
+
+async def _goes_to(shell: Shell, facts: Facts, to: int | After | None) -> tuple[StorePath, str]:
+    """Give the system that a host goes to, which is in its store, and what that is called.
+
+    Raises:
+        PlanError: there is none.
+    """
+    if isinstance(to, After):
+        toplevel = to.system_of(facts.host)
+        await check_there(shell, toplevel)
+        return toplevel, f"what it had after run {to.run}"
+    generations = await list_generations(shell)
+    wanted = generation_before(facts.host, generations, facts.running_system, to)
+    return wanted.toplevel, f"generation {wanted.number}"
 
 
 def _of(errors: dict[str, OrchestrateError], kind: type[OrchestrateError]) -> dict[str, str]:

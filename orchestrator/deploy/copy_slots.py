@@ -25,10 +25,13 @@ class CopySlots:
     Args:
         at_once: how many copies may run at a time.
         pace: the budget that they share.
+        arrived: run and host of each copy that ended well here; the journal has it
+            a moment later, when the next copy has begun.
     """
 
     at_once: int
     pace: Pace
+    arrived: set[tuple[str, str]] = field(default_factory=set)
     _busy: dict[str, int] = field(default_factory=dict)
     _changed: asyncio.Condition = field(default_factory=asyncio.Condition)
 

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import msgspec
 
+from orchestrator.deploy.cluster import Cluster, queue_of
+from orchestrator.deploy.hold_hosts import HeldHosts
+from orchestrator.deploy.host_lock import HostLocks
 from orchestrator.deploy.rollout import (
     decision_of,
     is_finished,
@@ -22,7 +25,6 @@ from orchestrator.deploy.rollout import (
 from orchestrator.errors import PayloadError, StageError
 from orchestrator.model.event import Event
 from orchestrator.model.journal import Control, Step, StepKey, StepState
-from orchestrator.stages.placement import HEAVY_FEATURES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
     from orchestrator.model.report import HostResult
 
     Send = Callable[[str, str, StepKey, int], None]
+
+T = TypeVar("T")
 
 _WAIT_SECONDS = 1.0
 """How long one wait for an event lasts; lost steps are looked for in between."""
@@ -62,24 +66,31 @@ def drive(
     Raises:
         PayloadError: the journal was damaged.
     """
-    plan = journal.plan()
+    written = journal.plan()
+    holding = HeldHosts(HostLocks(journal))
     seen = "0"
     told: set[str] = set()
-    absences = _Absences(journal.lease_seconds / 2)
+    absences = _Absences[StepKey](journal.lease_seconds / 2)
+    unserved = _Absences[str](journal.lease_seconds)
     while True:
         check()
         control = journal.control()
-        plan = replace(plan, cancelled=control is Control.CANCEL)
+        plan = replace(written.after(journal.previous()), cancelled=control is Control.CANCEL)
         records = journal.records()
+        if plan.cancelled:
+            records = _withdrawn(journal, records)
         steps = next_steps(plan, records, journal.now())
         if control is Control.PAUSE:
             steps = tuple(key for key in steps if not key.step.begins_something)
-        for key in (*steps, *absences.lasting(journal.lost(records))):
+        steps = (*steps, *absences.lasting(journal.lost(records)))
+        holding.renew()
+        for key in holding.cleared(plan, records, steps):
             _send(journal, plan, send, key, records.get(key))
         # Read once: a host that settles in between would end the run untold.
         records = journal.records()
+        _tell_unserved(journal, plan, records, unserved, told)
         _tell_held_back(journal, plan, records, told)
-        _tell_settled(journal, plan, records, told)
+        _tell_settled(journal, plan, records, told, holding)
         if is_finished(plan, records):
             break
         for number, event in journal.events(seen, _WAIT_SECONDS):
@@ -89,21 +100,35 @@ def drive(
 
 
 @dataclass(slots=True)
-class _Absences:
-    """Since when each lost step has been lost; seconds of the monotonic clock.
+class _Absences(Generic[T]):
+    """Since when each lost step, or unserved queue, has been; seconds of the monotonic clock.
 
     Leases run on while the server is down. A worker that lived through that
     gives its next sign within `grace`, and must not be doubled before.
     """
 
     grace: float
-    since: dict[StepKey, float] = field(default_factory=dict)
+    since: dict[T, float] = field(default_factory=dict)
 
-    def lasting(self, lost: Iterable[StepKey]) -> tuple[StepKey, ...]:
-        """Give those of the lost steps that were lost a while ago already."""
+    def lasting(self, lost: Iterable[T]) -> tuple[T, ...]:
+        """Give those of the lost that were lost a while ago already."""
         now = time.monotonic()
         self.since = {key: self.since.get(key, now) for key in lost}
         return tuple(key for key, first in self.since.items() if now - first >= self.grace)
+
+
+def _withdrawn(
+    journal: Journal, records: Mapping[StepKey, StepRecord]
+) -> dict[StepKey, StepRecord]:
+    """Take back what was sent and nobody has begun, and give the rest.
+
+    A cancelled run would wait for ever for a queue that nobody serves.
+    """
+    return {
+        key: record
+        for key, record in records.items()
+        if not (key.step.begins_something and journal.withdraw(key, record))
+    }
 
 
 def _send(
@@ -159,23 +184,27 @@ def host_of(plan: Plan, key: StepKey) -> str:
     return place
 
 
-def queue_of(plan: Plan, key: StepKey) -> str:
-    """Name the queue of a step: queues are capabilities.
-
-    A build goes to whoever serves `build.<system>`, with `.cuda` or `.rocm`
-    behind it where the build needs that; every step on a target to `deploy`.
-
-    Raises:
-        PayloadError: the plan has no such build.
-    """
-    if key.step is not Step.BUILD:
-        return "deploy"
-    build = next((build for build in plan.builds if build.derivation == key.subject), None)
-    if build is None:
-        message = f"the journal of run {plan.run} has a build that its plan hasn't: {key.subject}"
-        raise PayloadError(message, stage=Step.BUILD)
-    system = plan.host(build.hosts[0]).facts.system
-    return ".".join(("build", system, *(one for one in build.features if one in HEAVY_FEATURES)))
+def _tell_unserved(
+    journal: Journal,
+    plan: Plan,
+    records: Mapping[StepKey, StepRecord],
+    unserved: _Absences[str],
+    told: set[str],
+) -> None:
+    """Tell once of each queue that a step was sent to and that nobody serves."""
+    sent = [key for key, record in records.items() if record.state is StepState.SENT]
+    waiting = {queue_of(plan, key) for key in sent}
+    served = Cluster(journal.client).served() if waiting else frozenset()
+    for queue in unserved.lasting(waiting - served):
+        name = f"queue {queue}"
+        if name not in told:
+            told.add(name)
+            data = {
+                "queue": queue,
+                "message": f"no worker serves {queue}, and steps of this run wait for one",
+                "hint": f"orchestrate worker --serve {queue}, on this run's broker",
+            }
+            journal.emit(Event(time.time(), journal.run, "", "", "queue_unserved", data))
 
 
 def _tell_held_back(
@@ -192,11 +221,16 @@ def _tell_held_back(
 
 
 def _tell_settled(
-    journal: Journal, plan: Plan, records: Mapping[StepKey, StepRecord], told: set[str]
+    journal: Journal,
+    plan: Plan,
+    records: Mapping[StepKey, StepRecord],
+    told: set[str],
+    holding: HeldHosts,
 ) -> None:
     for host, result in settled_results(plan, records).items():
         if host not in told:
             told.add(host)
+            holding.release(host, result)
             _tell_end(journal, host, result)
 
 

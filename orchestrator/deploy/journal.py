@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 import redis
 
-from orchestrator.errors import PayloadError
+from orchestrator.errors import PayloadError, UsageError
 from orchestrator.model.event import Event
+from orchestrator.model.history import RunHeader
 from orchestrator.model.journal import Control, Step, StepKey, StepRecord, StepState
-from orchestrator.model.plan import Plan
+from orchestrator.model.plan import Origin, Plan
 from orchestrator.model.report import HostResult
+from orchestrator.model.store import StorePath, parse_store_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -32,22 +34,31 @@ UNCLAIMED_SECONDS = 60.0
 EVENTS_KEPT = 20_000
 """Events that a run's stream holds; a long build's log is bounded by this."""
 
-RUN_EXPIRY_SECONDS = 90 * 24 * 3600
-"""How long a run stays readable after its last change."""
+_DAY_SECONDS = 24 * 3600
 
 _RUNS = "orchestrate:runs"
 
 _FIRST = StepRecord(StepState.SENT)
 """What stands for a step that was never sent: token 0."""
 
+_WITHDRAWN = b"withdrawn"
+
 T = TypeVar("T")
+
+# Lets a key of a run expire with the run's plan. KEYS[1] is the key, KEYS[2] the
+# plan; ARGV[1] is how long it is kept where there is no plan, in milliseconds.
+_EXPIRE_WITH_PLAN = """
+local left = redis.call('PTTL', KEYS[2])
+redis.call('PEXPIRE', KEYS[1], left > 0 and left or ARGV[1])
+"""
 
 # Compares a step's record and writes it, in one step. KEYS[1] is the run's hash
 # of records, KEYS[2] the step's lease; ARGV[1] the field; ARGV[2] and ARGV[3] the
 # token and the state that the record must have, token 0 for no record at all;
 # ARGV[4] when it must have been sent at the earliest; ARGV[5] the new record,
-# empty to leave it; ARGV[6] the lease in milliseconds, 0 to end it; ARGV[7] is
-# `unleased` where nobody may be at work on the step.
+# empty to leave it, `withdrawn` to take it away; ARGV[6] the lease in
+# milliseconds, 0 to end it; ARGV[7] is `unleased` where nobody may be at work on
+# the step.
 _WRITE_IF_CURRENT = """
 if ARGV[7] == 'unleased' and redis.call('EXISTS', KEYS[2]) == 1 then return 0 end
 local found = redis.call('HGET', KEYS[1], ARGV[1])
@@ -59,7 +70,11 @@ if found then
 elseif ARGV[2] ~= '0' then
   return 0
 end
-if ARGV[5] ~= '' then redis.call('HSET', KEYS[1], ARGV[1], ARGV[5]) end
+if ARGV[5] == 'withdrawn' then
+  redis.call('HDEL', KEYS[1], ARGV[1])
+elseif ARGV[5] ~= '' then
+  redis.call('HSET', KEYS[1], ARGV[1], ARGV[5])
+end
 if tonumber(ARGV[6]) > 0 then
   redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[6])
 else
@@ -78,23 +93,54 @@ class Journal:
     lease_seconds: float = LEASE_SECONDS
 
     def create(self, plan: Plan) -> None:
-        """Write the plan; a run begins with this."""
+        """Write the plan; a run begins with this.
+
+        Whatever is noted of the run from now on expires with its plan, so that
+        only who begins it has to know for how long it is kept.
+        """
+        expiry = plan.origin.keep_days * _DAY_SECONDS
+        header = RunHeader(plan.origin, plan.goal, plan.target_names)
         pipeline = self.client.pipeline(transaction=True)
-        pipeline.set(self._key("plan"), msgspec.json.encode(plan), ex=RUN_EXPIRY_SECONDS)
+        pipeline.set(self.key("plan"), msgspec.json.encode(plan), ex=expiry)
+        pipeline.set(self.key("header"), msgspec.json.encode(header), ex=expiry)
         pipeline.zadd(_RUNS, {self.run: time.time()})
         pipeline.execute()
 
-    def plan(self) -> Plan:
-        """Read the plan back.
+    def header(self) -> RunHeader:
+        """Read who began the run, and with what; a fraction of the plan's size.
 
         Raises:
             PayloadError: there is none, or it was damaged.
         """
-        found = self.client.get(self._key("plan"))
+        found = self.client.get(self.key("header"))
         if found is None:
-            message = f"there is no run {self.run}"
-            raise PayloadError(message, hint="see `orchestrate status` for the last runs")
-        return _decode(found, Plan, f"the plan of run {self.run}")
+            raise _no_run(self.run)
+        return _decode(found, RunHeader, f"the header of run {self.run}")
+
+    def plan(self) -> Plan:
+        """Read the plan back, each host's previous system as it was when it was switched.
+
+        Raises:
+            PayloadError: there is none, or it was damaged.
+        """
+        found = self.client.get(self.key("plan"))
+        if found is None:
+            raise _no_run(self.run)
+        return _decode(found, Plan, f"the plan of run {self.run}").after(self.previous())
+
+    def set_previous(self, host: str, previous: StorePath) -> None:
+        """Note that a host ran another system before its switch than when it was planned."""
+        self.client.hset(self.key("previous"), host, previous)
+        self.keep(self.client, "previous")
+
+    def previous(self) -> dict[str, StorePath]:
+        """Read which hosts ran another system before their switch, and which.
+
+        Raises:
+            PayloadError: an entry was damaged.
+        """
+        found: Any = self.client.hgetall(self.key("previous"))
+        return {_text(host): parse_store_path(_text(path)) for host, path in found.items()}
 
     def records(self) -> dict[StepKey, StepRecord]:
         """Read where every step stands that was ever sent.
@@ -102,7 +148,7 @@ class Journal:
         Raises:
             PayloadError: an entry was damaged.
         """
-        found = self.client.hgetall(self._key("steps"))
+        found = self.client.hgetall(self.key("steps"))
         return {
             parse_step_key(_text(field)): _decode(
                 value, StepRecord, f"step {_text(field)} of run {self.run}"
@@ -126,7 +172,7 @@ class Journal:
         record = StepRecord(StepState.SENT, before.token + 1, sent_at=self.now())
         if not self._write(key, before, record, unleased=True):
             return None
-        self.client.expire(self._key("steps"), RUN_EXPIRY_SECONDS)
+        self.keep(self.client, "steps")
         return record.token
 
     def claim(self, key: StepKey, token: int) -> bool:
@@ -140,14 +186,14 @@ class Journal:
         if not self._write(key, before, record, self.lease_seconds):
             return False
         pipeline = self.client.pipeline(transaction=False)
-        pipeline.hincrby(self._key("attempts"), str(key), 1)
-        pipeline.expire(self._key("attempts"), RUN_EXPIRY_SECONDS)
+        pipeline.hincrby(self.key("attempts"), str(key), 1)
+        self.keep(pipeline, "attempts")
         pipeline.execute()
         return True
 
     def attempts(self, key: StepKey) -> int:
         """Count how often a step was begun; its token counts how often it was sent."""
-        found: Any = self.client.hget(self._key("attempts"), str(key))
+        found: Any = self.client.hget(self.key("attempts"), str(key))
         return int(found or 0)
 
     def finish(self, key: StepKey, token: int, report: dict[str, Any]) -> bool:
@@ -159,6 +205,14 @@ class Journal:
         """End a step badly; False where the token is not the current one any more."""
         record = StepRecord(StepState.FAILED, token, ended_at=self.now(), error=error)
         return self._write(key, StepRecord(StepState.STARTED, token), record)
+
+    def withdraw(self, key: StepKey, seen: StepRecord) -> bool:
+        """Take back a step that was sent; False where a worker has ever begun it.
+
+        Whoever meets its message finds no record, and drops it.
+        """
+        unbegun = seen.state is StepState.SENT and self.attempts(key) == 0
+        return unbegun and self._write(key, seen, _WITHDRAWN, unleased=True)
 
     def heartbeat(self, key: StepKey, token: int) -> bool:
         """Renew the lease of a step that runs; False where it runs elsewhere by now."""
@@ -172,35 +226,34 @@ class Journal:
         token is old by the time it arrives.
         """
         running = [(key, record) for key, record in records.items() if not record.state.is_final]
-        now = self.now() if running else 0.0
-        return tuple(key for key, record in running if self._is_lost(key, record, now))
+        seen = self.now() if running else 0.0
+        return tuple(key for key, record in running if self._is_lost(key, record, seen))
 
-    def _is_lost(self, key: StepKey, record: StepRecord, now: float) -> bool:
+    def _is_lost(self, key: StepKey, record: StepRecord, seen: float) -> bool:
         if record.state is StepState.STARTED:
             return not self.client.exists(self._lease(key))
-        return now - record.sent_at > UNCLAIMED_SECONDS
+        return seen - record.sent_at > UNCLAIMED_SECONDS
 
     def now(self) -> float:
         """Give the server's time, the one clock that drivers and workers share."""
-        seconds, microseconds = self.client.time()
-        return float(seconds) + microseconds / 1e6
+        return now(self.client)
 
     def emit(self, event: Event) -> None:
         """Append an event to the run's stream."""
         pipeline = self.client.pipeline(transaction=False)
         pipeline.xadd(
-            self._key("events"),
+            self.key("events"),
             {b"event": msgspec.json.encode(event)},
             maxlen=EVENTS_KEPT,
             approximate=True,
         )
-        pipeline.expire(self._key("events"), RUN_EXPIRY_SECONDS)
+        self.keep(pipeline, "events")
         pipeline.execute()
 
     def events(self, after: str, wait_seconds: float) -> Iterator[tuple[str, Event]]:
         """Give the events behind the id `after`, waiting a while for the first."""
         wait = max(1, int(wait_seconds * 1000))
-        answer: Any = self.client.xread({self._key("events"): after}, block=wait)
+        answer: Any = self.client.xread({self.key("events"): after}, block=wait)
         # RESP2 answers with a list of pairs, RESP3 with a mapping.
         streams = answer.items() if isinstance(answer, dict) else answer or ()
         for _, found in streams:
@@ -212,17 +265,32 @@ class Journal:
     def save_results(self, results: dict[str, HostResult]) -> None:
         """Keep the run's end per host, and each host's last result."""
         pipeline = self.client.pipeline(transaction=True)
-        pipeline.set(self._key("results"), msgspec.json.encode(results), ex=RUN_EXPIRY_SECONDS)
+        pipeline.set(self.key("results"), msgspec.json.encode(results))
+        self.keep(pipeline, "results")
         for host, result in results.items():
             pipeline.hset("orchestrate:hosts", host, msgspec.json.encode((self.run, result)))
         pipeline.execute()
 
+    def results(self) -> dict[str, HostResult] | None:
+        """Read how the run ended for each host; None where it has not ended.
+
+        Raises:
+            PayloadError: it was damaged.
+        """
+        found = self.client.get(self.key("results"))
+        if found is None:
+            return None
+        return _decode(found, dict[str, HostResult], f"the results of run {self.run}")
+
     def set_control(self, control: Control | None) -> None:
         """Tell drivers and workers, who look for it every second; None to go on."""
         if control is None:
-            self.client.delete(self._key("control"))
+            self.client.delete(self.key("control"))
         else:
-            self.client.set(self._key("control"), control.value, ex=RUN_EXPIRY_SECONDS)
+            pipeline = self.client.pipeline(transaction=True)
+            pipeline.set(self.key("control"), control.value)
+            self.keep(pipeline, "control")
+            pipeline.execute()
 
     def control(self) -> Control | None:
         """Read what the run was told.
@@ -230,7 +298,7 @@ class Journal:
         Raises:
             PayloadError: it was told something unknown.
         """
-        found: Any = self.client.get(self._key("control"))
+        found: Any = self.client.get(self.key("control"))
         if found is None:
             return None
         try:
@@ -245,13 +313,13 @@ class Journal:
 
     def is_finished(self) -> bool:
         """Whether the run's results were saved."""
-        return bool(self.client.exists(self._key("results")))
+        return bool(self.client.exists(self.key("results")))
 
     def _write(
         self,
         key: StepKey,
         before: StepRecord,
-        after: StepRecord | None,
+        after: StepRecord | bytes | None,
         lease: float = 0.0,
         *,
         unleased: bool = False,
@@ -260,30 +328,67 @@ class Journal:
         written = self.client.eval(
             _WRITE_IF_CURRENT,
             2,
-            self._key("steps"),
+            self.key("steps"),
             self._lease(key),
             str(key),
             before.token,
             before.state.value,
             before.sent_at,
-            msgspec.json.encode(after) if after is not None else b"",
+            msgspec.json.encode(after) if isinstance(after, StepRecord) else after or b"",
             int(lease * 1000),
             "unleased" if unleased else "",
         )
         return bool(written)
 
-    def _key(self, name: str) -> str:
+    def keep(self, client: redis.Redis, name: str) -> None:
+        """Let a key that was just written expire with the run's plan."""
+        unplanned = Origin().keep_days * _DAY_SECONDS * 1000
+        client.eval(_EXPIRE_WITH_PLAN, 2, self.key(name), self.key("plan"), unplanned)
+
+    def key(self, name: str) -> str:
+        """Name a key of this run in Redis."""
         return f"orchestrate:run:{self.run}:{name}"
 
     def _lease(self, key: StepKey) -> str:
-        return self._key(f"lease:{key}")
+        return self.key(f"lease:{key}")
+
+
+def now(client: redis.Redis) -> float:
+    """Give a server's time, in seconds since the epoch."""
+    seconds, microseconds = client.time()
+    return float(seconds) + microseconds / 1e6
 
 
 def runs(client: redis.Redis) -> tuple[str, ...]:
     """Give the ids of the runs that are still readable, the newest first."""
-    client.zremrangebyscore(_RUNS, 0, time.time() - RUN_EXPIRY_SECONDS)
-    found: Any = client.zrevrange(_RUNS, 0, -1)
-    return tuple(_text(run) for run in found)
+    listed: Any = client.zrevrange(_RUNS, 0, -1)
+    pipeline = client.pipeline(transaction=False)
+    for run in listed:
+        pipeline.exists(f"orchestrate:run:{_text(run)}:plan")
+    kept = dict(zip(listed, pipeline.execute(), strict=True))
+    expired = [run for run, there in kept.items() if not there]
+    if expired:
+        client.zrem(_RUNS, *expired)
+    return tuple(_text(run) for run, there in kept.items() if there)
+
+
+def find_run(client: redis.Redis, wanted: str) -> str:
+    """Give the run that `wanted` means: an id, its beginning, or `last` for the newest.
+
+    Raises:
+        UsageError: it means no run, or several.
+    """
+    known = runs(client)
+    if wanted == "last" and known:
+        return known[0]
+    meant = [wanted] if wanted in known else [run for run in known if run.startswith(wanted)]
+    if len(meant) > 1:
+        message = f"{wanted} means {len(meant)} runs"
+        raise UsageError(message, hint=f"say more of one: {', '.join(meant[:5])}")
+    if not meant:
+        message = f"there is no run {wanted}"
+        raise UsageError(message, hint=_SEE_HISTORY)
+    return meant[0]
 
 
 def last_results(client: redis.Redis) -> dict[str, tuple[str, HostResult]]:
@@ -297,6 +402,13 @@ def last_results(client: redis.Redis) -> dict[str, tuple[str, HostResult]]:
         _text(host): _decode(value, tuple[str, HostResult], f"the last result of {host!r}")
         for host, value in found.items()
     }
+
+
+_SEE_HISTORY = "see `orchestrate history` for the runs that are kept"
+
+
+def _no_run(run: str) -> PayloadError:
+    return PayloadError(f"there is no run {run}", hint=_SEE_HISTORY)
 
 
 def parse_step_key(text: str) -> StepKey:

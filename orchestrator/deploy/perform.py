@@ -7,49 +7,73 @@ the two.
 from __future__ import annotations
 
 import time
-from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING
+from contextlib import ExitStack, contextmanager, suppress
+from typing import TYPE_CHECKING, TypeVar
 
+from inventory.host import FailedUnits
 from orchestrator.deploy.context import Context
+from orchestrator.deploy.host_lock import HostLocks
 from orchestrator.deploy.perform_build import perform_build
 from orchestrator.deploy.perform_copy import perform_copy
+from orchestrator.deploy.quarantine import Quarantine
 from orchestrator.deploy.runtime import process_runtime
-from orchestrator.errors import CommandError, UnreachableError
+from orchestrator.errors import CommandError, PayloadError, UnreachableError
 from orchestrator.model.journal import Step, StepKey
+from orchestrator.model.plan import Goal
 from orchestrator.model.report import (
+    BootReport,
     BuildReport,
     CopyReport,
+    DryActivationReport,
+    HealthReport,
     RollbackReport,
     SmokeReport,
     SwitchReport,
 )
-from orchestrator.model.store import DerivationPath
-from orchestrator.stages.confirm import confirm
+from orchestrator.model.store import DerivationPath, store_name
+from orchestrator.stages.boot import make_boot_default
+from orchestrator.stages.confirm import confirm, keep
 from orchestrator.stages.delivery import Receiver
+from orchestrator.stages.dry_activate import dry_activate
+from orchestrator.stages.facts import gather_facts
+from orchestrator.stages.health_check import check_health
 from orchestrator.stages.rollback import reactivate, verdict
 from orchestrator.stages.smoke import run_smoke
 from orchestrator.stages.smoke_model import model_path, read_model
-from orchestrator.stages.switch import Activation, switch
+from orchestrator.stages.switch import Activation, await_switch, switch
 from orchestrator.transport.become import become_password
 from orchestrator.transport.session import Session, session
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Coroutine, Iterator
 
     from inventory.host import Host
+    from orchestrator.command import CommandResult
     from orchestrator.deploy.journal import Journal
+    from orchestrator.model.facts import Facts
     from orchestrator.model.plan import HostPlan, Plan
     from orchestrator.model.store import StorePath
     from orchestrator.model.variant import Backend
     from orchestrator.transport.connect import ConnectionPool
 
-Report = BuildReport | CopyReport | SwitchReport | SmokeReport | RollbackReport
+T = TypeVar("T")
+
+Report = (
+    BuildReport
+    | CopyReport
+    | SwitchReport
+    | SmokeReport
+    | HealthReport
+    | BootReport
+    | DryActivationReport
+    | RollbackReport
+)
 
 _RETRY_INTERVAL = 1.0
 """Seconds between two attempts to log in to a host that must come back."""
 
-_WAY_BACK_MARGIN = 60.0
-"""Seconds that the way back itself may take, once its timer has fired."""
+_REBOOT_SECONDS = 600.0
+"""Seconds that a host may need to shut down and come up again; a server's firmware is slow."""
 
 
 def perform(journal: Journal, plan: Plan, key: StepKey) -> Report:
@@ -66,15 +90,41 @@ def perform(journal: Journal, plan: Plan, key: StepKey) -> Report:
         Step.COPY: perform_copy,
         Step.SWITCH: _switch,
         Step.SMOKE: _smoke,
+        Step.HEALTH: _health,
         Step.CONFIRM: _confirm,
+        Step.BOOT: _boot,
+        Step.DRY_ACTIVATE: _dry_activate,
         Step.ROLLBACK: _rollback,
     }
     return steps[key.step](context, host)
 
 
 def _switch(context: Context, host: HostPlan) -> SwitchReport:
-    with session(host.host) as opened:
-        return switch(opened, activation_of(context.plan, host))
+    host = _as_it_is_now(context, host)
+    activation = activation_of(context.plan, host)
+    with session(host.host) as opened, suppress(UnreachableError):
+        return switch(opened, activation)
+    # It restarts sshd or the network, and goes on without us.
+    with _session_until(context, host.host) as opened:
+        return await_switch(opened, activation)
+
+
+def _as_it_is_now(context: Context, host: HostPlan) -> HostPlan:
+    """Go on from what another run left on the host since the plan was made."""
+    lock = HostLocks(context.journal).mine(host.host)
+    left = lock.after_left if lock is not None else ""
+    if left in ("", host.previous):
+        return host
+
+    async def look() -> Facts:
+        return await gather_facts(await context.runtime.pool.shell(host.host))
+
+    running = context.runtime.run(look()).running_system
+    # Whatever else runs there is for the switch itself to refuse.
+    if running is None or running != left:
+        return host
+    context.journal.set_previous(host.name, running)
+    return host.after(running)
 
 
 def activation_of(plan: Plan, host: HostPlan) -> Activation:
@@ -83,8 +133,13 @@ def activation_of(plan: Plan, host: HostPlan) -> Activation:
         host=host.name,
         toplevel=host.evaluation.toplevel,
         previous=host.previous,
+        boot_default=host.facts.boot_default,
         run=plan.run,
         confirm_timeout=plan.confirm_timeout,
+        way_back_timeout=plan.way_back_timeout,
+        boot_id=host.facts.boot_id,
+        reboot_as_last_resort=host.host.reboot_as_last_resort,
+        accept_failed_units=host.host.failed_units is FailedUnits.ACCEPT,
         by_nixos_rebuild=host.facts.nixos_rebuild_store_path,
     )
 
@@ -93,27 +148,46 @@ def _smoke(context: Context, host: HostPlan) -> SmokeReport:
     """Smoke what was switched to; an earlier generation may be of another variant."""
     package = host.evaluation.llama
     expected = host.choice.variant.backend if package is not None else None
-    return _run_smoke(context, host, expected, package)
+    report = _run_smoke(context, host, expected, package)
+    quarantine = Quarantine(context.journal.client)
+    for path in quarantine.judge(report, host.evaluation, context.plan.run):
+        message = f"{store_name(path)} is quarantined: no host gets it, but by --again"
+        context.tell(host.name, Step.SMOKE, "quarantined", path=path, message=message)
+    return report
 
 
 def _run_smoke(
     context: Context, host: HostPlan, expected: Backend | None, package: StorePath | None
 ) -> SmokeReport:
-    """Run the smoke, once more on a new connection where the switch cut the old one."""
-    pool = context.runtime.pool
     smoke = host.host.smoke
     model = read_model(model_path(smoke))
+    return _on_host(
+        context,
+        host.host,
+        lambda receiver: run_smoke(receiver, model, smoke, expected, package),
+    )
 
-    async def once() -> SmokeReport:
-        receiver = await _receiver(pool, host.host)
-        return await run_smoke(receiver, model, smoke, expected, package)
 
-    async def work() -> SmokeReport:
+def _health(context: Context, host: HostPlan) -> HealthReport:
+    health = host.host.health
+    if health is None:
+        message = "the plan has no health check for it"
+        raise PayloadError(message, host=host.name, stage=Step.HEALTH)
+    return _on_host(context, host.host, lambda receiver: check_health(receiver, health))
+
+
+def _on_host(
+    context: Context, host: Host, once: Callable[[Receiver], Coroutine[None, None, T]]
+) -> T:
+    """Do something on a host, again on a new connection where the switch cut the old one."""
+    pool = context.runtime.pool
+
+    async def work() -> T:
         try:
-            return await once()
+            return await once(await _receiver(pool, host))
         except UnreachableError:
-            await pool.drop(host.host)
-            return await once()
+            await pool.drop(host)
+            return await once(await _receiver(pool, host))
 
     return context.runtime.run(work())
 
@@ -123,8 +197,26 @@ async def _receiver(pool: ConnectionPool, host: Host) -> Receiver:
 
 
 def _confirm(context: Context, host: HostPlan) -> SwitchReport:
+    stay = keep if context.plan.goal is Goal.TEST else confirm
+    return _in_session(context, host, stay)
+
+
+def _boot(context: Context, host: HostPlan) -> BootReport:
+    return _in_session(context, host, make_boot_default)
+
+
+def _dry_activate(_context: Context, host: HostPlan) -> DryActivationReport:
     with session(host.host) as opened:
-        return confirm(opened, activation_of(context.plan, host))
+        return dry_activate(opened, host.evaluation.toplevel)
+
+
+def _in_session(context: Context, host: HostPlan, change: Callable[[Session, Activation], T]) -> T:
+    """Change a host over a new connection, and another one where that broke."""
+    activation = activation_of(context.plan, host)
+    with session(host.host) as opened, suppress(UnreachableError):
+        return change(opened, activation)
+    with _session_until(context, host.host) as opened:
+        return change(opened, activation)
 
 
 def _rollback(context: Context, host: HostPlan) -> RollbackReport:
@@ -133,8 +225,7 @@ def _rollback(context: Context, host: HostPlan) -> RollbackReport:
     if previous is None:
         return verdict(host.name, previous, None, None)
     try:
-        with _session_until(host.host, context.plan.confirm_timeout) as opened:
-            reactivated = reactivate(opened, previous, context.plan.run)
+        reactivated = _reactivate(context, host, previous)
     except CommandError as error:
         return verdict(host.name, previous, error, None)
     smoked = None
@@ -143,8 +234,16 @@ def _rollback(context: Context, host: HostPlan) -> RollbackReport:
     return verdict(host.name, previous, reactivated, smoked)
 
 
+def _reactivate(context: Context, host: HostPlan, previous: StorePath) -> CommandResult:
+    activation = activation_of(context.plan, host)
+    with _session_until(context, host.host) as opened, suppress(UnreachableError):
+        return reactivate(opened, activation, previous)
+    with _session_until(context, host.host) as opened:
+        return reactivate(opened, activation, previous)
+
+
 @contextmanager
-def _session_until(host: Host, confirm_timeout: float) -> Iterator[Session]:
+def _session_until(context: Context, host: Host) -> Iterator[Session]:
     """Log in again and again until the way back on the host must have been taken.
 
     A host whose network died with the new system answers once its timer has
@@ -153,7 +252,10 @@ def _session_until(host: Host, confirm_timeout: float) -> Iterator[Session]:
     Raises:
         UnreachableError: it doesn't answer even then.
     """
-    deadline = time.monotonic() + confirm_timeout + _WAY_BACK_MARGIN
+    longest = context.plan.confirm_timeout + context.plan.way_back_timeout
+    if host.reboot_as_last_resort:
+        longest += _REBOOT_SECONDS
+    deadline = time.monotonic() + longest
     with ExitStack() as stack:
         yield _logged_in(stack, host, deadline)
 

@@ -20,7 +20,7 @@ from orchestrator.stages.smoke_model import deliver_model, model_path, read_mode
 from orchestrator.transport.become import become_password
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from inventory.host import Host
     from orchestrator.deploy.context import Context
@@ -55,7 +55,8 @@ def perform_copy(context: Context, host: HostPlan) -> CopyReport:
     async def work() -> CopyReport:
         password = become_password(host.host)
         shell = await context.runtime.pool.shell(host.host)
-        await deliver_model(Receiver(shell, host.host.become, password), model, hear)
+        if context.plan.goal.activates:
+            await deliver_model(Receiver(shell, host.host.become, password), model, hear)
         if made is None:
             await require_system(shell, host.evaluation.toplevel)
             return CopyReport(host.name, 0, 0, "it is there already")
@@ -82,24 +83,33 @@ async def _copy(
     def sources() -> Mapping[str, int]:
         if context.plan.terms.fanout is Fanout.BUILDER:
             return {builder.name: slots.at_once}
-        return dict.fromkeys(peers_of(context, host), 1) | {builder.name: _BUILDERS_SHARE}
+        peers = peers_of(context, host, slots.arrived)
+        return dict.fromkeys(peers, 1) | {builder.name: _BUILDERS_SHARE}
 
     async with slots.slot(sources) as chosen:
         peers: tuple[Connect, ...] = ()
         if chosen != builder.name:
             peers = (_connect(context, context.plan.host(chosen).host, host.host),)
-        return await copy_closure(_connect(context, builder, host.host), order, peers)
+        report = await copy_closure(_connect(context, builder, host.host), order, peers)
+        slots.arrived.add((context.plan.run, host.name))
+        return report
 
 
-def peers_of(context: Context, host: HostPlan) -> tuple[str, ...]:
+def peers_of(
+    context: Context, host: HostPlan, arrived: Collection[tuple[str, str]]
+) -> tuple[str, ...]:
     """Name the hosts that have the same llama.cpp by now, in the plan's order."""
     records = context.journal.records()
+
+    def has_it(name: str) -> bool:
+        record = records.get(StepKey(Step.COPY, name))
+        done = record is not None and record.state is StepState.DONE
+        return done or (context.plan.run, name) in arrived
+
     return tuple(
         other.name
         for other in context.plan.hosts
-        if other.package == host.package
-        and (record := records.get(StepKey(Step.COPY, other.name))) is not None
-        and record.state is StepState.DONE
+        if other.package == host.package and other.name != host.name and has_it(other.name)
     )
 
 

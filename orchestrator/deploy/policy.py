@@ -71,11 +71,13 @@ class Standing:
     """One moving host: its part of the plan, its phase, when its last step ended.
 
     `ended_at` is in seconds of the journal's clock, 0 where no step has ended.
+    `refutes` says that its smoke spoke against its llama package itself.
     """
 
     host: HostPlan
     phase: Phase
     ended_at: float = 0.0
+    refutes: bool = False
 
     @property
     def name(self) -> str:
@@ -175,7 +177,7 @@ def _left_alone(
     unreachable: Collection[str],
 ) -> dict[str, str]:
     """Say who won't begin any more, and why."""
-    failed_canaries = _failed_canaries(ordered) if policy.canary else {}
+    failed_packages = _failed_packages(policy, ordered)
     lost = {*unreachable, *(one.name for one in ordered if one.phase.is_lost)}
     failed_batch: int | None = None
     found: dict[str, str] = {}
@@ -184,10 +186,10 @@ def _left_alone(
         for one in hosts:
             if not one.phase.is_untouched:
                 continue
-            canary = failed_canaries.get(one.host.package)
-            if canary is not None:
+            tried_by = failed_packages.get(one.host.package)
+            if tried_by is not None:
                 variant = one.host.choice.variant
-                found[one.name] = f"{canary} failed with the same {variant} package" + _ALONE
+                found[one.name] = f"{tried_by} failed with the same {variant} package" + _ALONE
             elif why := _budget_of(one, spent) or _no_room(policy, one.name, lost):
                 found[one.name] = why + _ALONE
             elif failed_batch is not None:
@@ -203,12 +205,18 @@ def _left_alone(
 _ALONE = ", so it was left alone"
 
 
-def _failed_canaries(ordered: Iterable[Standing]) -> dict[Package, str]:
-    """Name, for each package that no host has proven, the one that failed with it."""
+def _failed_packages(policy: Policy, ordered: Iterable[Standing]) -> dict[Package, str]:
+    """Name, for each package that no host has proven, the one that failed with it.
+
+    Without canaries it takes a smoke that speaks against the package itself,
+    which is quarantined then.
+    """
     failed: dict[Package, str] = {}
     proven = _proven(ordered)
     for one in ordered:
-        if one.phase.has_begun and one.phase.has_failed and one.host.package not in proven:
+        counts = policy.canary or one.refutes
+        failed_at = counts and one.phase.has_begun and one.phase.has_failed
+        if failed_at and one.host.package not in proven:
             failed.setdefault(one.host.package, one.name)
     return failed
 

@@ -38,7 +38,7 @@ async def prepare(surveyor: Surveyor, hosts: Sequence[Host]) -> tuple[Plan, Eval
     survey, evaluator = await survey_fleet(surveyor, hosts)
     if evaluator is not None:
         survey = await survey_builds(surveyor, evaluator, survey)
-    plan = make_plan(surveyor.run, surveyor.inventory, hosts, survey)
+    plan = make_plan(surveyor.run, surveyor.inventory, hosts, survey, surveyor.goal)
     return replace(plan, retry_failed=surveyor.retry_failed), evaluator
 
 

@@ -1,8 +1,9 @@
 """The rollout as a state machine: from a plan and a journal to what comes next. Pure.
 
-A host goes copy, switch, smoke, confirm; whatever fails after the switch began
-leads to a rollback. Builds are shared: a host waits for the build of its system.
-When a host may leave its old system is for the run's policy to say.
+A host goes copy, switch, smoke, health check if it has one, confirm, or a shorter
+way where the goal is another one. Whatever fails after the switch began leads to
+a rollback. Builds are shared: a host waits for the build of its system. When it
+may leave its old one is for the run's policy to say.
 """
 
 from __future__ import annotations
@@ -17,7 +18,15 @@ from orchestrator.deploy.policy import Decision, Phase, Standing, decide
 from orchestrator.errors import PayloadError
 from orchestrator.model.journal import Step, StepKey, StepRecord, StepState
 from orchestrator.model.plan import Action, Goal
-from orchestrator.model.report import HostResult, Outcome, RollbackReport, SmokeReport, Verdict
+from orchestrator.model.report import (
+    Fault,
+    HostResult,
+    Outcome,
+    RollbackReport,
+    SmokeReport,
+    SwitchReport,
+    Verdict,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -45,10 +54,11 @@ def next_steps(
         if (build.after is None or _done(records, Step.BUILD, build.after))
         and not all(name in decision.left_alone for name in build.hosts)
     ]
-    if plan.goal is Goal.DEPLOY:
+    if plan.goal.reaches_hosts:
         for host in moving_hosts(plan):
-            step = _host_step(host, records)
-            if step is Step.SWITCH and host.name not in decision.may_begin:
+            step = _host_step(plan, host, records)
+            begins = plan.goal.changes_hosts and step is plan.way_of(host)[0]
+            if begins and host.name not in decision.may_begin:
                 continue
             if step is not None and host.name not in decision.left_alone:
                 wanted.append(StepKey(step, host.name))
@@ -64,7 +74,7 @@ def decision_of(plan: Plan, records: Mapping[StepKey, StepRecord], now: float) -
         standings = [standing_of(plan, host, records) for host in moving_hosts(plan)]
         waiting = [one.name for one in standings if not one.phase.has_begun]
         return Decision(left_alone=dict.fromkeys(waiting, "the run was cancelled"))
-    if plan.goal is not Goal.DEPLOY:
+    if not plan.goal.changes_hosts:
         return Decision()
     standings = [standing_of(plan, host, records) for host in moving_hosts(plan)]
     return decide(plan.policy, standings, plan.unreachable, now)
@@ -74,22 +84,31 @@ def standing_of(plan: Plan, host: HostPlan, records: Mapping[StepKey, StepRecord
     """Say where a moving host stands."""
     mine = [records[key] for step in Step if (key := StepKey(step, host.name)) in records]
     ended_at = max((record.ended_at for record in mine), default=0.0)
-    return Standing(host, _phase(plan, host, records), ended_at)
+    smoke = smoke_report(host.name, records)
+    refutes = smoke is not None and smoke.fault is Fault.PACKAGE
+    return Standing(host, _phase(plan, host, records), ended_at, refutes)
 
 
 def _phase(plan: Plan, host: HostPlan, records: Mapping[StepKey, StepRecord]) -> Phase:
     if must_roll_back(host, records):
         return _phase_back(host, records)
-    if _done(records, Step.CONFIRM, host.name):
+    way = plan.way_of(host)
+    if _done(records, way[-1], host.name):
         return Phase.DEPLOYED
-    before = (Step.BUILD, Step.COPY)
-    if any(StepKey(step, host.name) in records for step in Step if step not in before):
-        return Phase.CHANGING
+    states = [_state(records, step, host.name) for step in way]
+    if any(states):
+        # One that failed has changed nothing, or the host would go back.
+        return Phase.FAILED if StepState.FAILED in states else Phase.CHANGING
+    return _phase_before(plan, host, records)
+
+
+def _phase_before(plan: Plan, host: HostPlan, records: Mapping[StepKey, StepRecord]) -> Phase:
     if _state(records, Step.COPY, host.name) is StepState.FAILED:
         return Phase.UNREACHABLE if _is_unreachable(host, records) else Phase.FAILED
     if failed_build(plan, host.awaited, records) is not None:
         return Phase.FAILED
-    return Phase.READY if _host_step(host, records) is Step.SWITCH else Phase.WAITING
+    first = plan.way_of(host)[0]
+    return Phase.READY if _host_step(plan, host, records) is first else Phase.WAITING
 
 
 def _phase_back(host: HostPlan, records: Mapping[StepKey, StepRecord]) -> Phase:
@@ -108,7 +127,7 @@ def _is_unreachable(host: HostPlan, records: Mapping[StepKey, StepRecord]) -> bo
     return record is not None and record.error.get("unreachable") == host.name
 
 
-def _host_step(host: HostPlan, records: Mapping[StepKey, StepRecord]) -> Step | None:
+def _host_step(plan: Plan, host: HostPlan, records: Mapping[StepKey, StepRecord]) -> Step | None:
     """Give the step that a host is at; the journal says whether it was sent."""
     if must_roll_back(host, records):
         return Step.ROLLBACK
@@ -117,15 +136,13 @@ def _host_step(host: HostPlan, records: Mapping[StepKey, StepRecord]) -> Step | 
         return None
     if not _done(records, Step.COPY, host.name):
         return Step.COPY
-    for step in (Step.SWITCH, Step.SMOKE):
-        if not _done(records, step, host.name):
-            return step
-    return Step.CONFIRM
+    way = plan.way_of(host)
+    return next((step for step in way if not _done(records, step, host.name)), way[-1])
 
 
 def must_roll_back(host: HostPlan, records: Mapping[StepKey, StepRecord]) -> bool:
     """Whether something failed once the host's system had begun to change."""
-    steps = (Step.SWITCH, Step.SMOKE, Step.CONFIRM)
+    steps = (Step.SWITCH, Step.SMOKE, Step.HEALTH, Step.CONFIRM)
     if any(_state(records, step, host.name) is StepState.FAILED for step in steps):
         return True
     smoke = smoke_report(host.name, records)
@@ -243,8 +260,8 @@ def host_result(
         return replace(base, outcome=Outcome.UNCHANGED)
     if must_roll_back(host, records):
         return _rolled_back(base, host, records)
-    if _done(records, Step.CONFIRM, host.name):
-        return replace(base, outcome=Outcome.DEPLOYED, current=host.evaluation.toplevel)
+    if plan.goal.reaches_hosts and _done(records, plan.way_of(host)[-1], host.name):
+        return _reached(plan.goal, base, host, records)
     # A build that a cancelled run stopped is no failure of its hosts.
     if base.message and not (plan.cancelled and left_alone):
         lost = _is_unreachable(host, records)
@@ -252,6 +269,42 @@ def host_result(
     if plan.goal is Goal.BUILD and _is_built(host, records):
         return replace(base, outcome=Outcome.BUILT, message="not deployed")
     return replace(base, message=left_alone or "the run ended before its turn")
+
+
+def _reached(
+    goal: Goal, base: HostResult, host: HostPlan, records: Mapping[StepKey, StepRecord]
+) -> HostResult:
+    """Give the end of a host that has come as far as the goal says."""
+    outcome, message = _REACHED[goal]
+    current = host.evaluation.toplevel if goal.activates else base.current
+    deployed = replace(base, outcome=outcome, current=current, message=message)
+    units = _failed_units(host.name, records)
+    if not units:
+        return deployed
+    return replace(
+        deployed,
+        verdict=Verdict.UNITS_FAILED,
+        failed_units=units,
+        message=f"the new system stays, with failed units: {', '.join(units)}",
+    )
+
+
+_REACHED = {
+    Goal.SWITCH: (Outcome.DEPLOYED, ""),
+    Goal.BOOT: (Outcome.BOOTS_NEXT, "the next boot gives it; nothing was activated, no smoke ran"),
+    Goal.TEST: (Outcome.TESTED, "it runs until the next boot; the boot default is as it was"),
+    Goal.DRY_ACTIVATE: (Outcome.DRY_ACTIVATED, "nothing was changed"),
+}
+
+
+def _failed_units(host: str, records: Mapping[StepKey, StepRecord]) -> tuple[str, ...]:
+    """Name the units that failed in either activation, each once."""
+    found: dict[str, None] = {}
+    for step in (Step.SWITCH, Step.CONFIRM):
+        record = records.get(StepKey(step, host))
+        if record is not None and record.report:
+            found |= dict.fromkeys(_report(record, SwitchReport, step, host).failed_units)
+    return tuple(found)
 
 
 def _rolled_back(
@@ -282,7 +335,7 @@ def _first_failure(plan: Plan, host: HostPlan, records: Mapping[StepKey, StepRec
     failure = failed_build(plan, host.awaited, records)
     if failure is not None:
         return str(failure.error.get("message", "its build failed"))
-    for step in (Step.COPY, Step.SWITCH, Step.SMOKE, Step.CONFIRM):
+    for step in (Step.COPY, *plan.way_of(host)):
         record = records.get(StepKey(step, host.name))
         if record is not None and record.state is StepState.FAILED:
             return str(record.error.get("message", f"{step} failed"))

@@ -19,7 +19,7 @@ from inventory.host import Inventory
 from orchestrator.errors import OrchestrateError, PlanError, UnreachableError, UsageError
 from orchestrator.model.event import Event
 from orchestrator.model.ledger import Ledger
-from orchestrator.model.plan import Evaluation, FlakeRef
+from orchestrator.model.plan import Evaluation, FlakeRef, Goal
 from orchestrator.stages.evaluate import evaluate, lock_flake, process_limit
 from orchestrator.stages.facts import gather_facts
 from orchestrator.stages.flake import write_flake
@@ -47,8 +47,9 @@ class Surveyor:
 
     `update_inputs` are the flake's inputs to lock anew, besides the user's own
     flake, which always is as it is now. `read_ledger` is asked where something
-    has to be built; without one nothing is known of earlier builds.
-    `retry_failed` plans also what is remembered to have failed.
+    has to be built; without one nothing is known of earlier builds. The `goal`
+    decides which hosts have to change. `retry_failed` plans also what is
+    remembered to have failed.
     """
 
     run: str
@@ -58,6 +59,7 @@ class Surveyor:
     on_event: Callable[[Event], None]
     update_inputs: tuple[str, ...] = ()
     read_ledger: Callable[[], Ledger] = Ledger
+    goal: Goal = Goal.SWITCH
     retry_failed: bool = False
 
     def tell(self, host: str, stage: str, event: str, **data: object) -> None:

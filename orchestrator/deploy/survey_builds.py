@@ -16,11 +16,13 @@ from orchestrator.model.store import StorePath
 from orchestrator.stages.derivations import ask_derivations
 from orchestrator.stages.plan import Survey, action_for, failed_before
 from orchestrator.stages.presence import ask_builder, ask_store
+from orchestrator.stages.quarantine import refusal
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from orchestrator.deploy.survey import Evaluator, Surveyor
+    from orchestrator.errors import PlanError
     from orchestrator.model.plan import Evaluation
     from orchestrator.model.presence import StoreContents
     from orchestrator.stages.derivations import Needs
@@ -29,7 +31,8 @@ if TYPE_CHECKING:
 async def survey_builds(surveyor: Surveyor, evaluator: Evaluator, survey: Survey) -> Survey:
     """Add what placing builds needs to a survey of the fleet.
 
-    Hosts that need what is remembered to fail are left out.
+    Hosts that need what is remembered to fail are left out, and those that would
+    get what is quarantined.
 
     Raises:
         OrchestrateError: the evaluator or the ledger can't be asked.
@@ -37,7 +40,7 @@ async def survey_builds(surveyor: Surveyor, evaluator: Evaluator, survey: Survey
     moving = {
         name: evaluation
         for name, evaluation in survey.evaluations.items()
-        if action_for(survey.facts[name], evaluation) is Action.DEPLOY
+        if action_for(survey.facts[name], evaluation, surveyor.goal) is Action.DEPLOY
     }
     if not moving:
         return survey
@@ -49,7 +52,7 @@ async def survey_builds(surveyor: Surveyor, evaluator: Evaluator, survey: Survey
     known = replace(
         survey, builders=builders, stores=stores, needs=needs, ledger=surveyor.read_ledger()
     )
-    return refuse_failed(surveyor, known, moving)
+    return refuse(surveyor, known, moving)
 
 
 async def ask_stores(
@@ -88,17 +91,24 @@ async def ask_stores(
     return {name: known for name, known in zip(wanted, answers, strict=True) if known is not None}
 
 
-def refuse_failed(surveyor: Surveyor, survey: Survey, moving: Mapping[str, Evaluation]) -> Survey:
-    """Leave out the hosts that need what is remembered to fail, unless it is to be tried again."""
-    if surveyor.retry_failed:
-        return survey
-    built = [survey.store(builder.name) for builder in surveyor.inventory.builders]
+def refuse(surveyor: Surveyor, survey: Survey, moving: Mapping[str, Evaluation]) -> Survey:
+    """Leave out the hosts that would get what failed a smoke, or need what failed to build."""
     refused = {}
     for name, evaluation in moving.items():
-        known = (*built, survey.store(name))
-        there = {path for one in known for path in (*one.valid, *one.substitutable)}
-        if error := failed_before(evaluation, survey.ledger, there):
+        error = refusal(survey.facts[name], evaluation, survey.ledger.quarantined)
+        error = error or _failed_before(surveyor, survey, evaluation)
+        if error is not None:
             refused[name] = str(error)
             surveyor.tell(name, "plan", "stage_failed", **error.as_data())
     evaluations = {name: made for name, made in survey.evaluations.items() if name not in refused}
     return replace(survey, evaluations=evaluations, blocked={**survey.blocked, **refused})
+
+
+def _failed_before(surveyor: Surveyor, survey: Survey, evaluation: Evaluation) -> PlanError | None:
+    """Say which build of a host failed before, unless it is there or to be tried again."""
+    if surveyor.retry_failed:
+        return None
+    holders = (*(builder.name for builder in surveyor.inventory.builders), evaluation.host)
+    known = [survey.store(name) for name in holders]
+    there = {path for one in known for path in (*one.valid, *one.substitutable)}
+    return failed_before(evaluation, survey.ledger, there)

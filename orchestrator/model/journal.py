@@ -14,13 +14,21 @@ class Step(StrEnum):
     COPY = "copy_closure"
     SWITCH = "switch"
     SMOKE = "smoke"
+    HEALTH = "health_check"
     CONFIRM = "confirm"
+    BOOT = "boot"
+    DRY_ACTIVATE = "dry_activate"
     ROLLBACK = "rollback"
 
     @property
     def begins_something(self) -> bool:
         """Whether a paused run holds it back: what a host is in the middle of goes on."""
-        return self in (Step.BUILD, Step.COPY, Step.SWITCH)
+        return self in (Step.BUILD, Step.COPY, Step.SWITCH, Step.BOOT, Step.DRY_ACTIVATE)
+
+    @property
+    def needs_lock(self) -> bool:
+        """Whether its host's lock is needed: all from the switch to the end is one change."""
+        return self not in (Step.BUILD, Step.COPY, Step.DRY_ACTIVATE)
 
 
 class Control(StrEnum):

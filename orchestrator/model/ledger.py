@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from orchestrator.model.store import DerivationPath
+from orchestrator.model.store import DerivationPath, StorePath
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +21,19 @@ class RunningBuild:
 
 
 @dataclass(frozen=True, slots=True)
+class Quarantined:
+    """A system or a package that failed a smoke: in which run, where, how, when.
+
+    `at` is in seconds since the epoch, by the server's clock.
+    """
+
+    run: str
+    host: str
+    failure: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
 class Ledger:
     """One reading of the ledger in Redis; empty where nothing was ever built.
 
@@ -29,9 +42,11 @@ class Ledger:
     `running` are the builds of all runs and controllers that go on now.
     `broken` maps a builder that is kept out for a while to the reason.
     `failed` maps a derivation that truly failed to build to what Nix said.
+    `quarantined` are the systems and packages that failed a smoke.
     """
 
     seconds: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     running: tuple[RunningBuild, ...] = ()
     broken: Mapping[str, str] = field(default_factory=dict)
     failed: Mapping[DerivationPath, str] = field(default_factory=dict)
+    quarantined: Mapping[StorePath, Quarantined] = field(default_factory=dict)

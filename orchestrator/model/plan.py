@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from inventory.copying import CopyLimits
 from inventory.host import Host
 from orchestrator.model.facts import Facts
+from orchestrator.model.journal import Step
 from orchestrator.model.policy import Policy
 from orchestrator.model.store import DerivationPath, StorePath
 from orchestrator.model.variant import Variant, VariantChoice
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +51,33 @@ class Goal(StrEnum):
     """How far a run goes."""
 
     BUILD = "build"
-    DEPLOY = "deploy"
+    SWITCH = "switch"
+    BOOT = "boot"
+    TEST = "test"
+    DRY_ACTIVATE = "dry-activate"
+
+    @property
+    def reaches_hosts(self) -> bool:
+        """Whether closures are copied to targets."""
+        return self is not Goal.BUILD
+
+    @property
+    def activates(self) -> bool:
+        """Whether the new system runs afterwards, proven by its smoke."""
+        return self in (Goal.SWITCH, Goal.TEST)
+
+    @property
+    def changes_hosts(self) -> bool:
+        """Whether a target is another one afterwards, so that the rollout's policy holds."""
+        return self.reaches_hosts and self is not Goal.DRY_ACTIVATE
+
+    def is_met(self, facts: Facts, wanted: StorePath) -> bool:
+        """Whether a host is as this goal wants it already."""
+        boots = facts.boot_default == wanted
+        runs = facts.running_system == wanted
+        if self is Goal.BOOT:
+            return boots
+        return runs and (boots or self in (Goal.TEST, Goal.DRY_ACTIVATE))
 
 
 class Fanout(StrEnum):
@@ -138,6 +168,25 @@ class HostPlan:
         """The system that ran when the facts were read: where a rollback goes."""
         return self.facts.running_system
 
+    def after(self, previous: StorePath | None) -> HostPlan:
+        """Give the same plan for a host that ran `previous` before it."""
+        return replace(self, facts=replace(self.facts, running_system=previous))
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a run comes from, and for how long it is remembered.
+
+    `author` is user@controller. `started_at` is in seconds since the epoch.
+    `command` is the command and its target, without options that may hold a
+    secret.
+    """
+
+    author: str = ""
+    started_at: float = 0.0
+    command: str = ""
+    keep_days: int = 90
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -158,16 +207,40 @@ class Plan:
     blocked: dict[str, str]
     failed: dict[str, str]
     confirm_timeout: float
-    goal: Goal = Goal.DEPLOY
+    way_back_timeout: float = 120.0
+    goal: Goal = Goal.SWITCH
     policy: Policy = field(default_factory=Policy)
     retry_failed: bool = False
     terms: CopyTerms = field(default_factory=CopyTerms)
     cancelled: bool = False
+    origin: Origin = Origin()
+
+    @property
+    def target_names(self) -> tuple[str, ...]:
+        """The hosts that were asked for, those that are left out last."""
+        left_out = (*self.unreachable, *self.blocked, *self.failed)
+        return (*(host.name for host in self.hosts), *left_out)
 
     @property
     def has_work(self) -> bool:
         """Whether any host changes."""
         return any(host.action is Action.DEPLOY for host in self.hosts)
+
+    def after(self, previous: Mapping[str, StorePath]) -> Plan:
+        """Give the same plan for hosts that ran other systems before it than they did."""
+        if not previous:
+            return self
+        hosts = tuple(host.after(previous.get(host.name, host.previous)) for host in self.hosts)
+        return replace(self, hosts=hosts)
+
+    def way_of(self, host: HostPlan) -> tuple[Step, ...]:
+        """Give the steps that a host goes once its closure is there, in their order."""
+        if self.goal is Goal.BOOT:
+            return (Step.BOOT,)
+        if self.goal is Goal.DRY_ACTIVATE:
+            return (Step.DRY_ACTIVATE,)
+        health = (Step.HEALTH,) if host.host.health is not None else ()
+        return (Step.SWITCH, Step.SMOKE, *health, Step.CONFIRM)
 
     def host(self, name: str) -> HostPlan:
         """Give the plan of the host called `name`.

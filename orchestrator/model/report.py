@@ -32,20 +32,54 @@ class CopyReport:
 
 @dataclass(frozen=True, slots=True)
 class SwitchReport:
-    """An activation by `test`: from which system to which, with which units failed."""
+    """An activation: from which system to which, with which units failed.
+
+    `boots` is the new boot default, None where that was left as it is.
+    """
 
     host: str
     previous: StorePath | None
     current: StorePath
     exit_code: int
     failed_units: tuple[str, ...] = ()
+    boots: StorePath | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BootReport:
+    """What the next boot gives, and gave before; what runs was not touched."""
+
+    host: str
+    previous: StorePath | None
+    boots: StorePath
+
+
+@dataclass(frozen=True, slots=True)
+class DryActivationReport:
+    """What an activation would do, in the words of switch-to-configuration."""
+
+    host: str
+    lines: tuple[str, ...]
+
+
+class Fault(StrEnum):
+    """What a failed smoke speaks against.
+
+    `host`: it could not be run, which says nothing of what was installed.
+    `system`: this host with this system, where another may do better.
+    `package`: the llama package itself, wherever it goes.
+    """
+
+    HOST = "host"
+    SYSTEM = "system"
+    PACKAGE = "package"
 
 
 @dataclass(frozen=True, slots=True)
 class SmokeReport:
     """What the installed llama-cli did with a real model.
 
-    `failure` is empty when the smoke passed. Speeds are tokens per second;
+    `failure` is empty when the smoke passed, and `fault` None. Speeds are tokens per second;
     None where llama-cli gave none.
     """
 
@@ -58,11 +92,22 @@ class SmokeReport:
     text: str
     failure: str = ""
     last_lines: tuple[str, ...] = ()
+    fault: Fault | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HealthReport:
+    """The user's own check passed: in how many seconds, and what it said last."""
+
+    host: str
+    seconds: float
+    last_lines: tuple[str, ...] = ()
 
 
 class Verdict(StrEnum):
-    """How a rollback ended."""
+    """How a rollback ended, or what the inventory accepts of a new system."""
 
+    UNITS_FAILED = "units failed"
     GOOD = "rolled back good"
     DEGRADED = "degraded"
     NEEDS_HANDS = "needs hands"
@@ -84,6 +129,9 @@ class Outcome(StrEnum):
 
     DEPLOYED = "deployed"
     BUILT = "built"
+    BOOTS_NEXT = "boots_next"
+    TESTED = "tested"
+    DRY_ACTIVATED = "dry_activated"
     UNCHANGED = "unchanged"
     ROLLED_BACK = "rolled_back"
     FAILED = "failed"
@@ -93,12 +141,18 @@ class Outcome(StrEnum):
     @property
     def is_good(self) -> bool:
         """Whether the host is as the plan wanted it."""
-        return self in (Outcome.DEPLOYED, Outcome.BUILT, Outcome.UNCHANGED)
+        return self not in _BAD
+
+
+_BAD = (Outcome.ROLLED_BACK, Outcome.FAILED, Outcome.SKIPPED, Outcome.UNREACHABLE)
 
 
 @dataclass(frozen=True, slots=True)
 class HostResult:
-    """One host's line in `run_finished`."""
+    """One host's line in `run_finished`.
+
+    `failed_units` are those of a system that stays in spite of them.
+    """
 
     outcome: Outcome
     variant: Variant | None = None
@@ -108,3 +162,4 @@ class HostResult:
     current: StorePath | None = None
     message: str = ""
     verdict: Verdict | None = None
+    failed_units: tuple[str, ...] = ()

@@ -1,35 +1,96 @@
 # What the scripts that activate a system share. Each is sent after this text.
 
 way_back=orchestrate-way-back
+activation=orchestrate-activate.service
+state=/run/orchestrate
 
-# Activate $1 by action $2, in a unit of its own: an activation that restarts
-# sshd or the network must not be killed by it. Its output goes to a file, for a
-# broken pipe would kill it too.
+# For $run, activate $1 by action $2 with $3 and wait for the end, $4 seconds at most,
+# in a unit of its own: an activation that restarts sshd or the network must not be
+# killed by it. Its output goes to a file, for a broken pipe would kill it too, and
+# its exit code to another, for whoever comes back when the session was lost.
 activate() {
-  mkdir -p /run/orchestrate
-  log=/run/orchestrate/activation.log
-  : >"$log"
+  what="$run $1 $2" seconds=$4
   if [ "$3" = nixos-rebuild ]; then
     set -- nixos-rebuild "$2" --store-path "$1"
   else
     set -- "$1/bin/switch-to-configuration" "$2"
   fi
-  systemctl reset-failed orchestrate-activate.service 2>/dev/null
-  systemd-run --quiet --collect --wait --no-ask-password --service-type=exec \
-    --unit=orchestrate-activate --setenv=PATH="$PATH" --setenv=LOCALE_ARCHIVE="${LOCALE_ARCHIVE-}" \
-    --property=StandardOutput="append:$log" --property=StandardError="append:$log" "$@"
-  code=$?
-  cat "$log"
-  return "$code"
+  mkdir -p "$state"
+  rm -f "$state/activation.code"
+  : >"$state/activation.log"
+  echo "$what" >"$state/activation.what"
+  # A file, for systemd would expand what looks like a variable in an argument.
+  echo '"$@"; echo $? >/run/orchestrate/activation.code' >"$state/activation.sh"
+  systemctl reset-failed "$activation" 2>/dev/null
+  systemd-run --quiet --collect --no-ask-password --service-type=exec --unit="$activation" \
+    --setenv=PATH="$PATH" --setenv=LOCALE_ARCHIVE="${LOCALE_ARCHIVE-}" \
+    --property=StandardOutput="append:$state/activation.log" \
+    --property=StandardError="append:$state/activation.log" \
+    --property=TimeoutStopSec=10 \
+    sh "$state/activation.sh" "$@" || return
+  activation_end "$seconds"
+}
+
+# Whether $run has begun to activate $1 by action $2, and nothing else since.
+has_begun() { [ "$(cat "$state/activation.what" 2>/dev/null)" = "$run $1 $2" ]; }
+
+# Wait $1 seconds for the end of the activation, and give its output and exit
+# code: 75 where it goes on, 143 where it was stopped.
+activation_end() {
+  limit=$(($(date +%s) + $1))
+  while is_under_way; do
+    if [ "$(date +%s)" -ge "$limit" ]; then
+      cat "$state/activation.log"
+      return 75
+    fi
+    sleep 0.1
+  done
+  cat "$state/activation.log"
+  return "$(cat "$state/activation.code" 2>/dev/null || echo 143)"
+}
+
+# systemd doesn't answer while an activation replaces it.
+is_under_way() {
+  case "$(unit_state "$activation")" in
+    inactive | failed) return 1 ;;
+    "") ! [ -s "$state/activation.code" ] ;;
+  esac
+}
+
+# Stop an activation that is under way, and nixos-rebuild's own unit for it; with
+# all its processes dead its lock is free.
+stop_activation() {
+  for unit in "$activation" nixos-rebuild-switch-to-configuration.service; do
+    timeout 20 systemctl stop "$unit" 2>/dev/null ||
+      systemctl kill --signal=KILL "$unit" 2>/dev/null
+  done
+}
+
+# The last resort where the old system's activation fails, if $1 says reboot: what
+# failed has not touched the boot default. An orderly shutdown could wait for the
+# very unit that hangs; this one still asks every process to end.
+last_resort() {
+  [ "$1" = reboot ] || return
+  echo "the old system can't be activated: rebooting into the boot default" >&2
+  systemctl reboot --force && sleep 60
 }
 
 # readlink -f names even what is not there.
 resolved() { [ -e "$1" ] && readlink -f "$1"; }
 running() { resolved /run/current-system; }
 boot_default() { resolved /nix/var/nix/profiles/system; }
+unit_state() { systemctl show --property=ActiveState --value "$1" 2>/dev/null; }
 
-# Stop the timer of the way back; fail if it has fired.
+# Stop the timer of the way back; fail if it has fired and is being taken.
 disarm() {
   systemctl stop "$way_back.timer" 2>/dev/null
-  ! systemctl is-active --quiet "$way_back.service"
+  ! is_taken
+}
+
+# A oneshot that runs is "activating", which is-active doesn't count.
+is_taken() {
+  case "$(unit_state "$way_back.service")" in
+    active | activating | deactivating) return 0 ;;
+    *) return 1 ;;
+  esac
 }

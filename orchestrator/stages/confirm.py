@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from orchestrator.model.report import SwitchReport
-from orchestrator.stages.switch import activation_failure, activation_script
+from orchestrator.stages.switch import activated, activation_failure, activation_script, whole
 
 if TYPE_CHECKING:
+    from orchestrator.model.report import SwitchReport
     from orchestrator.stages.switch import Activation
     from orchestrator.transport.session import Session
 
 STAGE = "confirm"
 
 _TIMEOUT = 600.0
+_MARGIN = 30.0
 
 
 def confirm(session: Session, activation: Activation) -> SwitchReport:
@@ -25,6 +27,7 @@ def confirm(session: Session, activation: Activation) -> SwitchReport:
         activation: the one that was switched to.
 
     Raises:
+        UnreachableError: the connection broke; done again, it waits for the end.
         CommandError: the way back was taken, or the boot default can't be set.
     """
     command = activation_script(
@@ -32,9 +35,26 @@ def confirm(session: Session, activation: Activation) -> SwitchReport:
         activation.toplevel,
         activation.run,
         activation.activator,
-        timeout=_TIMEOUT,
+        whole(_TIMEOUT),
+        timeout=_TIMEOUT + _MARGIN,
     )
     result = session.run_privileged(command)
-    if result.returncode != 0:
+    report = activated(result, activation)
+    if report is None:
         raise activation_failure(result, STAGE, "the new system can't be made to stay")
-    return SwitchReport(activation.host, activation.previous, activation.toplevel, 0)
+    return replace(report, boots=activation.toplevel)
+
+
+def keep(session: Session, activation: Activation) -> SwitchReport:
+    """Disarm the way back and leave the boot default as it is.
+
+    Raises:
+        UnreachableError: the connection broke; it can be done again.
+        CommandError: the way back was taken.
+    """
+    command = activation_script("keep.sh", activation.toplevel, activation.run, timeout=_MARGIN)
+    result = session.run_privileged(command)
+    report = activated(result, activation)
+    if report is None:
+        raise activation_failure(result, STAGE, "the new system can't be made to stay")
+    return report

@@ -1,14 +1,24 @@
 # Make the running system stay: disarm the way back, then profile and boot loader.
 #
-# $1 new toplevel   $2 run   $3 nixos-rebuild or switch-to-configuration
+# $1 new toplevel   $2 run   $3 nixos-rebuild or switch-to-configuration   $4 seconds
 set -u
-if ! disarm || [ "$(running)" != "$1" ]; then
-  echo "the way back was taken: it runs $(running)" >&2
-  exit 71
+run=$2
+if has_begun "$1" switch; then
+  # Its session was lost: it goes on, or has ended.
+  activation_end "$4"
+else
+  if ! disarm || [ "$(running)" != "$1" ]; then
+    echo "the way back was taken: it runs $(running)" >&2
+    exit 71
+  fi
+  if [ "$3" != nixos-rebuild ]; then
+    nix-env --profile /nix/var/nix/profiles/system --set "$1" || exit 72
+  fi
+  activate "$1" switch "$3" "$4"
 fi
-if [ "$3" != nixos-rebuild ]; then
-  nix-env --profile /nix/var/nix/profiles/system --set "$1" || exit 72
-fi
-activate "$1" switch "$3" || exit
+code=$?
+# 4: it runs, with failed units; whether that will do isn't for a script to say.
+[ "$code" = 0 ] || [ "$code" = 4 ] || exit "$code"
 [ "$(running)" = "$1" ] && [ "$(boot_default)" = "$1" ] || exit 73
-rm -f "/nix/var/nix/gcroots/orchestrate/$2"
+rm -f "/nix/var/nix/gcroots/orchestrate/$run"
+exit "$code"

@@ -146,17 +146,16 @@ async def _deliver(connect: Connect, delivery: Delivery) -> str:
     way = f"{source} → controller → {target}"
     if wants_direct(delivery):
         try:
-            _check(delivery, await _compressed_where_slow(connect, delivery, direct))
+            compressed = await _compressed_where_slow(connect, delivery, direct)
         except OrchestrateError as error:
             if delivery.host.copying.route is CopyRoute.DIRECT:
                 raise
             why = error.last_lines[-1] if error.last_lines else error.message
             way = f"{way} ({source} doesn't reach it: {why[:80]})"
         else:
-            return f"{source} → {target}"
+            return f"{source} → {target}{compressed}"
     delivery.progress.recent.clear()
-    _check(delivery, await _compressed_where_slow(connect, delivery, relay))
-    return way
+    return f"{way}{await _compressed_where_slow(connect, delivery, relay)}"
 
 
 def wants_direct(delivery: Delivery) -> bool:
@@ -172,24 +171,27 @@ def wants_direct(delivery: Delivery) -> bool:
     return not in_the_way and delivery.signature.nbytes >= DIRECT_BYTES
 
 
-async def _compressed_where_slow(
-    connect: Connect, delivery: Delivery, route: Route
-) -> CommandResult:
-    """Copy as the inventory says, or begin without compression and measure."""
+async def _compressed_where_slow(connect: Connect, delivery: Delivery, route: Route) -> str:
+    """Copy as the inventory says, or begin without compression and measure.
+
+    Gives what to say of it: nothing, or that it was compressed.
+    """
     compression = delivery.host.copying.compression
     if compression is not Compression.ALWAYS:
         auto = compression is Compression.AUTO
         measured = auto and delivery.signature.nbytes >= WORTH_MEASURING
         result = await route(delivery, compressed=False, measured=measured)
         if result is not None:
-            return result
+            _check(delivery, result)
+            return ""
     if route is relay:
         source, target = await connect(compressed=True)
         receiver = replace(delivery.receiver, shell=target)
         delivery = replace(delivery, source=source, receiver=receiver)
     result = await route(delivery, compressed=True, measured=False)
-    assert result is not None  # noqa: S101 - only a measured copy is given up
-    return result
+    if result is not None:
+        _check(delivery, result)
+    return ", compressed"
 
 
 def _check(delivery: Delivery, result: CommandResult) -> None:

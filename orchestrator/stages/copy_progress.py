@@ -16,6 +16,8 @@ from orchestrator.command import LAST_LINES, printable
 
 _PREFIX = "@nix "
 _WARNING = 1
+# What the target takes from a cache is told of as well, as a copy into its own store.
+_OURS = ("unix://", "ssh-ng://")
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -48,7 +50,12 @@ class CopyProgress:
             return
         # 100 is the copy of a path, 105 how far something is.
         match event:
-            case {"action": "start", "type": 100, "id": int(number), "fields": [str(path), *_]}:
+            case {
+                "action": "start",
+                "type": 100,
+                "id": int(number),
+                "fields": [str(path), _, str(store)],
+            } if store.startswith(_OURS):
                 self._activities[number] = path
                 self._count(path, 0)
             case {"action": "result", "type": 105, "id": int(number), "fields": [int(moved), *_]}:

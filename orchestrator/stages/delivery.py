@@ -86,34 +86,35 @@ class Delivery:
         substituted = ("--substitute-on-destination",) if self.host.caches.substituters else ()
         return (*unchecked, *substituted)
 
-    async def follow(self, command: Command, *, measured: bool) -> CommandResult | None:
+    async def follow(
+        self, command: Command, moved: Callable[[], int], *, measured: bool
+    ) -> CommandResult | None:
         """Run a `nix copy` at the source, and hear how far it is.
 
         Args:
             command: prints Nix's log on standard output.
+            moved: says how many bytes have.
             measured: whether it is given up where the link turns out to be slow.
 
         Returns:
             None where it was given up.
         """
         stdin = "".join(f"{path}\n" for path in self.paths).encode()
-        following = asyncio.ensure_future(
-            follow(self.source, replace(command, stdin=stdin), self._hear)
-        )
+
+        def hear(line: str) -> None:
+            self.progress.hear(line)
+            self.on_bytes(moved())
+
+        following = asyncio.ensure_future(follow(self.source, replace(command, stdin=stdin), hear))
         try:
             wait = MEASURE_SECONDS if measured else None
             done, _ = await asyncio.wait({following}, timeout=wait)
-            moved = self.progress.moved
-            if not done and 0 < moved < MEASURE_SECONDS * SLOW_BYTES_PER_SECOND:
+            if not done and 0 < moved() < MEASURE_SECONDS * SLOW_BYTES_PER_SECOND:
                 return None
             return await following
         finally:
             following.cancel()
             await asyncio.gather(following, return_exceptions=True)
-
-    def _hear(self, line: str) -> None:
-        self.progress.hear(line)
-        self.on_bytes(self.progress.moved)
 
 
 async def missing_paths(

@@ -53,7 +53,8 @@ async def direct(delivery: Delivery, *, compressed: bool, measured: bool) -> Com
         )
         authorized.check(STAGE, "it lets no key in for the copy")
         command = _script("direct_copy.sh", directory, *nix.COPY, *delivery.options())
-        return await delivery.follow(command, measured=measured)
+        progress = delivery.progress
+        return await delivery.follow(command, lambda: progress.moved, measured=measured)
     finally:
         await asyncio.gather(
             source.run(_script("direct_end.sh", directory)), target.run(_script("revoke.sh", key))

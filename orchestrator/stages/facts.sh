@@ -163,7 +163,7 @@ nixos_rebuild() {
 
 llama() {
 	program=/run/current-system/sw/bin/llama-cli
-	[ ! -x "$program" ] || emit llama_cli "$program"
+	[ ! -x "$program" ] || emit llama_cli "$(readlink -f "$program")"
 	for file in /var/lib/orchestrate/models/*; do
 		[ -f "$file" ] || continue
 		case ${file##*/} in

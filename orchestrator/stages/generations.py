@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from orchestrator.command import script
 from orchestrator.errors import PlanError
 from orchestrator.model.store import StorePath, parse_store_path
+from orchestrator.nix import invalid_among
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,6 +44,20 @@ async def list_generations(shell: Shell) -> tuple[Generation, ...]:
     found = (match for match in map(_LINE.fullmatch, lines) if match)
     generations = [Generation(int(match[1]), parse_store_path(match[2])) for match in found]
     return tuple(sorted(generations, key=lambda generation: generation.number))
+
+
+async def check_there(shell: Shell, toplevel: StorePath) -> None:
+    """Check that a system is still in the store of the host behind `shell`.
+
+    Raises:
+        PlanError: it isn't: its generation was deleted, and then collected.
+        CommandError: the host can't be asked.
+    """
+    result = await shell.run(invalid_among((toplevel,)))
+    if result.check(STAGE, "its store can't be asked").stdout.strip():
+        message = f"{toplevel} is not in its store any more"
+        hint = "deploy it again, or go back to one of its generations: --to N"
+        raise PlanError(message, host=shell.host, stage=STAGE, hint=hint)
 
 
 _LIST = """

@@ -16,8 +16,7 @@ from orchestrator.model.ledger import Ledger
 from orchestrator.model.presence import StoreContents
 from orchestrator.model.store import DerivationPath, StorePath, derivation_name
 
-HEAVY_FEATURES = frozenset({"cuda", "rocm"})
-"""What makes a build take a GPU's compiler, gigabytes and a queue of its own."""
+_HEAVY_FEATURES = frozenset({"cuda", "rocm"})
 
 # Reference-machine figures for a build that nobody has made yet: two cores took
 # 10 min for llama.cpp's CPU build (docs/benchmarks.md compiles a part of it in 4)
@@ -125,7 +124,7 @@ class Situation:
 
 def lacks_room(facts: Facts, features: frozenset[str]) -> str:
     """Say which of memory and disk is too short for a build; empty where neither is."""
-    needed = _HEAVY_MIB if features & HEAVY_FEATURES else _LIGHT_MIB
+    needed = _HEAVY_MIB if features & _HEAVY_FEATURES else _LIGHT_MIB
     if facts.store_free_mib < needed["disk"]:
         return f"its store has {facts.store_free_mib} MiB left, and {needed['disk']} are needed"
     if facts.memory_mib < needed["memory"]:
@@ -224,7 +223,7 @@ def _building(
     if elsewhere:
         seconds, other = min(elsewhere)
         return seconds, f"from its time on {other}"
-    work = _HEAVY_CORE_SECONDS if features & HEAVY_FEATURES else _LIGHT_CORE_SECONDS
+    work = _HEAVY_CORE_SECONDS if features & _HEAVY_FEATURES else _LIGHT_CORE_SECONDS
     return work / candidate.speed, "a guess: nobody has built it yet"
 
 

@@ -13,7 +13,7 @@ from inventory.host import Licence
 from orchestrator.errors import PlanError
 from orchestrator.model.facts import Facts
 from orchestrator.model.ledger import Ledger
-from orchestrator.model.plan import Action, Build, Evaluation, HostPlan, Plan
+from orchestrator.model.plan import Action, Build, Evaluation, Goal, HostPlan, Plan
 from orchestrator.model.presence import StoreContents
 from orchestrator.model.store import DerivationPath, StorePath, derivation_name
 from orchestrator.model.variant import Backend, VariantChoice
@@ -73,15 +73,13 @@ class Survey:
         return self.evaluations[host].toplevel in self.store(host).valid
 
 
-def action_for(facts: Facts, evaluation: Evaluation) -> Action:
+def action_for(facts: Facts, evaluation: Evaluation, goal: Goal = Goal.SWITCH) -> Action:
     """Decide whether a host has to change.
 
-    It hasn't when the wanted system both runs and is what the next boot gives:
-    a system that was only tested is not deployed.
+    For a switch it hasn't when the wanted system both runs and is what the next
+    boot gives: a system that was only tested is not deployed.
     """
-    wanted = evaluation.toplevel
-    settled = facts.running_system == wanted and facts.boot_default == wanted
-    return Action.UNCHANGED if settled else Action.DEPLOY
+    return Action.UNCHANGED if goal.is_met(facts, evaluation.toplevel) else Action.DEPLOY
 
 
 def failed_before(
@@ -109,7 +107,13 @@ def failed_before(
     return None
 
 
-def make_plan(run: str, inventory: Inventory, hosts: Sequence[Host], survey: Survey) -> Plan:
+def make_plan(
+    run: str,
+    inventory: Inventory,
+    hosts: Sequence[Host],
+    survey: Survey,
+    goal: Goal = Goal.SWITCH,
+) -> Plan:
     """Decide a whole run.
 
     Args:
@@ -117,6 +121,7 @@ def make_plan(run: str, inventory: Inventory, hosts: Sequence[Host], survey: Sur
         inventory: for the builders and the fleet's settings.
         hosts: the targets that were asked for, in the inventory's order.
         survey: what is known of them.
+        goal: how far the run goes.
 
     Raises:
         PlanError: a host has to change and no builder fits what it needs.
@@ -127,7 +132,7 @@ def make_plan(run: str, inventory: Inventory, hosts: Sequence[Host], survey: Sur
             facts=survey.facts[host.name],
             choice=survey.choices[host.name],
             evaluation=survey.evaluations[host.name],
-            action=action_for(survey.facts[host.name], survey.evaluations[host.name]),
+            action=action_for(survey.facts[host.name], survey.evaluations[host.name], goal),
             notes=notes_for(host, survey.choices[host.name], inventory.fleet),
             has_system=survey.has_system(host.name),
         )
@@ -144,16 +149,20 @@ def make_plan(run: str, inventory: Inventory, hosts: Sequence[Host], survey: Sur
         blocked=survey.blocked,
         failed=survey.failed,
         confirm_timeout=inventory.fleet.confirm_timeout,
+        way_back_timeout=inventory.fleet.way_back_timeout,
         policy=policy_of(ready, inventory, survey.unreachable),
+        goal=goal,
     )
 
 
 def notes_for(host: Host, choice: VariantChoice, fleet: Fleet) -> tuple[str, ...]:
     """Say what the user should know of a host before it is touched."""
     notes = []
-    if host.smoke.timeout >= fleet.confirm_timeout:
+    checks = host.smoke.timeout + (host.health.timeout if host.health else 0.0)
+    if checks >= fleet.confirm_timeout:
+        which = "smoke and health check" if host.health else "smoke"
         notes.append(
-            f"its smoke may take {host.smoke.timeout:g} s, but it goes back by itself after"
+            f"its {which} may take {checks:g} s, but it goes back by itself after"
             f" {fleet.confirm_timeout:g} s: raise orchestrate_confirm_timeout"
         )
     if choice.variant.backend is Backend.CUDA and Licence.CUDA in fleet.accept_licences:

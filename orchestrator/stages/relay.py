@@ -47,9 +47,11 @@ async def relay(
     """
     source, target = delivery.source, delivery.receiver.shell
     try:
-        async with served_socket(source, target, delivery.serve(), delivery.pace) as served:
+        async with served_socket(
+            source, (target, delivery.serve()), delivery.pace, delivery.on_bytes
+        ) as served:
             command = script(_COPY, served.path, *nix.COPY, *delivery.options())
-            result = await delivery.follow(command, measured=measured)
+            result = await delivery.follow(command, lambda: served.moved, measured=measured)
     except asyncssh.ChannelListenError as error:
         raise StageError(
             message=f"sshd on {source.host} forwards no sockets: {error}",

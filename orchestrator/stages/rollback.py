@@ -5,29 +5,45 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from orchestrator.errors import CommandError
+from orchestrator.errors import StageError
 from orchestrator.model.report import RollbackReport, SmokeReport, Verdict
 from orchestrator.model.store import StorePath, parse_store_path
-from orchestrator.stages.switch import UNITS_FAILED, activation_failure, activation_script
+from orchestrator.stages.switch import UNITS_FAILED, activation_failure, activation_script, whole
 
 if TYPE_CHECKING:
     from orchestrator.command import CommandResult
+    from orchestrator.stages.switch import Activation
     from orchestrator.transport.session import Session
 
 STAGE = "rollback"
 
-_TIMEOUT = 600.0
+_MARGIN = 120.0
+"""Seconds for all but the activation: the way back's own end, the boot loader."""
+
+_REBOOTED = re.compile(r"^rebooted=yes$", re.MULTILINE)
 _RUNNING = re.compile(r"^running=(.+)$", re.MULTILINE)
 
 
-def reactivate(session: Session, previous: StorePath, run: str) -> CommandResult:
-    """Activate `previous` and make it the boot default where it isn't any more.
+def reactivate(session: Session, activation: Activation, previous: StorePath) -> CommandResult:
+    """Activate `previous`, and boot what booted before where that has changed.
+
+    Where that fails the host may reboot into its boot default, which ends the
+    session; done again, this finds it so.
 
     Raises:
+        UnreachableError: the connection broke; done again, it waits for the end.
         CommandError: the old system doesn't run afterwards.
     """
     command = activation_script(
-        "rollback.sh", previous, run, "switch-to-configuration", timeout=_TIMEOUT
+        "rollback.sh",
+        previous,
+        activation.toplevel,
+        activation.boot_default or "",
+        activation.run,
+        whole(activation.way_back_timeout),
+        activation.last_resort,
+        activation.boot_id,
+        timeout=3 * activation.way_back_timeout + _MARGIN,
     )
     result = session.run_privileged(command)
     if result.returncode not in (0, UNITS_FAILED):
@@ -46,7 +62,7 @@ def running_after(output: str) -> StorePath | None:
 def verdict(
     host: str,
     previous: StorePath | None,
-    reactivated: CommandResult | CommandError | None,
+    reactivated: CommandResult | StageError | None,
     smoke: SmokeReport | None,
 ) -> RollbackReport:
     """Decide how a rollback ended. Pure.
@@ -60,13 +76,16 @@ def verdict(
     if previous is None:
         detail = "it ran no NixOS system before: nothing to go back to"
         return RollbackReport(host, Verdict.NEEDS_HANDS, None, None, detail)
-    if reactivated is None or isinstance(reactivated, CommandError):
+    if reactivated is None or isinstance(reactivated, StageError):
         detail = reactivated.message if reactivated else "the old system was not activated"
         return RollbackReport(host, Verdict.NEEDS_HANDS, None, None, detail)
+    runs = "the old system runs"
+    if _REBOOTED.search(reactivated.stdout):
+        runs = "the old system runs, after a reboot"
     if reactivated.returncode == UNITS_FAILED:
-        detail = "the old system runs, with failed units"
+        detail = f"{runs}, with failed units"
         return RollbackReport(host, Verdict.DEGRADED, previous, smoke, detail)
     if smoke is not None and not smoke.passed:
-        detail = f"the old system runs, but its llama-cli fails too: {smoke.failure}"
+        detail = f"{runs}, but its llama-cli fails too: {smoke.failure}"
         return RollbackReport(host, Verdict.DEGRADED, previous, smoke, detail)
-    return RollbackReport(host, Verdict.GOOD, previous, smoke, "the old system runs")
+    return RollbackReport(host, Verdict.GOOD, previous, smoke, runs)

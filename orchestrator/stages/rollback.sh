@@ -1,23 +1,44 @@
 # Go back to the very system that ran, and prove it.
 #
-# $1 old toplevel   $2 run   $3 nixos-rebuild or switch-to-configuration
+# $1 old toplevel   $2 new toplevel   $3 what was the boot default, or empty   $4 run
+# $5 seconds that its activation may take   $6 reboot or stay, where that fails
+# $7 the id of the boot in which all of this began
 set -u
-if ! disarm; then
-  # The way back is being taken already: let it finish before ours begins.
-  tries=0
-  while systemctl is-active --quiet "$way_back.service" && [ "$tries" -lt 300 ]; do
-    tries=$((tries + 1))
-    sleep 0.1
-  done
+run=$4
+begin() {
+  if ! disarm; then
+    # The way back is being taken already: let it finish before ours begins.
+    limit=$(($(date +%s) + $5 + 60))
+    while is_taken && [ "$(date +%s)" -lt "$limit" ]; do
+      sleep 0.1
+    done
+  fi
+  stop_activation
+  if [ "$(boot_default)" = "$2" ] && [ "$3" != "$2" ]; then
+    # A confirmation that failed half way has made the new system the default.
+    boots=${3:-$1}
+    nix-env --profile /nix/var/nix/profiles/system --set "$boots" || exit 72
+    activate "$boots" boot switch-to-configuration "$5" || exit 73
+  fi
+  activate "$1" test switch-to-configuration "$5"
+}
+rebooted=no
+[ "$(cat /proc/sys/kernel/random/boot_id)" = "$7" ] || rebooted=yes
+if [ "$rebooted" = yes ] && [ "$(running)" = "$1" ]; then
+  # Its last resort, or a power cut, has brought it back.
+  true
+elif has_begun "$1" test; then
+  # Its session was lost: it goes on, or has ended.
+  activation_end "$5"
+else
+  begin "$@"
 fi
-action="test"
-if [ "$(boot_default)" != "$1" ]; then
-  # A confirmation that failed half way has made the new system the default.
-  action=switch
-  nix-env --profile /nix/var/nix/profiles/system --set "$1" || exit 72
-fi
-activate "$1" "$action" switch-to-configuration
 code=$?
-rm -f "/nix/var/nix/gcroots/orchestrate/$2"
+[ "$code" != 75 ] || stop_activation
+if [ "$rebooted" = no ] && { [ "$code" != 0 ] && [ "$code" != 4 ] || [ "$(running)" != "$1" ]; }; then
+  last_resort "$6"
+fi
+rm -f "/nix/var/nix/gcroots/orchestrate/$run"
 echo "running=$(running)"
+echo "rebooted=$rebooted"
 exit "$code"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.command import elevated, last_lines, script
 from orchestrator.errors import UnreachableError
-from orchestrator.model.report import SmokeReport
+from orchestrator.model.report import Fault, SmokeReport
 from orchestrator.model.variant import Backend
 from orchestrator.transport.shell import LOST
 
@@ -145,7 +145,7 @@ def judge(
         package: the store path that llama-cli must come from; None for any.
     """
     seen = observe(result.stdout)
-    failure = failure_of(result, seen, smoke, expected, package)
+    failure, fault = failure_of(result, seen, smoke, expected, package) or ("", None)
     prompt_speed, speed = seen.speeds
     return SmokeReport(
         host=result.host,
@@ -157,6 +157,7 @@ def judge(
         text=seen.answer(smoke.prompt)[:500],
         failure=failure,
         last_lines=() if not failure else seen.last or last_lines(result.stderr),
+        fault=fault,
     )
 
 
@@ -166,39 +167,50 @@ def failure_of(
     smoke: Smoke,
     expected: Backend | None,
     package: StorePath | None,
-) -> str:
-    """Say the first thing that is wrong, in words for the user; empty if nothing is."""
+) -> tuple[str, Fault] | None:
+    """Say the first thing that is wrong, in words for the user, and what it speaks against.
+
+    Who answers too late or too slowly may be a small machine: that is no proof
+    against the package. None where nothing is wrong.
+    """
+    if result.returncode != 0:
+        return f"the smoke itself failed (exit code {result.returncode})", Fault.HOST
     speed = seen.speeds[1]
     slowest = smoke.min_tokens_per_second
+    late = f"no answer within {smoke.timeout:g} seconds"
     complaints = (
-        (result.returncode != 0, f"the smoke itself failed (exit code {result.returncode})"),
-        (seen.exit_code == _NOT_FOUND, "the system has no llama-cli"),
+        (seen.exit_code == _NOT_FOUND, "the system has no llama-cli", Fault.SYSTEM),
         (
             package is not None and not seen.llama_cli.startswith(f"{package}/"),
             f"the installed llama-cli is another one: {seen.llama_cli or 'none'}",
+            Fault.SYSTEM,
         ),
-        (seen.exit_code in _TIMED_OUT, f"no answer within {smoke.timeout:g} seconds"),
+        (seen.exit_code in _TIMED_OUT, late, Fault.SYSTEM),
         (
             seen.exit_code == _ILLEGAL_INSTRUCTION,
             "llama-cli was built for another CPU: illegal instruction",
+            Fault.PACKAGE,
         ),
-        (seen.exit_code != 0, f"llama-cli exited with {seen.exit_code}"),
-        (speed is None, "llama-cli ended without an inference"),
-        (not seen.answer(smoke.prompt), "the model said nothing"),
+        (seen.exit_code != 0, f"llama-cli exited with {seen.exit_code}", Fault.PACKAGE),
+        (speed is None, "llama-cli ended without an inference", Fault.PACKAGE),
+        (not seen.answer(smoke.prompt), "the model said nothing", Fault.PACKAGE),
         (
             expected is not None and seen.backend is not expected,
             f"it ran on {seen.backend or 'an unknown backend'}, not on {expected}",
+            Fault.PACKAGE,
         ),
         (
             smoke.expect is not None and smoke.expect not in seen.answer(smoke.prompt),
             f"the answer does not contain {smoke.expect!r}",
+            Fault.PACKAGE,
         ),
         (
             speed is not None and slowest is not None and speed < slowest,
             f"{speed} tokens per second are fewer than the {slowest} asked for",
+            Fault.SYSTEM,
         ),
     )
-    return next((message for wrong, message in complaints if wrong), "")
+    return next(((message, fault) for wrong, message, fault in complaints if wrong), None)
 
 
 def observe(output: str) -> Observation:

@@ -7,16 +7,17 @@ controller, the worker or the network is dead, the old system comes back alone.
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from orchestrator.command import Command, CommandResult, script
-from orchestrator.errors import CommandError, StageError, UnreachableError
+from orchestrator.errors import StageError, UnreachableError
 from orchestrator.model.report import SwitchReport
 from orchestrator.model.store import StorePath
-from orchestrator.transport.shell import LOST
+from orchestrator.transport.shell import LOST, TIMED_OUT
 
 if TYPE_CHECKING:
     from orchestrator.transport.session import Session
@@ -26,7 +27,11 @@ STAGE = "switch"
 UNITS_FAILED = 4
 """switch-to-configuration's exit code when a unit didn't start (its main.rs)."""
 
+_MARGIN = 5.0
+"""Seconds that a session may need on top of what it waits for."""
+
 _DRIFTED = 71
+_GOES_ON = 75
 _FAILED_UNITS = re.compile(r"the following units failed: (.+)")
 
 
@@ -46,16 +51,27 @@ class Activation:
         toplevel: the system to activate; its closure is on the host.
         previous: what runs now and where the way back leads; None on a host
             that has no NixOS system yet.
+        boot_default: what the next boot gives; None where nothing is set.
         run: the run's id.
         confirm_timeout: seconds until the host goes back by itself.
+        way_back_timeout: seconds that the old system's activation may take.
+        boot_id: of the boot in which all of this began.
+        reboot_as_last_resort: whether the host reboots into its boot default
+            where the old system can't be activated.
+        accept_failed_units: whether a system may stay some of whose units failed.
         by_nixos_rebuild: whether its own nixos-rebuild takes a store path.
     """
 
     host: str
     toplevel: StorePath
     previous: StorePath | None
+    boot_default: StorePath | None
     run: str
     confirm_timeout: float
+    way_back_timeout: float
+    boot_id: str
+    reboot_as_last_resort: bool
+    accept_failed_units: bool
     by_nixos_rebuild: bool
 
     @property
@@ -63,27 +79,56 @@ class Activation:
         """What the scripts are told to activate with."""
         return "nixos-rebuild" if self.by_nixos_rebuild else "switch-to-configuration"
 
+    @property
+    def last_resort(self) -> str:
+        """What the scripts are told to do where the old system can't be activated."""
+        return "reboot" if self.reboot_as_last_resort else "stay"
+
 
 def switch(session: Session, activation: Activation) -> SwitchReport:
     """Activate a system, with the way back armed.
 
     Raises:
-        UnreachableError: the connection broke; the way back is armed.
+        UnreachableError: the connection broke; the activation goes on, with the
+            way back armed.
         StageError: the activation failed, or somebody else changed the host.
     """
+    seconds = whole(activation.confirm_timeout)
     command = activation_script(
         "switch.sh",
         activation.toplevel,
         activation.previous or "",
         activation.run,
-        f"{activation.confirm_timeout:g}",
+        seconds,
         activation.activator,
-        timeout=activation.confirm_timeout,
+        activation_script("way_back.sh").argv[2],
+        whole(activation.way_back_timeout),
+        activation.last_resort,
+        timeout=activation.confirm_timeout + _MARGIN,
     )
-    result = session.run_privileged(command)
-    if result.returncode == 0:
-        return SwitchReport(activation.host, activation.previous, activation.toplevel, 0)
-    raise _switch_failed(result)
+    return _switched(session.run_privileged(command), activation)
+
+
+def await_switch(session: Session, activation: Activation) -> SwitchReport:
+    """Wait for the end of an activation that took its own session away.
+
+    Raises:
+        UnreachableError: the connection broke again.
+        StageError: the activation failed, or the host went back.
+    """
+    command = activation_script(
+        "await.sh",
+        activation.toplevel,
+        activation.run,
+        whole(activation.confirm_timeout),
+        timeout=activation.confirm_timeout + _MARGIN,
+    )
+    return _switched(session.run_privileged(command), activation)
+
+
+def whole(seconds: float) -> str:
+    """Give seconds as the scripts count them, in whole numbers."""
+    return str(math.ceil(seconds))
 
 
 def failed_units(output: str) -> tuple[str, ...]:
@@ -92,34 +137,57 @@ def failed_units(output: str) -> tuple[str, ...]:
     return tuple(unit.strip() for unit in found[1].split(",")) if found else ()
 
 
-def _switch_failed(result: CommandResult) -> StageError:
+def _switched(result: CommandResult, activation: Activation) -> SwitchReport:
+    report = activated(result, activation)
+    if report is None:
+        raise _switch_failed(result, activation)
+    return report
+
+
+def activated(result: CommandResult, activation: Activation) -> SwitchReport | None:
+    """Give the report of an activation that ended well, or well enough for this host. Pure.
+
+    Exit code 4 of switch-to-configuration says that the new system runs, and
+    that units of it failed.
+    """
+    code = result.returncode
+    units = failed_units(result.stdout)
+    tolerable = code == UNITS_FAILED and bool(units) and activation.accept_failed_units
+    if code != 0 and not tolerable:
+        return None
+    failed = units if tolerable else ()
+    return SwitchReport(activation.host, activation.previous, activation.toplevel, code, failed)
+
+
+def _switch_failed(result: CommandResult, activation: Activation) -> StageError:
+    units = failed_units(result.stdout)
+    hint = f"look there: journalctl -u {units[0]}" if units else "look there: journalctl -b -e"
+    if result.returncode == UNITS_FAILED and units:
+        what = f"the new system runs, but units failed: {', '.join(units)}"
+    elif result.returncode in (_GOES_ON, TIMED_OUT):
+        what = f"the activation did not end within {activation.confirm_timeout:g} seconds"
+        hint = "it is stopped; what it waited for may be in journalctl -b -e there"
+    elif result.returncode == _DRIFTED:
+        what = "another system runs than when the plan was made"
+    else:
+        what = "the activation failed"
+    error = activation_failure(result, STAGE, what)
+    error.hint = error.hint or hint
+    return error
+
+
+def activation_failure(result: CommandResult, stage: str, what: str) -> StageError:
+    """Make the error of a script of ours that activates, without its text.
+
+    The script is long: what a user can try is the activation itself.
+    """
     if result.returncode == LOST:
         return UnreachableError(
             message="the connection broke during the activation",
             hint="the host goes back to its old system by itself when nobody confirms",
             host=result.host,
-            stage=STAGE,
+            stage=stage,
         )
-    units = failed_units(result.stdout)
-    if result.returncode == UNITS_FAILED and units:
-        what = f"the new system runs, but units failed: {', '.join(units)}"
-    elif result.returncode == _DRIFTED:
-        what = "another system runs than when the plan was made"
-    else:
-        what = "the activation failed"
-    error = result.failure(STAGE, what)
-    # The script is ours and long: what a user can try is the activation itself.
-    error.command = ""
-    error.hint = error.hint or _hint(units)
-    return error
-
-
-def _hint(units: tuple[str, ...]) -> str:
-    return f"look there: journalctl -u {units[0]}" if units else "look there: journalctl -b -e"
-
-
-def activation_failure(result: CommandResult, stage: str, what: str) -> CommandError:
-    """Make the error of a script of ours that activates, without its text."""
     error = result.failure(stage, what)
     error.command = ""
     return error

@@ -3,23 +3,31 @@
 #
 # $1 new toplevel   $2 the toplevel that must run now, or empty   $3 run
 # $4 seconds until the way back is taken   $5 nixos-rebuild or switch-to-configuration
+# $6 the way back's script   $7 seconds that the old system's activation may take
+# $8 reboot or stay, where that fails
 set -u
-new=$1 old=$2
+new=$1 old=$2 run=$3
+if is_under_way && has_begun "$new" test; then
+  # Whoever began it is gone.
+  activation_end "$4"
+  exit
+fi
 now=$(running)
 if [ "$now" != "$new" ] && [ "$now" != "$old" ]; then
   echo "it runs ${now:-no system}, not ${old:-none}: somebody else changed it" >&2
   exit 71
 fi
 [ -x "$new/bin/switch-to-configuration" ] || { echo "$new is not a NixOS system" >&2; exit 72; }
-mkdir -p /nix/var/nix/gcroots/orchestrate
-ln -sfn "$new" "/nix/var/nix/gcroots/orchestrate/$3"
+mkdir -p /nix/var/nix/gcroots/orchestrate "$state"
+ln -sfn "$new" "/nix/var/nix/gcroots/orchestrate/$run"
 
 if [ -n "$old" ]; then
   disarm
   systemctl reset-failed "$way_back.service" "$way_back.timer" 2>/dev/null
+  printf '%s\n' "$6" >"$state/way-back.sh"
   # The default accuracy of a timer is a minute (systemd.timer(5)).
   systemd-run --quiet --collect --unit="$way_back" --on-active="${4}s" \
     --timer-property=AccuracySec=100ms --service-type=oneshot --setenv=PATH="$PATH" \
-    "$old/bin/switch-to-configuration" test || exit 73
+    sh "$state/way-back.sh" "$old" "$7" "$8" || exit 73
 fi
-activate "$new" test "$5"
+activate "$new" test "$5" "$4"

@@ -1,25 +1,76 @@
-"""The password that privilege on a host may need, read where it is needed."""
+"""The password that privilege on a host may need, read where it is needed.
+
+What travels in a plan is a reference: a file, or a command. A password that was
+typed stays in the command and in the worker beside it, which reads it from an
+inherited pipe.
+"""
 
 from __future__ import annotations
 
+import subprocess
+import time
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from inventory.host import BecomeMethod
+from orchestrator.command import last_lines
 from orchestrator.errors import UsageError
+from orchestrator.log import hide
 
 if TYPE_CHECKING:
     from inventory.host import Host
 
+_COMMAND_SECONDS = 60.0
+_REMEMBER_SECONDS = 300.0
+"""How long a command's answer is good: workers live long, and passwords change."""
+
+
+@dataclass(slots=True)
+class _Typed:
+    """What the user typed at the start of this process, for every host alike."""
+
+    password: str | None = None
+
+
+_typed = _Typed()
+
+
+def remember_typed(password: str) -> None:
+    """Keep a password that the user typed, for as long as this process lives."""
+    hide(password)
+    _typed.password = password
+
+
+def typed_password() -> str | None:
+    """Give what the user typed; None where nobody was asked."""
+    return _typed.password
+
 
 def become_password(host: Host) -> str | None:
-    """Read the password that the inventory refers to, where it refers to one.
+    """Read the password that the inventory refers to, else give the typed one.
+
+    doas takes none without a terminal, so that what was typed for others isn't
+    for it.
 
     Raises:
-        UsageError: the file can't be read.
+        UsageError: the file can't be read, or the command gives no password.
     """
-    file = host.become.password_file
-    if file is None:
-        return None
+    become = host.become
+    if become.password_file is not None:
+        password = _from_file(host, become.password_file)
+    elif become.password_command and become.needed:
+        password = _from_command(
+            host.name, become.password_command, int(time.monotonic() // _REMEMBER_SECONDS)
+        )
+    else:
+        return typed_password() if become.method is BecomeMethod.SUDO else None
+    hide(password)
+    return password
+
+
+def _from_file(host: Host, file: str) -> str:
     try:
         return Path(file).read_text().rstrip("\n")
     except OSError as error:
@@ -27,3 +78,32 @@ def become_password(host: Host) -> str | None:
         raise UsageError(
             message, host=host.name, hint="see orchestrate_become_password_file"
         ) from error
+
+
+@lru_cache(maxsize=256)
+def _from_command(host: str, argv: tuple[str, ...], _period: int) -> str:
+    """Run a password command on this machine; its first line is the password.
+
+    Asked once in a period, for a password manager may ask its user each time.
+    """
+    hint = "run it here by hand; see orchestrate_become_password_command"
+    try:
+        done = subprocess.run(
+            argv,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_COMMAND_SECONDS,
+            check=True,
+        )
+    except subprocess.CalledProcessError as error:
+        message = f"the password command {argv[0]} failed (exit code {error.returncode})"
+        said = last_lines(error.stderr.decode(errors="replace"))
+        raise UsageError(message, host=host, hint=hint, last_lines=said) from None
+    except (OSError, subprocess.TimeoutExpired) as error:
+        message = f"the password command {argv[0]} gave no answer: {type(error).__name__}"
+        raise UsageError(message, host=host, hint=hint) from None
+    lines = done.stdout.decode(errors="replace").splitlines()
+    if not lines or not lines[0]:
+        message = f"the password command {argv[0]} printed nothing"
+        raise UsageError(message, host=host, hint=hint)
+    return lines[0]

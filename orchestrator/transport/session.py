@@ -56,7 +56,9 @@ class Session:
             return CommandResult(command, self.host.name, TIMED_OUT, "", late)
         except (paramiko.SSHException, EOFError, OSError) as error:
             return CommandResult(command, self.host.name, LOST, "", f"connection lost: {error}")
-        return CommandResult(command, self.host.name, done.exited, done.stdout, done.stderr)
+        # paramiko's -1: the channel closed and brought no exit code.
+        code = LOST if done.exited < 0 else done.exited
+        return CommandResult(command, self.host.name, code, done.stdout, done.stderr)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import pytest
 
 from orchestrator.deploy.drive import drive
 from orchestrator.deploy.journal import Journal
+from orchestrator.model.queue import QUEUES
 from tasks.app import WorkerSettings
 from tasks.broker import open_client, private_server
 from tasks.send import sender
@@ -19,7 +20,7 @@ from tests.engine.performers import ran_key
 
 if TYPE_CHECKING:
     import subprocess
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -43,10 +44,14 @@ class Engine:
         return Journal(open_client(self.broker), plan.run, SETTINGS.lease_seconds)
 
     def worker(
-        self, settings: WorkerSettings = SETTINGS
+        self,
+        settings: WorkerSettings = SETTINGS,
+        queues: Sequence[str] = QUEUES,
+        concurrency: int = 4,
     ) -> AbstractContextManager[subprocess.Popen[bytes]]:
         """Have a worker process for the time of the context."""
-        return worker_process(4, self.broker, self.directory / "worker.log", settings)
+        log = self.directory / "worker.log"
+        return worker_process(concurrency, self.broker, log, settings, queues)
 
     def drive(self, plan: Plan, check: Callable[[], None] = lambda: None) -> dict[str, HostResult]:
         """Drive a run whose plan is written."""

@@ -52,6 +52,8 @@ def _switch(journal: Journal, key: StepKey) -> None:
     ran: Any = journal.client.lrange(ran_key(journal.run), 0, -1)
     if key.subject == "slow" and ran.count(str(key).encode()) == 1:
         time.sleep(SLOW_SECONDS)
+    if key.subject.startswith("takes-"):
+        time.sleep(float(key.subject.removeprefix("takes-")))
     if key.subject == "deadly":
         os.kill(os.getpid(), signal.SIGKILL)
     if key.subject == "refuses":

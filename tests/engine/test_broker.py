@@ -23,7 +23,7 @@ from orchestrator.cli.engine import go_on
 from orchestrator.deploy.journal import Journal
 from orchestrator.errors import RunInterruptedError, UsageError
 from orchestrator.model.report import Outcome
-from tasks.broker import check_broker, open_client, private_server
+from tasks.broker import check_broker, forgetfulness, open_client, private_server
 from tests.engine.conftest import Engine, kill, wait_until
 from tests.plans import Wanted, make_plan
 
@@ -188,22 +188,6 @@ def test_a_server_whose_keeper_was_killed_is_replaced(tmp_path: Path) -> None:
         assert open_client(broker).get("kept") == b"yes"
 
 
-def test_a_dead_server_is_brought_back_in_mid_run(engine: Engine) -> None:
-    """A server killed under a running step costs the run nothing; no step runs twice."""
-    plan = make_plan(Wanted("slow"), Wanted("carbon"))
-    with engine.worker() as worker:
-        with engine.driving(plan) as ended:
-            engine.wait_for(plan, "switch:slow")
-            # What was written in the last second may be forgotten.
-            time.sleep(1.5)
-            kill_server(server_pid(engine.broker))
-            wait_until(lambda: bool(ended))
-        assert worker.poll() is None
-    assert ended["slow"].outcome is Outcome.DEPLOYED
-    assert ended["carbon"].outcome is Outcome.DEPLOYED
-    assert engine.ran(plan).count("switch:slow") == 1
-
-
 def test_a_server_that_cannot_start_says_why(tmp_path: Path) -> None:
     """A directory with damaged data ends in an error with the server's own words."""
     (tmp_path / "appendonlydir").write_text("not a directory")
@@ -301,6 +285,25 @@ def test_a_server_that_forbids_info_is_refused(tmp_path: Path) -> None:
         client.acl_setuser("default", enabled=True, nopass=True, commands=["-info"])
         with pytest.raises(UsageError, match="doesn't answer"):
             check_broker(client)
+
+
+def test_a_server_that_keeps_nothing_is_warned_of(tmp_path: Path) -> None:
+    """Without append-only file and snapshots a restart forgets every run; ours has the file."""
+    with own_server(tmp_path) as client:
+        assert "CONFIG SET appendonly yes" in forgetfulness(client)
+        client.config_set("save", "60 1")
+        assert forgetfulness(client) == ""
+        client.config_set("save", "")
+        client.config_set("appendonly", "yes")
+        assert forgetfulness(client) == ""
+    with private_server(tmp_path / "private") as broker:
+        assert forgetfulness(open_client(broker)) == ""
+
+
+def test_a_server_that_forbids_config_is_not_warned_of(tmp_path: Path) -> None:
+    """Where nobody may ask, its operator knows."""
+    with own_server(tmp_path, "--rename-command", "CONFIG", "") as client:
+        assert forgetfulness(client) == ""
 
 
 def test_an_unreachable_server_is_refused(tmp_path: Path) -> None:

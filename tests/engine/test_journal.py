@@ -44,6 +44,20 @@ def test_a_token_begins_a_step_once(engine: Engine) -> None:
     assert not journal.claim(StepKey(Step.SMOKE, "carbon"), 1)
 
 
+def test_only_what_nobody_ever_began_is_withdrawn(engine: Engine) -> None:
+    """A step that was sent and not begun is as if never sent; one that was begun once stays."""
+    journal = engine.journal(PLAN)
+    token = again(journal)
+    assert journal.withdraw(SWITCH, journal.records()[SWITCH])
+    assert journal.records() == {}
+    assert not journal.claim(SWITCH, token)
+    assert journal.claim(SWITCH, again(journal))
+    assert not journal.withdraw(SWITCH, journal.records()[SWITCH])
+    end_lease(journal)
+    again(journal)
+    assert not journal.withdraw(SWITCH, journal.records()[SWITCH])
+
+
 def test_an_old_token_ends_nothing(engine: Engine) -> None:
     """Who comes back with an old token can neither end the step nor keep it alive."""
     journal = engine.journal(PLAN)
@@ -120,7 +134,7 @@ def test_all_of_a_run_expires(engine: Engine) -> None:
     journal.emit(Event(time.time(), PLAN.run, "carbon", "switch", "stage_started"))
     journal.save_results({"carbon": HostResult(Outcome.DEPLOYED)})
     keys = journal.client.keys("orchestrate:run:*")
-    assert len(list(keys)) == 6
+    assert len(list(keys)) == 7
     assert all(journal.client.pttl(key) > 0 for key in keys)
     assert runs(journal.client) == (PLAN.run,)
     assert last_results(journal.client)["carbon"][0] == PLAN.run

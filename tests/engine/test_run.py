@@ -9,14 +9,13 @@ from dataclasses import replace
 import msgspec
 import pytest
 
-from orchestrator.cli.engine import check_worker, go_on
-from orchestrator.errors import PayloadError, RunInterruptedError
+from orchestrator.errors import PayloadError
 from orchestrator.model.journal import Control, Step, StepKey, StepRecord, StepState
 from orchestrator.model.policy import Policy
 from orchestrator.model.report import Outcome
-from tasks.app import STEP_TASK, WorkerSettings, make_app
+from tasks.app import STEP_TASK, make_app
 from tasks.broker import open_client
-from tests.engine.conftest import SETTINGS, Engine, kill, wait_until
+from tests.engine.conftest import Engine, wait_until
 from tests.plans import Wanted, derivation, make_plan
 
 
@@ -117,18 +116,6 @@ def test_a_resumed_run_has_its_policy(engine: Engine) -> None:
     assert "batch_pause" in {event.event for event in engine.events}
 
 
-def test_a_killed_workers_step_is_sent_again(engine: Engine) -> None:
-    """A worker killed in the middle of a step is noticed once its lease ends."""
-    plan = make_plan(Wanted("slow"))
-    with engine.worker() as first, engine.driving(plan) as ended:
-        engine.wait_for(plan, "switch:slow")
-        kill(first)
-        with engine.worker():
-            wait_until(lambda: bool(ended))
-    assert ended["slow"].outcome is Outcome.DEPLOYED
-    assert Counter(engine.ran(plan))["switch:slow"] == 2
-
-
 def test_a_long_step_keeps_its_lease(engine: Engine) -> None:
     """A step that takes longer than its lease isn't taken for lost."""
     plan = make_plan(Wanted("slow"))
@@ -136,15 +123,6 @@ def test_a_long_step_keeps_its_lease(engine: Engine) -> None:
         ended = engine.run(plan)
     assert ended["slow"].outcome is Outcome.DEPLOYED
     assert Counter(engine.ran(plan))["switch:slow"] == 1
-
-
-def test_a_redelivered_message_runs_nothing_twice(engine: Engine) -> None:
-    """A message that comes again while its step still runs changes nothing."""
-    plan = make_plan(Wanted("slow"))
-    with engine.worker(WorkerSettings(SETTINGS.performer, 1.0, visibility_timeout=1)):
-        ended = engine.run(plan)
-    assert ended["slow"].outcome is Outcome.DEPLOYED
-    assert set(Counter(engine.ran(plan)).values()) == {1}
 
 
 def test_the_same_message_twice_runs_once(engine: Engine) -> None:
@@ -178,35 +156,6 @@ def test_a_driver_that_comes_back_goes_on(engine: Engine) -> None:
         ended = engine.drive(plan)
     assert {result.outcome for result in ended.values()} == {Outcome.DEPLOYED}
     assert set(Counter(engine.ran(plan)).values()) == {1}
-
-
-def test_two_drivers_run_nothing_twice(engine: Engine) -> None:
-    """A run that is resumed while it is still driven is driven by both, once."""
-    plan = make_plan(*(Wanted(f"host-{number}") for number in range(8)))
-    with engine.worker(), engine.driving(plan):
-        ended = engine.drive(plan)
-    assert {result.outcome for result in ended.values()} == {Outcome.DEPLOYED}
-    assert set(Counter(engine.ran(plan)).values()) == {1}
-
-
-def test_a_dead_worker_ends_the_run_with_what_it_said(engine: Engine) -> None:
-    """A worker that can't start is noticed; the error has its log and how to go on."""
-    plan = make_plan(Wanted("carbon"))
-    engine.journal(plan).create(plan)
-    log = engine.directory / "worker.log"
-    with (
-        engine.worker(WorkerSettings("tests.engine.absent:perform")) as process,
-        pytest.raises(RunInterruptedError) as caught,
-    ):
-        go_on(
-            engine.broker,
-            engine.journal(plan),
-            engine.events.append,
-            lambda: check_worker(process, log),
-        )
-    assert "No module named 'tests.engine.absent'" in "\n".join(caught.value.last_lines)
-    assert str(log) in caught.value.hint
-    assert f"orchestrate resume {plan.run}" in caught.value.hint
 
 
 def test_a_damaged_plan_fails_the_step(engine: Engine) -> None:
@@ -270,19 +219,6 @@ def test_garbage_in_the_queue_stops_nothing(engine: Engine) -> None:
     with engine.worker() as process:
         ended = engine.run(plan)
         assert process.poll() is None
-    assert ended["carbon"].outcome is Outcome.DEPLOYED
-
-
-def test_what_is_no_message_interrupts_the_run(engine: Engine) -> None:
-    """A worker dies of what isn't even a message; the run says so, and is resumed."""
-    plan = make_plan(Wanted("carbon"))
-    engine.journal(plan).create(plan)
-    open_client(engine.broker).lpush("deploy", b"not a message at all")
-    log = engine.directory / "worker.log"
-    with engine.worker() as process, pytest.raises(RunInterruptedError, match="exit status 1"):
-        engine.drive(plan, lambda: check_worker(process, log))
-    with engine.worker():
-        ended = engine.drive(plan)
     assert ended["carbon"].outcome is Outcome.DEPLOYED
 
 

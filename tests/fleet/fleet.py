@@ -163,13 +163,19 @@ class Fleet:
         self,
         *,
         failing: Collection[str] = (),
+        hanging: Collection[str] = (),
         broken: Mapping[str, Fault] | None = None,
         extra: Mapping[str, str] | None = None,
     ) -> str:
         """Change the user's flake so that every machine gets a new system; give its greeting."""
         greeting = f"hello {next(_number)}"
         write_fleet_flake(
-            self.flake, greeting=greeting, failing=failing, broken=broken, extra=extra
+            self.flake,
+            greeting=greeting,
+            failing=failing,
+            hanging=hanging,
+            broken=broken,
+            extra=extra,
         )
         return greeting
 
@@ -202,8 +208,15 @@ class Fleet:
 
     def processes(self) -> list[str]:
         """Give the command lines of the product's processes on the controller."""
+        return [line for line in self._running().values() if line]
+
+    def pids(self, word: str) -> list[int]:
+        """Give the product's processes on the controller that have a word in their command line."""
+        return [pid for pid, line in self._running().items() if word in line.split()]
+
+    def _running(self) -> dict[int, str]:
         group = self.lab.site.cgroup / "controller" / "cgroup.procs"
-        return [line for pid in group.read_text().split() if (line := _command_line(pid))]
+        return {int(pid): _command_line(pid) for pid in group.read_text().split()}
 
 
 def _command_line(pid: str) -> str:
@@ -222,6 +235,18 @@ def new_fleet(lab: Lab, directory: Path) -> Fleet:
         {"orchestrate_flake": str(flake), "orchestrate_llama_cpp": str(LLAMA_CPP_STANDIN)},
         {"nitrogen": {"orchestrate_llama_variant": "vulkan"}},
     )
+
+
+def read_until(process: subprocess.Popen[str], **wanted: str) -> None:
+    """Read a command's events until one is as wanted."""
+    assert process.stdout is not None
+    for line in process.stdout:
+        event = json.loads(line)
+        if all(event[name] == value for name, value in wanted.items()):
+            return
+    _, said = process.communicate()
+    message = f"the command ended before {wanted}: {said}"
+    raise AssertionError(message)
 
 
 def kill(process: subprocess.Popen[str]) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -61,9 +63,41 @@ def test_a_dead_controllers_build_is_made_once(fleet: Fleet) -> None:
         if event["report"]["output"] == resumed.hosts["carbon"]["current"]
     ]
     assert report["builder"] == begun["host"]
-    unit = f"orchestrate-build-{begun['derivation'].removeprefix('/nix/store/')[:32]}"
-    starts = fleet[begun["host"]].shell(f"journalctl --unit={unit} --output=cat | grep -c Started")
-    assert int(starts) == 1
+    assert starts_of(fleet, begun) == 1
+
+
+def test_a_killed_workers_build_is_made_once(fleet: Fleet) -> None:
+    """SIGKILL to the command's worker in mid-build: the next one follows the same build."""
+    fleet.change(extra={"carbon": SLOW % (25, "worker")})
+    process = fleet.start("deploy", "carbon", "--json")
+    begun = read_until_it_begins(process)
+    (worker,) = fleet.pids("tasks.worker")
+    os.kill(worker, signal.SIGKILL)
+    output, said = process.communicate(timeout=120)
+    deployment = parse(output, process.returncode, said)
+    assert deployment.outcomes() == {"carbon": "deployed"}, deployment.why()
+    (restarted,) = deployment.find(event="worker_restarted")
+    assert "was killed by SIGKILL" in restarted["message"]
+    assert deployment.find(stage="build", event="worker_lost")
+    assert not deployment.find(event="builder_lost")
+    assert starts_of(fleet, begun) == 1
+
+
+def test_a_cut_connections_build_is_made_once(fleet: Fleet) -> None:
+    """Only the ssh connection dies in mid-build: it is opened again, and the build goes on."""
+    fleet.change(extra={"carbon": SLOW % (8, "connection")})
+    process = fleet.start("deploy", "carbon", "--json")
+    begun = read_until_it_begins(process)
+    # The listening daemon lives: it is called `sshd: /usr/sbin/sshd -D [listener]`.
+    sessions = fleet[begun["host"]].shell("pgrep --full '^sshd(-session)?: .*@|^sshd-session: '")
+    assert sessions.split()
+    fleet[begun["host"]].shell(f"kill -KILL {' '.join(sessions.split())}")
+    output, said = process.communicate(timeout=120)
+    deployment = parse(output, process.returncode, said)
+    assert deployment.outcomes() == {"carbon": "deployed"}, deployment.why()
+    assert not deployment.find(event="builder_lost")
+    assert not deployment.find(event="worker_lost")
+    assert starts_of(fleet, begun) == 1
 
 
 def test_cancel_stops_the_build_on_its_builder(fleet: Fleet) -> None:
@@ -182,6 +216,13 @@ cp /etc/nix/nix.conf /etc/nix/nix.conf.before
 printf '%s\\n' 'substituters = file:///var/cache/binary' 'require-sigs = false' >>/etc/nix/nix.conf
 systemctl restart nix-daemon
 """
+
+
+def starts_of(fleet: Fleet, begun: dict[str, Any]) -> int:
+    """Count how often the build of an event was started on its builder."""
+    unit = f"orchestrate-build-{begun['derivation'].removeprefix('/nix/store/')[:32]}"
+    journal = fleet[begun["host"]].shell(f"journalctl --unit={unit} --output=cat")
+    return sum(line.startswith("Started") for line in journal.splitlines())
 
 
 def read_until_it_begins(process: subprocess.Popen[str]) -> dict[str, Any]:

@@ -24,6 +24,8 @@ SMOKE_FAULTS: tuple[tuple[str, Fault, str], ...] = (
     ("nitrogen", "no-backend", "not on Vulkan"),
 )
 
+COMPLAINS = ("sh", "-c", 'echo "bad is $1"; echo "for $(id -un)" >&2; exit 3', "check")
+
 WET_PAINT = """
   { pkgs, ... }: {
     environment.etc.broken.source =
@@ -37,7 +39,7 @@ def test_each_kind_of_bad_build_is_put_back(fleet: Fleet) -> None:
     before = fleet.states()
     fleet.change(broken={name: fault for name, fault, _ in SMOKE_FAULTS})
     impatient = fleet.with_vars(host_vars={"boron": {"orchestrate_smoke_timeout": 3}})
-    deployment = impatient.deploy_json()
+    deployment = impatient.deploy_json("fleet", "--again")
     assert deployment.returncode == 3
     assert deployment.outcomes() == dict.fromkeys(TARGETS, "rolled_back"), deployment.why()
     for name, _, message in SMOKE_FAULTS:
@@ -52,7 +54,7 @@ def test_failed_machines_leave_the_others(fleet: Fleet) -> None:
     """Where one machine's GPU stays idle and another's unit fails, the others are deployed."""
     before = fleet.states()
     fleet.change(broken={"nitrogen": "not-offloaded"}, failing=("beryllium",))
-    deployment = fleet.deploy_json()
+    deployment = fleet.deploy_json("fleet", "--again")
     assert deployment.returncode == 3
     assert_only(deployment, beryllium="rolled_back", nitrogen="rolled_back")
     assert "greeter.service" in deployment.hosts["beryllium"]["message"]
@@ -61,6 +63,49 @@ def test_failed_machines_leave_the_others(fleet: Fleet) -> None:
         assert_put_back(fleet, name, before[name].running)
     fleet["nitrogen"].reboot()
     assert state_of(fleet["nitrogen"]).running == before["nitrogen"].running
+
+
+def test_failed_units_can_be_accepted(fleet: Fleet) -> None:
+    """Where the inventory says so, a system with a failed unit stays, and the verdict names it."""
+    greeting = fleet.change(failing=("carbon", "beryllium"))
+    tolerant = fleet.with_vars(host_vars={"carbon": {"orchestrate_failed_units": "accept"}})
+    deployment = tolerant.deploy_json("carbon,beryllium")
+    assert deployment.outcomes() == {"carbon": "deployed", "beryllium": "rolled_back"}
+    result = deployment.hosts["carbon"]
+    assert (result["verdict"], result["failed_units"]) == ("units failed", ["greeter.service"])
+    assert "greeter.service" in result["message"]
+    state = state_of(fleet["carbon"])
+    assert state.running == state.boot_default == result["current"]
+    assert (state.greeting, state.way_back_armed) == (greeting, False)
+    fleet.change()
+    assert fleet.deploy_json("carbon,beryllium").returncode == 0
+
+
+def test_health_check_decides(fleet: Fleet) -> None:
+    """A check of the user's runs as root after the smoke; where it fails or hangs, back it goes."""
+    before = fleet.states()
+    greeting = fleet.change()
+    asks = f"grep -q '{greeting}' /run/greeter/greeting && [ $(id -u) = 0 ]"
+    checked = fleet.with_vars(
+        {"orchestrate_health_check": asks},
+        {
+            "beryllium": {"orchestrate_health_check": [*COMPLAINS, "it's $HOME"]},
+            "boron": {
+                "orchestrate_health_check": ["sleep", "30"],
+                "orchestrate_health_timeout": 1,
+            },
+        },
+    )
+    deployment = checked.deploy_json()
+    assert_only(deployment, beryllium="rolled_back", boron="rolled_back")
+    assert deployment.hosts["boron"]["message"].startswith("the health check did not end within 1")
+    (failed,) = deployment.find(stage="health_check", event="stage_failed", host="beryllium")
+    assert failed["last_lines"] == ["bad is it's $HOME", "for root"]
+    assert failed["message"] == "the health check failed (exit code 3)"
+    for name in ("beryllium", "boron"):
+        assert_put_back(fleet, name, before[name].running)
+    fleet.change()
+    assert fleet.deploy_json().returncode == 0
 
 
 def test_unreachable_host_is_left_out(fleet: Fleet) -> None:

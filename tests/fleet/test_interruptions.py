@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import time
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.fleet.fleet import Fleet, HostState, kill, state_of
+from tests.fleet.fleet import Fleet, HostState, kill, read_until, state_of
 
 if TYPE_CHECKING:
-    import subprocess
-
     from tests.lab import Host
 
 pytestmark = pytest.mark.lab
@@ -90,17 +87,6 @@ def kill_after_switch(fleet: Fleet, name: str, event: str = "stage_finished") ->
     process = fleet.start("deploy", name, "--json")
     read_until(process, stage="switch", event=event)
     kill(process)
-
-
-def read_until(process: subprocess.Popen[str], **wanted: str) -> None:
-    """Read a command's events until one is as wanted."""
-    assert process.stdout is not None
-    for line in process.stdout:
-        event = json.loads(line)
-        if all(event[name] == value for name, value in wanted.items()):
-            return
-    _, said = process.communicate()
-    pytest.fail(f"the command ended before {wanted}: {said}")
 
 
 def wait_for(host: Host, before: HostState) -> None:

@@ -158,3 +158,86 @@ def test_sudo_asks_for_a_password(fleet: Fleet, tmp_path: Path) -> None:
     assert state_of(fleet["beryllium"]).greeting == greeting
     log = fleet.controller.run(["sh", "-c", 'cat "$HOME"/.local/state/orchestrate/*/*/*log*'])
     assert "sesame" not in log.stdout + json.dumps(deployment.events)
+
+
+@contextmanager
+def _asking(fleet: Fleet) -> Iterator[str]:
+    """Have a sudo on beryllium that asks; give the password."""
+    password = "open 'sesame' $HOME"  # noqa: S105 - the lab's own
+    fleet["beryllium"].ask_sudo_password(password)
+    try:
+        yield password
+    finally:
+        fleet["beryllium"].ask_sudo_password(None)
+
+
+def test_a_command_gives_the_sudo_password(fleet: Fleet, tmp_path: Path) -> None:
+    """The first line that the inventory's command prints is the password, where it is needed."""
+    greeting = fleet.change()
+    secret = tmp_path / "store"
+    prints = ["sh", "-c", 'cat "$1" && echo url: none', "pass", str(secret)]
+    told = fleet.with_vars(host_vars={"beryllium": {"orchestrate_become_password_command": prints}})
+    with _asking(fleet) as password:
+        refused = told.deploy_json("beryllium")
+        secret.write_text("another one\n")
+        wrong = told.deploy_json("beryllium")
+        secret.write_text(f"{password}\n")
+        deployment = told.deploy_json("beryllium")
+    assert refused.outcomes() == {"beryllium": "failed"}
+    assert "the password command sh" in refused.hosts["beryllium"]["message"]
+    assert wrong.outcomes() == {"beryllium": "failed"}
+    assert "the password for sudo there is another one" in json.dumps(wrong.events)
+    assert deployment.outcomes() == {"beryllium": "deployed"}, deployment.why()
+    assert state_of(fleet["beryllium"]).greeting == greeting
+
+
+def test_a_typed_password_reaches_the_worker_alone(fleet: Fleet) -> None:
+    """With -K the password is in no argument, environment, log, event, nor in the broker's data."""
+    greeting = fleet.change()
+    seen: set[str] = set()
+    with _asking(fleet) as password:
+        process = fleet.controller.popen(
+            fleet.argv("deploy", "beryllium", "--json", "-K"),
+            env=fleet.env,
+            cwd=fleet.directory,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stdin is not None
+        process.stdin.write(f"{password}\n")
+        process.stdin.flush()
+        while process.poll() is None:
+            seen |= _known_of_processes(fleet)
+            time.sleep(0.1)
+        output, said = process.communicate()
+    assert process.returncode == 0, f"{output}{said}"
+    assert state_of(fleet["beryllium"]).greeting == greeting
+    assert any("tasks.worker" in line for line in seen)
+    kept = fleet.controller.run(["sh", "-c", 'cat "$HOME"/.local/state/orchestrate/*/*/* || true'])
+    everything = "".join(seen) + output + said + kept.stdout
+    assert "sesame" not in everything
+
+
+def _known_of_processes(fleet: Fleet) -> set[str]:
+    """Give the arguments and environments of all processes on the controller."""
+    group = fleet.lab.site.cgroup / "controller" / "cgroup.procs"
+    found = set()
+    for pid in group.read_text().split():
+        for name in ("cmdline", "environ"):
+            try:
+                found.add(Path("/proc", pid, name).read_text(errors="replace"))
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+    return found
+
+
+def test_a_typed_password_cannot_reach_a_cluster(fleet: Fleet) -> None:
+    """With a broker of one's own -K is refused before anything, and the other ways are named."""
+    done = fleet.orchestrate(
+        "deploy", "beryllium", "-K", "--broker", "redis://127.0.0.1:1/0", check=False
+    )
+    assert done.returncode == 2
+    assert "can't reach the workers of a cluster" in done.stderr
+    assert "orchestrate_become_password_command" in done.stderr

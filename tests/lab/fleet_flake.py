@@ -24,6 +24,7 @@ def write_fleet_flake(  # noqa: PLR0913 - each keyword is one thing that a test 
     *,
     greeting: str = "hello",
     failing: Collection[str] = (),
+    hanging: Collection[str] = (),
     broken: Mapping[str, Fault] | None = None,
     extra: Mapping[str, str] | None = None,
     nixpkgs: Path = NIXOS_STANDIN,
@@ -34,6 +35,7 @@ def write_fleet_flake(  # noqa: PLR0913 - each keyword is one thing that a test 
         directory: Made if missing; a second call changes what differs.
         greeting: In every machine's /etc and greeter: another one, another toplevel.
         failing: The machines whose greeter fails, so that the switch ends with 4.
+        hanging: The machines whose activation never ends.
         broken: The machines that get a bad llama.cpp, and how it is bad.
         extra: A NixOS module of its own for a machine, as Nix text.
         nixpkgs: The stand-in, as the machine that evaluates sees it.
@@ -41,7 +43,12 @@ def write_fleet_flake(  # noqa: PLR0913 - each keyword is one thing that a test 
     shutil.copytree(FLEET_FLAKE, directory, dirs_exist_ok=True)
     template = (FLEET_FLAKE / "flake.nix").read_text()
     (directory / "flake.nix").write_text(template.replace("@nixpkgs@", f"path:{nixpkgs}"))
-    settings = {"greeting": greeting, "failing": sorted(failing), "broken": dict(broken or {})}
+    settings = {
+        "greeting": greeting,
+        "failing": sorted(failing),
+        "hanging": sorted(hanging),
+        "broken": dict(broken or {}),
+    }
     (directory / "settings.json").write_text(json.dumps(settings, indent=2) + "\n")
     _write_extra(directory / "extra", extra or {})
     track(directory)

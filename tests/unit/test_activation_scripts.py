@@ -19,7 +19,15 @@ if TYPE_CHECKING:
 SCRIPTS = sorted(
     entry.name for entry in files("orchestrator.stages").iterdir() if entry.name.endswith(".sh")
 )
-ACTIVATING = ("switch.sh", "confirm.sh", "rollback.sh")
+ACTIVATING = (
+    "switch.sh",
+    "await.sh",
+    "confirm.sh",
+    "keep.sh",
+    "boot.sh",
+    "rollback.sh",
+    "way_back.sh",
+)
 SHELLS = (("sh",), ("dash",), ("bash", "--posix"), ("busybox", "sh"))
 
 
@@ -84,7 +92,7 @@ def test_a_confirmation_that_comes_too_late(tmp_path: Path) -> None:
     systemctl.write_text('#!/bin/sh\necho "$@" >>"$CALLS"\n[ "$1" = stop ]\n')
     systemctl.chmod(0o755)
     calls = tmp_path / "calls"
-    command = activation_script("confirm.sh", "/nix/store/none", "run", "nixos-rebuild")
+    command = activation_script("confirm.sh", "/nix/store/none", "run", "nixos-rebuild", "9")
     done = subprocess.run(
         command.argv,
         env={"PATH": f"{bin_directory}:/usr/bin:/bin", "CALLS": str(calls)},

@@ -60,7 +60,14 @@ def test_the_configuration_names_the_broker(inventory: Path) -> None:
     assert Invocation(inventory, broker_option="redis://other").broker == "redis://other"
 
 
-@pytest.mark.parametrize("text", ["brokr = 1\n", "broker = 5\n", "broker = [\n"])
+def test_the_configuration_says_how_long_runs_are_kept(inventory: Path) -> None:
+    """Ninety days, or as many as are named."""
+    assert Invocation(inventory).configuration.keep_days == 90
+    (inventory.parent / "orchestrate.toml").write_text("keep_days = 7\n")
+    assert Invocation(inventory).configuration.keep_days == 7
+
+
+@pytest.mark.parametrize("text", ["brokr = 1\n", "broker = 5\n", "broker = [\n", "keep_days = 0\n"])
 def test_a_wrong_configuration_is_one_clear_error(inventory: Path, text: str) -> None:
     """A misspelt key, a wrong type or no TOML at all names the file."""
     (inventory.parent / "orchestrate.toml").write_text(text)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from structlog.testing import CapturingLogger
 
-from orchestrator.log import redact
+from orchestrator.log import hide, redact
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,6 +30,14 @@ def test_a_secret_key_hides_its_value(key: str) -> None:
     """Whatever a key that says secret holds, however deep, is blanked."""
     assert redacted(**{key: "hunter2"})[key] == "[redacted]"
     assert "hunter2" not in str(redacted(data=[{"host": {key: ["hunter2"]}}]))
+
+
+def test_a_known_secret_is_hidden_wherever_it_is() -> None:
+    """A password that this process has read is blanked under any key, inside any text."""
+    hide("correct horse")
+    hide("correct horse battery")
+    entry = redacted(last_lines=["sudo said correct horse battery!"], data={"a": "correct horse"})
+    assert entry == {"last_lines": ["sudo said [redacted]!"], "data": {"a": "[redacted]"}}
 
 
 def test_other_keys_stay() -> None:

@@ -106,6 +106,17 @@ def test_who_begins_and_who_is_left_alone(
     assert decision.left_alone == left_alone
 
 
+def test_a_refuted_package_goes_no_further_without_canaries() -> None:
+    """Where a smoke spoke against the package nobody else begins with it, unless one proved it."""
+    refuted, *rest = fleet(ROLLED_BACK, READY, READY)
+    refuted = replace(refuted, refutes=True)
+    alone = "h0 failed with the same cpu package, so it was left alone"
+    decision = decide(Policy(), [refuted, *rest], (), math.inf)
+    assert decision.left_alone == {"h1": alone, "h2": alone}
+    proven = replace(rest[0], phase=DEPLOYED)
+    assert decide(Policy(), [refuted, proven, rest[1]], (), math.inf).may_begin == {"h2"}
+
+
 @pytest.mark.parametrize(
     ("most", "phases", "begin", "alone"),
     [

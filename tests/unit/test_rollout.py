@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from inventory.host import HealthCheck
 from orchestrator.deploy.rollout import (
     failed_build,
     is_finished,
@@ -22,7 +23,7 @@ from orchestrator.deploy.rollout import (
 from orchestrator.errors import PayloadError
 from orchestrator.model.journal import Step, StepKey, StepRecord, StepState
 from orchestrator.model.plan import Action, Goal, Plan
-from orchestrator.model.report import Outcome, RollbackReport, SmokeReport, Verdict
+from orchestrator.model.report import Outcome, RollbackReport, SmokeReport, SwitchReport, Verdict
 from orchestrator.model.store import DerivationPath
 from orchestrator.model.variant import Backend
 from tests.plans import Wanted, derivation, make_plan, output
@@ -87,7 +88,7 @@ def test_the_llama_package_is_built_before_the_systems() -> None:
     ]
 
 
-@pytest.mark.parametrize("goal", [Goal.BUILD, Goal.DEPLOY])
+@pytest.mark.parametrize("goal", [Goal.BUILD, Goal.SWITCH])
 def test_a_host_that_has_its_system_waits_for_no_build(goal: Goal) -> None:
     """Nothing is built for it; where builds are all that is asked for, it is done."""
     plan = make_plan(Wanted("carbon"), goal=goal)
@@ -176,6 +177,89 @@ def test_a_rollback_that_is_not_good_is_a_failure(verdict: Verdict) -> None:
     result = results(plan, records)["carbon"]
     assert (result.outcome, result.verdict) == (Outcome.FAILED, verdict)
     assert result.message == "switch broke; its smoke failed"
+
+
+SHORT_WAYS = [
+    (Goal.BOOT, Step.BOOT, Outcome.BOOTS_NEXT, "old-carbon"),
+    (Goal.DRY_ACTIVATE, Step.DRY_ACTIVATE, Outcome.DRY_ACTIVATED, "old-carbon"),
+]
+
+
+@pytest.mark.parametrize(("goal", "step", "outcome", "runs"), SHORT_WAYS)
+def test_a_goal_that_activates_nothing_has_one_step(
+    goal: Goal, step: Step, outcome: Outcome, runs: str
+) -> None:
+    """After the copy comes the goal's own step, and the host runs what it ran."""
+    plan = make_plan(Wanted("carbon"), goal=goal)
+    records = run(plan)
+    assert steps_of(records, "carbon") == [Step.COPY, step]
+    result = results(plan, records)["carbon"]
+    assert (result.outcome, result.current) == (outcome, output(runs))
+    assert result.outcome.is_good
+    assert result.message
+    assert settled_results(plan, records).keys() == {"carbon"}
+
+
+@pytest.mark.parametrize(("goal", "step"), [row[:2] for row in SHORT_WAYS])
+def test_what_activated_nothing_needs_no_way_back(goal: Goal, step: Step) -> None:
+    """Where such a step fails the host has failed, and nothing is rolled back."""
+    plan = make_plan(Wanted("carbon"), Wanted("boron"), goal=goal)
+    records = run(plan, **{f"{step}_carbon": BAD})
+    assert steps_of(records, "carbon") == [Step.COPY, step]
+    ended = results(plan, records)
+    assert (ended["carbon"].outcome, ended["carbon"].message) == (Outcome.FAILED, f"{step} broke")
+    assert ended["boron"].outcome.is_good
+    assert settled_results(plan, records).keys() == {"carbon", "boron"}
+
+
+def test_a_tested_host_goes_the_whole_way() -> None:
+    """The goal test smokes and confirms as a switch does, and says what the next boot gives."""
+    plan = make_plan(Wanted("carbon"), goal=Goal.TEST)
+    records = run(plan)
+    assert steps_of(records, "carbon") == [Step.COPY, Step.SWITCH, Step.SMOKE, Step.CONFIRM]
+    result = results(plan, records)["carbon"]
+    assert (result.outcome, result.current) == (Outcome.TESTED, output("system-carbon"))
+    bad = run(plan, smoke_carbon=LOOKS_BAD)
+    assert results(plan, bad)["carbon"].outcome is Outcome.ROLLED_BACK
+
+
+@pytest.mark.parametrize("goal", [Goal.SWITCH, Goal.BOOT, Goal.TEST])
+def test_what_changes_hosts_goes_in_batches(goal: Goal) -> None:
+    """Batches hold for every goal that changes a host."""
+    plan = make_plan(Wanted("carbon"), Wanted("boron", batch=1), goal=goal)
+    order = [key for key in run(plan) if key.step is not Step.BUILD]
+    way = plan.way_of(plan.hosts[0])
+    assert order.index(StepKey(way[-1], "carbon")) < order.index(StepKey(way[0], "boron"))
+
+
+def test_a_health_check_comes_between_smoke_and_confirmation() -> None:
+    """Only a host that has a check of its own is asked, and one that fails is put back."""
+    plan = make_plan(Wanted("carbon"), Wanted("boron"))
+    carbon, boron = plan.hosts
+    checked = replace(carbon.host, health=HealthCheck(("true",)))
+    plan = replace(plan, hosts=(replace(carbon, host=checked), boron))
+    good = run(plan)
+    way = [Step.COPY, Step.SWITCH, Step.SMOKE, Step.HEALTH, Step.CONFIRM]
+    assert steps_of(good, "carbon") == way
+    assert Step.HEALTH not in steps_of(good, "boron")
+    bad = run(plan, health_check_carbon=BAD)
+    assert steps_of(bad, "carbon") == [*way[:-1], Step.ROLLBACK]
+    result = results(plan, bad)["carbon"]
+    assert (result.outcome, result.message) == (Outcome.ROLLED_BACK, "health_check broke")
+
+
+def test_accepted_failed_units_are_named() -> None:
+    """A host that stays with failed units is deployed, with a verdict that names them once."""
+    plan = make_plan(Wanted("carbon"))
+    records = run(plan)
+    for step, units in ((Step.SWITCH, ("a.service",)), (Step.CONFIRM, ("a.service", "b.timer"))):
+        key = StepKey(step, "carbon")
+        report = SwitchReport("carbon", output("old-carbon"), output("system-carbon"), 4, units)
+        records[key] = replace(records[key], report=dict(msgspec.to_builtins(report)))
+    result = results(plan, records)["carbon"]
+    assert (result.outcome, result.verdict) == (Outcome.DEPLOYED, Verdict.UNITS_FAILED)
+    assert result.failed_units == ("a.service", "b.timer")
+    assert result.message.endswith("failed units: a.service, b.timer")
 
 
 def test_a_failed_package_fails_the_hosts_that_need_it() -> None:
@@ -300,14 +384,14 @@ def check_ended(plan: Plan, records: Records) -> None:
         assert (host.action is Action.UNCHANGED) == (result.outcome is Outcome.UNCHANGED)
         build = failed_build(plan, host.evaluation.toplevel_drv, records)
         assert build is None or not sent
-        if result.outcome is Outcome.SKIPPED and plan.goal is Goal.DEPLOY:
+        if result.outcome is Outcome.SKIPPED and plan.goal is Goal.SWITCH:
             assert set(sent) <= {Step.COPY}
             assert "was left alone" in result.message
 
 
 @settings(max_examples=300, deadline=None)
 @given(
-    hosts=wanted_hosts, goal=st.sampled_from([Goal.DEPLOY, Goal.DEPLOY, Goal.BUILD]), data=st.data()
+    hosts=wanted_hosts, goal=st.sampled_from([Goal.SWITCH, Goal.SWITCH, Goal.BUILD]), data=st.data()
 )
 def test_every_run_ends_well_whatever_fails(
     hosts: list[Wanted], goal: Goal, data: st.DataObject

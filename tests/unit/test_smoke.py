@@ -10,6 +10,7 @@ import pytest
 
 from inventory.host import Smoke
 from orchestrator.command import Command, CommandResult
+from orchestrator.model.report import Fault
 from orchestrator.model.store import StorePath, parse_store_path
 from orchestrator.model.variant import Backend
 from orchestrator.stages.smoke import judge, smoke_command
@@ -71,7 +72,7 @@ def test_a_real_inference_passes(
 ) -> None:
     """Backend, device, speed and answer are what llama-cli said."""
     report = judged(recording(name), backend, of=package(name.split("-", maxsplit=1)[0]))
-    assert report.failure == ""
+    assert (report.failure, report.fault) == ("", None)
     assert report.passed
     assert (report.backend, report.device) == (backend, device)
     assert report.last_lines == ()
@@ -99,6 +100,7 @@ def test_another_gpu_backend_fails() -> None:
     """A Vulkan inference is no CUDA inference."""
     report = judged(recording("vulkan-tiny"), Backend.CUDA)
     assert report.failure == "it ran on Vulkan, not on CUDA"
+    assert report.fault is Fault.PACKAGE
 
 
 def test_a_log_that_names_no_device_proves_nothing() -> None:
@@ -119,20 +121,20 @@ def test_the_answer_cannot_speak_for_the_log() -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "failure"),
+    ("code", "failure", "fault"),
     [
-        (132, "llama-cli was built for another CPU: illegal instruction"),
-        (124, "no answer within 120 seconds"),
-        (137, "no answer within 120 seconds"),
-        (139, "llama-cli exited with 139"),
-        (1, "llama-cli exited with 1"),
-        (127, "the system has no llama-cli"),
+        (132, "llama-cli was built for another CPU: illegal instruction", Fault.PACKAGE),
+        (124, "no answer within 120 seconds", Fault.SYSTEM),
+        (137, "no answer within 120 seconds", Fault.SYSTEM),
+        (139, "llama-cli exited with 139", Fault.PACKAGE),
+        (1, "llama-cli exited with 1", Fault.PACKAGE),
+        (127, "the system has no llama-cli", Fault.SYSTEM),
     ],
 )
-def test_how_llama_cli_ended(code: int, failure: str) -> None:
-    """A bad end is told in words, with the end of llama-cli's log."""
+def test_how_llama_cli_ended(code: int, failure: str, fault: Fault) -> None:
+    """A bad end is told in words, with the end of llama-cli's log and what it speaks against."""
     report = judged(failed_with(code, "error: no\x1b[2J", "bye"), Backend.CPU)
-    assert (report.passed, report.failure) == (False, failure)
+    assert (report.passed, report.failure, report.fault) == (False, failure, fault)
     assert report.last_lines == ("error: no\\x1b[2J", "bye")
 
 
@@ -165,6 +167,7 @@ def test_too_slow() -> None:
     assert judged(recording("vulkan-smollm2"), smoke=Smoke(min_tokens_per_second=8.5)).passed
     report = judged(recording("vulkan-smollm2"), smoke=Smoke(min_tokens_per_second=9))
     assert report.failure == "8.5 tokens per second are fewer than the 9 asked for"
+    assert report.fault is Fault.SYSTEM
 
 
 def test_what_is_expected_of_the_answer() -> None:
@@ -209,6 +212,7 @@ def test_the_script_itself_failed() -> None:
     """Where smoke.sh can't run, its own error output is what is shown."""
     report = judged("", returncode=73)
     assert report.failure == "the smoke itself failed (exit code 73)"
+    assert report.fault is Fault.HOST
     assert report.last_lines == ("sh: said this",)
 
 

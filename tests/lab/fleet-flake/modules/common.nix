@@ -2,6 +2,7 @@
 let
   settings = builtins.fromJSON (builtins.readFile ../settings.json);
   failing = builtins.elem config.networking.hostName settings.failing;
+  hanging = builtins.elem config.networking.hostName (settings.hanging or [ ]);
 in
 {
   # What of this fleet changes from one deployment to the next.
@@ -18,6 +19,10 @@ in
       echo ${lib.escapeShellArg settings.greeting} >/run/greeter/greeting
       ${lib.optionalString failing "exit 1"}
     '';
+  };
+  # As a snippet that waits for something that never comes.
+  system.activationScripts = lib.optionalAttrs hanging {
+    hang = "echo waiting for nothing >&2; exec sleep infinity";
   };
   environment.etc."greeting".text = settings.greeting + "\n";
   environment.systemPackages = [ pkgs.hello ];

@@ -1,0 +1,83 @@
+"""`orchestrate unlock`: whose lock a machine has, and the end of a dead run's."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from orchestrator.cli.engine import open_journal
+from orchestrator.cli.invocation import Invocation, broker_option, inventory_option
+from orchestrator.deploy.host_lock import (
+    LOCK_SECONDS,
+    SILENT_SECONDS,
+    end_lock,
+    find_lock,
+    silent_seconds,
+)
+from orchestrator.deploy.journal import now
+from orchestrator.errors import UsageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import redis
+
+    from inventory.host import Host
+    from orchestrator.model.lock import HostLock
+
+
+@click.command(name="unlock")
+@click.argument("host")
+@click.option("--force", is_flag=True, help="Also take it from a run that is alive.")
+@inventory_option
+@broker_option
+def command(host: str, inventory: Path, broker: str | None, *, force: bool) -> int:
+    """Say which run has HOST's lock, and free it where that run is dead.
+
+    A run has the lock from a machine's switch until it is confirmed or put
+    back. A lock that nobody renews ends by itself after a minute.
+    """
+    invocation = Invocation(inventory, host, broker_option=broker)
+    with open_journal(invocation) as client:
+        for one in invocation.hosts:
+            click.echo(_unlock(client, one, force=force))
+    return 0
+
+
+def _unlock(client: redis.Redis, host: Host, *, force: bool) -> str:
+    """Free a host's lock and say whose it was.
+
+    Raises:
+        UsageError: its run is alive, and nobody forces it.
+    """
+    lock = find_lock(client, host)
+    seen = now(client)
+    if lock is None or lock.ends_at <= seen:
+        return f"{host.name}: no run has its lock"
+    whose = describe(lock, seen)
+    if silent_seconds(lock, seen) < SILENT_SECONDS and not force:
+        raise UsageError(
+            message=f"{whose}, which is alive",
+            hint=f"wait for it, or end it with `orchestrate cancel {lock.run}`;"
+            " --force takes the lock from it in the middle of its change",
+            host=host.name,
+        )
+    freed = end_lock(client, host, lock)
+    return f"{host.name}: {whose}; {'freed' if freed else 'another run has it by now'}"
+
+
+def describe(lock: HostLock, seen: float) -> str:
+    """Say whose a lock is, since when, and when its run gave its last sign. Pure.
+
+    Args:
+        lock: one that has not ended.
+        seen: seconds of the server's clock, at most `LOCK_SECONDS` before its end.
+    """
+    since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(lock.since))
+    silent = max(0.0, min(silent_seconds(lock, seen), LOCK_SECONDS))
+    return (
+        f"run {lock.run} of {lock.author or 'somebody'} has its lock since {since}"
+        f" (last sign {silent:.0f} s ago)"
+    )

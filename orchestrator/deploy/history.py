@@ -1,0 +1,139 @@
+"""Read back what a run did, from its plan and its journal."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from orchestrator.deploy.journal import Journal, runs
+from orchestrator.deploy.rollout import settled_results, smoke_report
+from orchestrator.errors import PayloadError
+from orchestrator.model.history import BuildRecord, HostRecord, RunHeader, RunRecord
+from orchestrator.model.journal import Step, StepKey, StepState
+from orchestrator.model.report import BuildReport, HostResult, Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import redis
+
+    from orchestrator.model.event import Event
+    from orchestrator.model.journal import StepRecord
+    from orchestrator.model.plan import Build, Plan
+
+
+@dataclass(frozen=True, slots=True)
+class RunSummary:
+    """One line of a list of runs; `results` are None where the run has not ended."""
+
+    run: str
+    header: RunHeader
+    results: Mapping[str, HostResult] | None
+
+    @property
+    def outcomes(self) -> dict[Outcome, int]:
+        """How many hosts ended how; nothing where the run has not ended."""
+        counted = Counter(result.outcome for result in (self.results or {}).values())
+        return {outcome: counted[outcome] for outcome in Outcome if outcome in counted}
+
+
+def summaries(client: redis.Redis) -> Iterator[RunSummary]:
+    """Give the runs that are kept, the newest first.
+
+    Raises:
+        PayloadError: an entry was damaged.
+    """
+    for run in runs(client):
+        journal = Journal(client, run)
+        yield RunSummary(run, journal.header(), journal.results())
+
+
+def read_run(journal: Journal) -> RunRecord:
+    """Read all that is kept of a run, but for its events.
+
+    Raises:
+        PayloadError: there is no such run, or an entry was damaged.
+    """
+    return run_record(journal.plan(), journal.records(), journal.results())
+
+
+def run_record(
+    plan: Plan,
+    records: Mapping[StepKey, StepRecord],
+    results: Mapping[str, HostResult] | None,
+) -> RunRecord:
+    """Join a plan with what came of it. Pure.
+
+    Args:
+        plan: the run's.
+        records: where its steps stand.
+        results: how it ended; None where it has not: what is settled already
+            counts then.
+    """
+    known = results if results is not None else settled_results(plan, records)
+    ends = [record.ended_at for record in records.values()]
+    return RunRecord(
+        run=plan.run,
+        origin=plan.origin,
+        goal=plan.goal,
+        ended_at=None if results is None else max(ends, default=plan.origin.started_at),
+        hosts=tuple(_host_record(plan, name, records, known) for name in plan.target_names),
+        builds=tuple(_build_record(build, records) for build in plan.builds),
+    )
+
+
+def _host_record(
+    plan: Plan,
+    name: str,
+    records: Mapping[StepKey, StepRecord],
+    results: Mapping[str, HostResult],
+) -> HostRecord:
+    host = next((host for host in plan.hosts if host.name == name), None)
+    reached = [step for step in Step if StepKey(step, name) in records]
+    return HostRecord(
+        host=name,
+        result=results.get(name),
+        stage=reached[-1] if reached else "",
+        wanted=host.evaluation.toplevel if host else None,
+        reason=host.choice.reason if host else "",
+        smoke=smoke_report(name, records),
+    )
+
+
+def _build_record(build: Build, records: Mapping[StepKey, StepRecord]) -> BuildRecord:
+    record = records.get(StepKey(Step.BUILD, build.derivation))
+    report = _build_report(record) if record is not None else None
+    return BuildRecord(
+        derivation=build.derivation,
+        output=build.output,
+        state=record.state if record is not None else "",
+        builder=report.builder if report else build.builder,
+        seconds=report.seconds if report else None,
+        was_valid=report is not None and report.was_valid,
+        message=str(record.error.get("message", "")) if record is not None else "",
+    )
+
+
+def _build_report(record: StepRecord) -> BuildReport | None:
+    if record.state is not StepState.DONE:
+        return None
+    try:
+        return msgspec.convert(record.report, BuildReport)
+    except msgspec.ValidationError as error:
+        message = f"the journal's report of a build can't be read: {error}"
+        raise PayloadError(message, stage=Step.BUILD) from error
+
+
+def is_about(event: Event, host: str, plan: Plan) -> bool:
+    """Whether an event is of a host, or of a build that it needs. Pure.
+
+    A build's events are told under its builder.
+    """
+    if event.host == host:
+        return True
+    needed = {build.derivation for build in plan.builds if host in build.hosts}
+    return event.data.get("derivation") in needed

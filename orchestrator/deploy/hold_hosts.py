@@ -1,0 +1,112 @@
+"""Hold the locks of the hosts that a driver's run changes.
+
+A host whose lock another run has waits for it, as long as that run lives. A host
+that another run has changed since ours began with it is left as it is.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from orchestrator.deploy.host_lock import HostLocks
+from orchestrator.errors import StageError
+from orchestrator.model.event import Event
+from orchestrator.model.journal import Step, StepKey
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from orchestrator.model.journal import StepRecord
+    from orchestrator.model.lock import HostLock
+    from orchestrator.model.plan import Plan
+    from orchestrator.model.report import HostResult
+
+
+@dataclass(slots=True)
+class HeldHosts:
+    """The hosts that this driver holds, and those of whose wait it has told."""
+
+    locks: HostLocks
+    held: set[str] = field(default_factory=set)
+    told: set[str] = field(default_factory=set)
+    renewed_at: float = field(default_factory=time.monotonic)
+
+    def cleared(
+        self, plan: Plan, records: Mapping[StepKey, StepRecord], steps: Iterable[StepKey]
+    ) -> tuple[StepKey, ...]:
+        """Give those of `steps` whose hosts are ours, or need not be.
+
+        Raises:
+            PayloadError: a lock was damaged.
+        """
+        return tuple(
+            key
+            for key in steps
+            if not key.step.needs_lock or self._is_ours(plan, key, records.get(key))
+        )
+
+    def renew(self) -> None:
+        """Renew what is held, where that is due."""
+        now = time.monotonic()
+        if now - self.renewed_at < self.locks.lock_seconds / 6:
+            return
+        self.renewed_at = now
+        for host in self.held:
+            self.locks.renew(host)
+
+    def release(self, host: str, result: HostResult) -> None:
+        """Let go of a host that has come to an end."""
+        self.held.discard(host)
+        self.locks.release(host, result.current or "")
+
+    def _is_ours(self, plan: Plan, key: StepKey, record: StepRecord | None) -> bool:
+        host = plan.host(key.subject).host
+        taken = self.locks.take(host, plan.origin.author)
+        if taken.lock.run != plan.run:
+            if host.name not in self.told:
+                self.told.add(host.name)
+                self._tell(host.name, "waits_for_lock", **_of(taken.lock))
+            return False
+        self.held.add(host.name)
+        if taken.overtaken and self._has_begun(key):
+            self._give_up(key, record, taken.lock)
+            return False
+        return True
+
+    def _has_begun(self, key: StepKey) -> bool:
+        """Whether the host may have been changed by us before it was lost to another run."""
+        return not key.step.begins_something or self.locks.journal.attempts(key) > 0
+
+    def _give_up(self, key: StepKey, record: StepRecord | None, lock: HostLock) -> None:
+        """Fail what we were at and the way back: it would undo what another run did."""
+        error = StageError(
+            message=f"run {lock.after} has changed it since this run began to",
+            hint=f"see what that one did: orchestrate show {lock.after}",
+            host=key.subject,
+            stage=key.step,
+        ).as_data()
+        journal = self.locks.journal
+        back = StepKey(Step.ROLLBACK, key.subject)
+        # The way back first: killed in between, this run still doesn't take it.
+        for step in dict.fromkeys((back, key)):
+            token = journal.send(step, record if step == key else None)
+            if token is not None and journal.claim(step, token):
+                journal.fail(step, token, error)
+        self._tell(key.subject, "stage_failed", **error)
+
+    def _tell(self, host: str, kind: str, **data: object) -> None:
+        journal = self.locks.journal
+        journal.emit(Event(time.time(), journal.run, host, Step.SWITCH, kind, data))
+
+
+def _of(lock: HostLock) -> dict[str, object]:
+    since = time.strftime("%H:%M:%S UTC", time.gmtime(lock.since))
+    return {
+        "message": f"run {lock.run} of {lock.author or 'somebody'} has it since {since};"
+        " it waits for that one's end",
+        "holder": lock.run,
+        "author": lock.author,
+        "since": lock.since,
+    }

@@ -1,0 +1,65 @@
+"""The quarantine in Redis, shared by all runs and controllers of one server.
+
+What failed a smoke stays in it until the same passes one, which needs `--again`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import redis
+
+from orchestrator.deploy.journal import now
+from orchestrator.errors import PayloadError
+from orchestrator.model.ledger import Quarantined
+from orchestrator.model.store import StorePath
+from orchestrator.stages.quarantine import blamed
+
+if TYPE_CHECKING:
+    from orchestrator.model.plan import Evaluation
+    from orchestrator.model.report import SmokeReport
+
+_QUARANTINE = "orchestrate:quarantine"
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantine:
+    """The quarantine on a connected client that returns bytes."""
+
+    client: redis.Redis
+
+    def read(self) -> dict[StorePath, Quarantined]:
+        """Give what is in it.
+
+        Raises:
+            PayloadError: an entry was damaged.
+        """
+        found: Any = self.client.hgetall(_QUARANTINE)
+        return {StorePath(path.decode()): _decode(value) for path, value in found.items()}
+
+    def judge(self, report: SmokeReport, evaluation: Evaluation, run: str) -> tuple[StorePath, ...]:
+        """Put in what a smoke speaks against, or let go of what passed it.
+
+        Returns:
+            the paths that are quarantined by this smoke.
+        """
+        if report.passed:
+            passed = (evaluation.toplevel, *((evaluation.llama,) if evaluation.llama else ()))
+            self.client.hdel(_QUARANTINE, *passed)
+            return ()
+        paths = blamed(report, evaluation)
+        entry = Quarantined(run, report.host, report.failure, now(self.client))
+        for path in paths:
+            self.client.hset(_QUARANTINE, path, msgspec.json.encode(entry))
+        return paths
+
+
+def _decode(data: bytes) -> Quarantined:
+    try:
+        return msgspec.json.decode(data, type=Quarantined)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        message = f"an entry of {_QUARANTINE} can't be read back: {error}"
+        hint = f"another version wrote it, or it was changed in Redis: DEL {_QUARANTINE} forgets it"
+        raise PayloadError(message, stage="plan", hint=hint) from error

@@ -1,0 +1,57 @@
+"""Quarantine: what failed a smoke anywhere goes nowhere until a user says so. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from orchestrator.errors import PlanError
+from orchestrator.model.report import Fault
+from orchestrator.model.store import store_name
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from orchestrator.model.facts import Facts
+    from orchestrator.model.ledger import Quarantined
+    from orchestrator.model.plan import Evaluation
+    from orchestrator.model.report import SmokeReport
+    from orchestrator.model.store import StorePath
+
+
+def blamed(report: SmokeReport, evaluation: Evaluation) -> tuple[StorePath, ...]:
+    """Give what a smoke speaks against: the system, its llama package, or nothing."""
+    if report.fault in (None, Fault.HOST):
+        return ()
+    package = evaluation.llama if report.fault is Fault.PACKAGE else None
+    return tuple(path for path in (evaluation.toplevel, package) if path is not None)
+
+
+def refusal(
+    facts: Facts, evaluation: Evaluation, quarantined: Mapping[StorePath, Quarantined]
+) -> PlanError | None:
+    """Say why a host must not get its new system; None where it may.
+
+    A package that the host runs already is nothing new to it: one machine whose
+    GPU broke doesn't keep the others from an unrelated change.
+
+    Args:
+        facts: the host's.
+        evaluation: what it would get.
+        quarantined: what failed a smoke.
+    """
+    package = evaluation.llama
+    if package is not None and facts.llama_cli.startswith(f"{package}/"):
+        package = None
+    for path in (evaluation.toplevel, package):
+        if path is None or path not in quarantined:
+            continue
+        known = quarantined[path]
+        return PlanError(
+            message=f"it would get {store_name(path)}, which failed its smoke on {known.host}"
+            f" in run {known.run}: {known.failure}",
+            hint="change it, or let it through with --again",
+            host=evaluation.host,
+            stage="plan",
+            last_lines=(path,),
+        )
+    return None
