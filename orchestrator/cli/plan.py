@@ -15,6 +15,7 @@ from orchestrator.cli.invocation import (
     inventory_option,
     json_option,
     limit_option,
+    retry_failed_option,
     serial_option,
     target_argument,
     update_input_option,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 @inventory_option
 @update_input_option
 @again_option
+@retry_failed_option
 @json_option
 def command(  # noqa: PLR0913 - each is one option of the command line
     target: str,
@@ -49,12 +51,19 @@ def command(  # noqa: PLR0913 - each is one option of the command line
     *,
     limit: str | None,
     again: bool,
+    retry_failed: bool,
     serial: tuple[Size, ...] | None,
     as_json: bool,
 ) -> int:
     """Show each machine's variant and why, what is built where, and the batches."""
     invocation = Invocation(
-        inventory, target, update_inputs=update_inputs, limit=limit, serial=serial, again=again
+        inventory,
+        target,
+        update_inputs=update_inputs,
+        limit=limit,
+        serial=serial,
+        retry_failed=retry_failed,
+        again=again,
     )
     plan = asyncio.run(_plan(invocation))
     click.echo(msgspec.json.encode(plan).decode() if as_json else describe(plan))
@@ -71,6 +80,7 @@ async def _plan(invocation: Invocation) -> Plan:
             on_event=lambda _: None,
             update_inputs=invocation.update_inputs,
             read_ledger=partial(ledger_of, invocation),
+            retry_failed=invocation.retry_failed,
         )
         plan, _ = await prepare(surveyor, invocation.hosts)
         return plan

@@ -96,9 +96,7 @@ def _decided(invocation: Invocation, plan: Plan) -> Plan:
         fanout=invocation.fanout,
         limits=invocation.inventory.fleet.copies,
     )
-    return replace(
-        plan, retry_failed=invocation.retry_failed, terms=terms, origin=origin_of(invocation)
-    )
+    return replace(plan, terms=terms, origin=origin_of(invocation))
 
 
 def _remember(invocation: Invocation, plan: Plan, ended: dict[str, HostResult]) -> None:
@@ -135,6 +133,7 @@ def _surveyor(
         invocation.update_inputs,
         partial(ledger_of, invocation),
         invocation.goal,
+        invocation.retry_failed,
     )
 
 

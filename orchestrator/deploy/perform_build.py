@@ -42,7 +42,8 @@ def perform_build(context: Context, wanted: Build) -> BuildReport:
     """
     ledger = BuildLedger(context.journal.client)
     known = ledger.read()
-    if wanted.derivation in known.failed and not context.plan.retry_failed:
+    anyway = context.plan.retry_failed or wanted.is_available
+    if wanted.derivation in known.failed and not anyway:
         raise _failed_before(wanted, known.failed[wanted.derivation])
     made = context.build_report(wanted.after) if wanted.after else None
     left = candidates(wanted, known, made.builder if made else None)

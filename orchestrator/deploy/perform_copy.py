@@ -15,6 +15,7 @@ from orchestrator.model.plan import Fanout
 from orchestrator.model.report import CopyReport
 from orchestrator.stages.copy_closure import Order, copy_closure
 from orchestrator.stages.delivery import Receiver
+from orchestrator.stages.presence import require_system
 from orchestrator.stages.smoke_model import deliver_model, model_path, read_model
 from orchestrator.transport.become import become_password
 
@@ -39,10 +40,10 @@ def perform_copy(context: Context, host: HostPlan) -> CopyReport:
     """Bring a host its model and its system.
 
     Raises:
-        StageError: nobody has built the system.
+        StageError: nobody has built the system, or it was there and is no more.
         OrchestrateError: the copy failed.
     """
-    derivation = host.evaluation.toplevel_drv
+    derivation = host.awaited
     made = context.build_report(derivation) if derivation is not None else None
     if derivation is not None and made is None:
         message = "nobody has built its system"
@@ -57,6 +58,7 @@ def perform_copy(context: Context, host: HostPlan) -> CopyReport:
         if context.plan.goal.activates:
             await deliver_model(Receiver(shell, host.host.become, password), model, hear)
         if made is None:
+            await require_system(shell, host.evaluation.toplevel)
             return CopyReport(host.name, 0, 0, "it is there already")
         return await _copy(context, host, made, hear)
 

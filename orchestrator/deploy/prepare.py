@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from orchestrator.deploy.survey import survey_fleet
+from orchestrator.deploy.survey_builds import survey_builds
 from orchestrator.stages.copy_derivations import copy_derivations
 from orchestrator.stages.delivery import Receiver
 from orchestrator.stages.plan import make_plan
@@ -34,8 +36,10 @@ async def prepare(surveyor: Surveyor, hosts: Sequence[Host]) -> tuple[Plan, Eval
         OrchestrateError: no plan can be made.
     """
     survey, evaluator = await survey_fleet(surveyor, hosts)
+    if evaluator is not None:
+        survey = await survey_builds(surveyor, evaluator, survey)
     plan = make_plan(surveyor.run, surveyor.inventory, hosts, survey, surveyor.goal)
-    return plan, evaluator
+    return replace(plan, retry_failed=surveyor.retry_failed), evaluator
 
 
 async def send_derivations(surveyor: Surveyor, plan: Plan, evaluator: Evaluator) -> None:

@@ -105,7 +105,7 @@ def _phase(plan: Plan, host: HostPlan, records: Mapping[StepKey, StepRecord]) ->
 def _phase_before(plan: Plan, host: HostPlan, records: Mapping[StepKey, StepRecord]) -> Phase:
     if _state(records, Step.COPY, host.name) is StepState.FAILED:
         return Phase.UNREACHABLE if _is_unreachable(host, records) else Phase.FAILED
-    if failed_build(plan, host.evaluation.toplevel_drv, records) is not None:
+    if failed_build(plan, host.awaited, records) is not None:
         return Phase.FAILED
     first = plan.way_of(host)[0]
     return Phase.READY if _host_step(plan, host, records) is first else Phase.WAITING
@@ -131,7 +131,7 @@ def _host_step(plan: Plan, host: HostPlan, records: Mapping[StepKey, StepRecord]
     """Give the step that a host is at; the journal says whether it was sent."""
     if must_roll_back(host, records):
         return Step.ROLLBACK
-    derivation = host.evaluation.toplevel_drv
+    derivation = host.awaited
     if derivation is not None and not _done(records, Step.BUILD, derivation):
         return None
     if not _done(records, Step.COPY, host.name):
@@ -176,14 +176,13 @@ def _is_settled(
     if host.name in left_alone:
         return not _may_still_fail(plan, host, records, left_alone)
     if plan.goal is Goal.BUILD:
-        failed = failed_build(plan, host.evaluation.toplevel_drv, records)
+        failed = failed_build(plan, host.awaited, records)
         return _is_built(host, records) or failed is not None
     return _phase(plan, host, records).has_ended
 
 
 def _is_built(host: HostPlan, records: Mapping[StepKey, StepRecord]) -> bool:
-    derivation = host.evaluation.toplevel_drv
-    return derivation is not None and _done(records, Step.BUILD, derivation)
+    return host.awaited is None or _done(records, Step.BUILD, host.awaited)
 
 
 def _may_still_fail(
@@ -333,7 +332,7 @@ def _rolled_back(
 
 
 def _first_failure(plan: Plan, host: HostPlan, records: Mapping[StepKey, StepRecord]) -> str:
-    failure = failed_build(plan, host.evaluation.toplevel_drv, records)
+    failure = failed_build(plan, host.awaited, records)
     if failure is not None:
         return str(failure.error.get("message", "its build failed"))
     for step in (Step.COPY, *plan.way_of(host)):

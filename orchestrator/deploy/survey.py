@@ -19,12 +19,11 @@ from inventory.host import Inventory
 from orchestrator.errors import OrchestrateError, PlanError, UnreachableError, UsageError
 from orchestrator.model.event import Event
 from orchestrator.model.ledger import Ledger
-from orchestrator.model.plan import Action, Evaluation, FlakeRef, Goal
+from orchestrator.model.plan import Evaluation, FlakeRef, Goal
 from orchestrator.stages.evaluate import evaluate, lock_flake, process_limit
 from orchestrator.stages.facts import gather_facts
 from orchestrator.stages.flake import write_flake
-from orchestrator.stages.plan import Survey, action_for
-from orchestrator.stages.quarantine import refusal
+from orchestrator.stages.plan import Survey
 from orchestrator.stages.send_flake import send_flake
 from orchestrator.stages.smoke_model import model_path, read_model
 from orchestrator.stages.variant import choose_variant
@@ -49,7 +48,8 @@ class Surveyor:
     `update_inputs` are the flake's inputs to lock anew, besides the user's own
     flake, which always is as it is now. `read_ledger` is asked where something
     has to be built; without one nothing is known of earlier builds. The `goal`
-    decides which hosts have to change.
+    decides which hosts have to change. `retry_failed` plans also what is
+    remembered to have failed.
     """
 
     run: str
@@ -60,6 +60,7 @@ class Surveyor:
     update_inputs: tuple[str, ...] = ()
     read_ledger: Callable[[], Ledger] = Ledger
     goal: Goal = Goal.SWITCH
+    retry_failed: bool = False
 
     def tell(self, host: str, stage: str, event: str, **data: object) -> None:
         """Report an event of this run."""
@@ -115,26 +116,13 @@ async def survey_fleet(
     evaluations = {}
     if evaluator is not None:
         evaluations = await evaluate_fleet(surveyor, evaluator, choices, left_out)
-    moving = [
-        evaluation
-        for name, evaluation in evaluations.items()
-        if action_for(facts[name], evaluation, surveyor.goal) is Action.DEPLOY
-    ]
-    builders: dict[str, Facts] = {}
-    ledger = Ledger()
-    if moving:
-        builders = await look(surveyor, surveyor.inventory.builders, LeftOut())
-        ledger = surveyor.read_ledger()
-    quarantined = refuse_quarantined(surveyor, facts, moving, ledger, left_out)
     survey = Survey(
         facts=facts,
         choices=choices,
-        evaluations={name: made for name, made in evaluations.items() if name not in quarantined},
-        builders=builders,
+        evaluations=evaluations,
         unreachable=left_out.unreachable,
         blocked=left_out.blocked,
         failed=left_out.failed,
-        ledger=ledger,
     )
     return survey, evaluator
 
@@ -194,22 +182,6 @@ async def evaluate_fleet(
             left_out.add(name, answer)
             surveyor.tell(name, "evaluate", "stage_failed", **answer.as_data())
     return evaluations
-
-
-def refuse_quarantined(
-    surveyor: Surveyor,
-    facts: dict[str, Facts],
-    moving: Sequence[Evaluation],
-    ledger: Ledger,
-    left_out: LeftOut,
-) -> frozenset[str]:
-    """Leave out the hosts that would get what failed a smoke; give their names."""
-    answers = (refusal(facts[one.host], one, ledger.quarantined) for one in moving)
-    errors = [error for error in answers if error is not None]
-    for error in errors:
-        left_out.add(error.host, error)
-        surveyor.tell(error.host, "plan", "stage_failed", **error.as_data())
-    return frozenset(error.host for error in errors)
 
 
 def processes_on(surveyor: Surveyor, evaluator: Evaluator) -> int:

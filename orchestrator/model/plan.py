@@ -108,7 +108,8 @@ class Build:
 
     `fallbacks` are the builders that fit as well, best first: where the work
     goes when `builder` fails. A toplevel names its llama package in `after`: it
-    is built once that is, on whichever builder made it.
+    is built once that is, on whichever builder made it. With `is_available` there
+    is nothing to build: the builder has the output, or one of its substituters.
     """
 
     derivation: DerivationPath
@@ -119,6 +120,7 @@ class Build:
     hosts: tuple[str, ...]
     reason: str
     after: DerivationPath | None = None
+    is_available: bool = False
 
 
 class Package(NamedTuple):
@@ -132,7 +134,8 @@ class Package(NamedTuple):
 class HostPlan:
     """One host's way through the run.
 
-    `batch` counts from 0. A `canary` is the first host to get its package.
+    `batch` counts from 0. A `canary` is the first host to get its package. With
+    `has_system` the wanted system is in the host's store already.
     """
 
     host: Host
@@ -143,11 +146,17 @@ class HostPlan:
     batch: int = 0
     canary: bool = False
     notes: tuple[str, ...] = ()
+    has_system: bool = False
 
     @property
     def name(self) -> str:
         """The inventory name."""
         return self.host.name
+
+    @property
+    def awaited(self) -> DerivationPath | None:
+        """The build that it waits for; None where its system is there already."""
+        return None if self.has_system else self.evaluation.toplevel_drv
 
     @property
     def package(self) -> Package:
@@ -183,8 +192,9 @@ class Origin:
 class Plan:
     """A whole run, decided before anything is touched.
 
-    `unreachable`, `blocked` (by a pin or by policy) and `failed` (its facts or
-    its evaluation) map a host's name to the report of why it is left out.
+    `unreachable`, `blocked` (by a pin, by policy, by a build that failed before)
+    and `failed` (its facts or its evaluation) map a host's name to the report of
+    why it is left out.
     `retry_failed` builds also what is remembered to have failed; `terms` are
     those of its copies. `cancelled` is what a driver makes of a plan whose run was cancelled.
     """

@@ -1,22 +1,20 @@
 """Placement: which builder ends a build first. Pure.
 
 Estimates are rough and only compared with each other: what took long somewhere
-takes long everywhere, and faster builders take less.
+takes long everywhere, and faster builders take less. What a builder has already,
+or can fetch, is not built at all.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from inventory.host import Host
 from orchestrator.model.facts import Facts
 from orchestrator.model.ledger import Ledger
-from orchestrator.model.store import derivation_name
-
-if TYPE_CHECKING:
-    from orchestrator.model.store import DerivationPath
+from orchestrator.model.presence import StoreContents
+from orchestrator.model.store import DerivationPath, StorePath, derivation_name
 
 _HEAVY_FEATURES = frozenset({"cuda", "rocm"})
 
@@ -30,15 +28,34 @@ _LIGHT_CORE_SECONDS = 2 * 10 * 60.0
 _HEAVY_MIB = {"memory": 4096, "disk": 8192}
 _LIGHT_MIB = {"memory": 512, "disk": 1024}
 
+# What comes to a builder from elsewhere is thought to come at this rate, in bytes
+# per second: a good line, and no more than that.
+_COPIED_PER_SECOND = 50e6
+_MEGABYTE = 1e6
+
 _MINUTE = 60.0
 
 
 @dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is to be built: its output, and what building it asks for.
+
+    `features` are those of the system that it needs, `inputs` what it is built from.
+    """
+
+    derivation: DerivationPath
+    output: StorePath
+    features: frozenset[str] = frozenset()
+    inputs: frozenset[StorePath] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
 class Candidate:
-    """A builder that answered: its part of the inventory, and its facts."""
+    """A builder that answered: its part of the inventory, its facts, what it has."""
 
     host: Host
     facts: Facts
+    store: StoreContents = field(default_factory=StoreContents)
 
     @property
     def name(self) -> str:
@@ -55,22 +72,42 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """When a builder would have a build done: seconds of waiting and of building."""
+    """When a builder would have a build done: seconds of waiting and of building.
+
+    `copied` are the bytes that must come to it first. With `is_available` it has
+    the output then, and builds nothing.
+    """
 
     builder: str
     waiting: float
     building: float
     basis: str
+    copied: int = 0
+    is_available: bool = False
+
+    @property
+    def copying(self) -> float:
+        """Seconds until what it needs is there."""
+        return self.copied / _COPIED_PER_SECOND
+
+    @property
+    def work(self) -> float:
+        """Seconds that it keeps its builder busy."""
+        return self.copying + self.building
 
     @property
     def total(self) -> float:
         """Seconds from now."""
-        return self.waiting + self.building
+        return self.waiting + self.work
 
     def words(self) -> str:
         """Say it for the plan."""
+        megabytes = f"{self.copied / _MEGABYTE:.0f} MB" if self.copied >= _MEGABYTE else ""
+        if self.is_available:
+            return f"{self.basis} ({megabytes})" if megabytes else self.basis
         waits = f", after {_duration(self.waiting)} of others" if self.waiting else ""
-        return f"about {_duration(self.building)} there ({self.basis}){waits}"
+        copies = f", after {megabytes} are copied" if megabytes else ""
+        return f"about {_duration(self.building)} there ({self.basis}){waits}{copies}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,28 +132,24 @@ def lacks_room(facts: Facts, features: frozenset[str]) -> str:
     return ""
 
 
-def rank(
-    derivation: DerivationPath, features: frozenset[str], situation: Situation
-) -> tuple[Estimate, ...]:
+def rank(wanted: Wanted, situation: Situation) -> tuple[Estimate, ...]:
     """Order builders by when they would have a build done, the best first.
 
-    The one where it runs already comes before all; those that have just let a
-    build down come last.
+    Those that have it, or can fetch it, come before all, then the one where it
+    runs already; those that have just let a build down come last.
 
     Args:
-        derivation: what is to be built.
-        features: the system features that it needs.
+        wanted: what is to be built.
         situation: the builders that fit, and what they have to do.
     """
     ledger = situation.ledger
-    running = {build.builder for build in ledger.running if build.derivation == derivation}
-    estimates = [
-        _estimate(derivation, features, candidate, situation) for candidate in situation.candidates
-    ]
+    running = {build.builder for build in ledger.running if build.derivation == wanted.derivation}
+    estimates = [_estimate(wanted, candidate, situation) for candidate in situation.candidates]
     return tuple(
         sorted(
             estimates,
             key=lambda one: (
+                not one.is_available,
                 one.builder not in running,
                 one.builder in ledger.broken,
                 one.total,
@@ -128,6 +161,8 @@ def rank(
 
 def reason_for(best: Estimate, others: Sequence[Estimate], ledger: Ledger) -> str:
     """Say why a builder was chosen, and what the others would have taken."""
+    if best.is_available:
+        return best.words()
     said = best.words()
     if best.builder in ledger.broken:
         said = f"{said}; no other fits, though it let a build down: {ledger.broken[best.builder]}"
@@ -138,22 +173,39 @@ def reason_for(best: Estimate, others: Sequence[Estimate], ledger: Ledger) -> st
     return said
 
 
-def _estimate(
-    derivation: DerivationPath,
-    features: frozenset[str],
-    candidate: Candidate,
-    situation: Situation,
-) -> Estimate:
-    building, basis = _building(derivation_name(derivation), features, candidate, situation)
+def _estimate(wanted: Wanted, candidate: Candidate, situation: Situation) -> Estimate:
+    if wanted.output in candidate.store.valid:
+        return Estimate(candidate.name, 0.0, 0.0, "it is there already", is_available=True)
+    if wanted.output in candidate.store.substitutable:
+        basis = f"a substituter of {candidate.name} has it"
+        download = candidate.store.download
+        return Estimate(candidate.name, 0.0, 0.0, basis, download, is_available=True)
+    name = derivation_name(wanted.derivation)
+    building, basis = _building(name, wanted.features, candidate, situation)
     others = [
         # What another run builds there is known by its name alone.
         _building(derivation_name(build.derivation), frozenset(), candidate, situation)[0]
         for build in situation.ledger.running
-        if build.builder == candidate.name and build.derivation != derivation
+        if build.builder == candidate.name and build.derivation != wanted.derivation
     ]
     jobs = candidate.host.builder.max_jobs if candidate.host.builder else 1
     waiting = sum((*others, *situation.assigned.get(candidate.name, ()))) / max(1, jobs)
-    return Estimate(candidate.name, waiting, building, basis)
+    return Estimate(
+        candidate.name, waiting, building, basis, _lacking(wanted, candidate, situation)
+    )
+
+
+def _lacking(wanted: Wanted, candidate: Candidate, situation: Situation) -> int:
+    """Give the bytes of the inputs that others have and this builder hasn't.
+
+    What no builder has makes no difference between them.
+    """
+    sizes: dict[StorePath, int] = {}
+    for other in situation.candidates:
+        sizes |= other.store.valid
+    return sum(
+        sizes[path] for path in wanted.inputs if path in sizes and path not in candidate.store.valid
+    )
 
 
 def _building(

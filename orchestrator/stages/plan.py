@@ -6,7 +6,7 @@ Pure: everything it needs was looked at before, nothing is touched.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from inventory.host import Licence
@@ -14,15 +14,27 @@ from orchestrator.errors import PlanError
 from orchestrator.model.facts import Facts
 from orchestrator.model.ledger import Ledger
 from orchestrator.model.plan import Action, Build, Evaluation, Goal, HostPlan, Plan
+from orchestrator.model.presence import StoreContents
+from orchestrator.model.store import DerivationPath, StorePath, derivation_name
 from orchestrator.model.variant import Backend, VariantChoice
 from orchestrator.stages.batches import in_batches, policy_of
-from orchestrator.stages.placement import Candidate, Situation, lacks_room, rank, reason_for
+from orchestrator.stages.derivations import Needs
+from orchestrator.stages.placement import (
+    Candidate,
+    Situation,
+    Wanted,
+    lacks_room,
+    rank,
+    reason_for,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from inventory.host import Fleet, Host, Inventory
-    from orchestrator.model.store import DerivationPath, StorePath
+    from orchestrator.stages.placement import Estimate
+
+_Package = tuple[DerivationPath, StorePath]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,17 +43,34 @@ class Survey:
 
     `builders` are the facts of the builders that answered. `unreachable`,
     `blocked` and `failed` map a host left out to the reason. `ledger` is what
-    earlier runs know of builds and builders.
+    earlier runs know of builds and builders. `stores` maps a machine to what it
+    has of what is wanted; it lacks those that could not be asked. `needs` is what
+    building each derivation asks for.
     """
 
     facts: Mapping[str, Facts]
     choices: Mapping[str, VariantChoice]
     evaluations: Mapping[str, Evaluation]
-    builders: Mapping[str, Facts]
+    builders: Mapping[str, Facts] = field(default_factory=dict)
     unreachable: dict[str, str] = field(default_factory=dict)
     blocked: dict[str, str] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
     ledger: Ledger = field(default_factory=Ledger)
+    stores: Mapping[str, StoreContents] = field(default_factory=dict)
+    needs: Mapping[DerivationPath, Needs] = field(default_factory=dict)
+
+    def store(self, machine: str) -> StoreContents:
+        """Give what a machine is known to have."""
+        return self.stores.get(machine) or StoreContents()
+
+    def features(self, derivation: DerivationPath | None) -> frozenset[str]:
+        """Give the system features that a derivation itself requires."""
+        known = self.needs.get(derivation) if derivation is not None else None
+        return known.features if known else frozenset()
+
+    def has_system(self, host: str) -> bool:
+        """Whether the system that a host is to get is in its store already."""
+        return self.evaluations[host].toplevel in self.store(host).valid
 
 
 def action_for(facts: Facts, evaluation: Evaluation, goal: Goal = Goal.SWITCH) -> Action:
@@ -51,6 +80,31 @@ def action_for(facts: Facts, evaluation: Evaluation, goal: Goal = Goal.SWITCH) -
     boot gives: a system that was only tested is not deployed.
     """
     return Action.UNCHANGED if goal.is_met(facts, evaluation.toplevel) else Action.DEPLOY
+
+
+def failed_before(
+    evaluation: Evaluation, ledger: Ledger, there: Collection[StorePath] = ()
+) -> PlanError | None:
+    """Say which build of a host is remembered to fail; None where none is.
+
+    Args:
+        evaluation: what the host needs.
+        ledger: what is remembered.
+        there: outputs that nobody has to build any more.
+    """
+    if evaluation.toplevel in there:
+        return None
+    packages = (_llama_of(evaluation), _toplevel_of(evaluation))
+    for derivation, output in filter(None, packages):
+        if derivation in ledger.failed and output not in there:
+            return PlanError(
+                message=f"{derivation_name(derivation)} is not built again, for it has failed"
+                f" before: {ledger.failed[derivation]}",
+                hint="change what failed, or try the very same again with --retry-failed",
+                host=evaluation.host,
+                stage="plan",
+            )
+    return None
 
 
 def make_plan(
@@ -80,11 +134,12 @@ def make_plan(
             evaluation=survey.evaluations[host.name],
             action=action_for(survey.facts[host.name], survey.evaluations[host.name], goal),
             notes=notes_for(host, survey.choices[host.name], inventory.fleet),
+            has_system=survey.has_system(host.name),
         )
         for host in hosts
         if host.name in survey.evaluations
     ]
-    moving = [host.name for host in ready if host.action is Action.DEPLOY]
+    moving = [host.name for host in ready if host.action is Action.DEPLOY and not host.has_system]
     return Plan(
         run=run,
         hosts=in_batches(ready, inventory.fleet.rollout),
@@ -122,72 +177,138 @@ def place_builds(
 ) -> tuple[Build, ...]:
     """Place each distinct derivation once, llama packages before the systems that hold them.
 
+    A system that a builder has, or can fetch, needs no llama package to be built.
+
+    Args:
+        moving: the hosts whose system has to come from a builder.
+        builders: the inventory's.
+        survey: what is known of hosts and builders.
+
     Raises:
         PlanError: no builder fits a derivation.
     """
-    users: dict[tuple[DerivationPath, StorePath], list[str]] = {}
-    for host in moving:
-        evaluation = survey.evaluations[host]
-        if evaluation.llama_drv is not None and evaluation.llama is not None:
-            users.setdefault((evaluation.llama_drv, evaluation.llama), []).append(host)
+    systems = _shared(moving, survey, _toplevel_of)
+    builds = {
+        package: build
+        for package, hosts in systems.items()
+        if (build := _place_what_is_there(package, hosts, builders, survey))
+    }
+    rest = [host for host in moving if _toplevel_of(survey.evaluations[host]) not in builds]
+    llamas: dict[DerivationPath, Build] = {}
     assigned: dict[str, list[float]] = {}
-    llamas = []
-    for package, names in users.items():
-        llama, seconds = _place_llama(package, names, builders, survey, assigned)
-        assigned.setdefault(llama.builder, []).append(seconds)
-        llamas.append(llama)
-    toplevels = (toplevel for llama in llamas for toplevel in _place_toplevels(llama, survey))
-    return (*llamas, *toplevels)
+    for package, hosts in _shared(rest, survey, _llama_of).items():
+        build, seconds = _place_llama(package, hosts, builders, survey, assigned)
+        assigned.setdefault(build.builder, []).append(seconds)
+        llamas[package[0]] = build
+    for package, hosts in _shared(rest, survey, _toplevel_of).items():
+        llama = survey.evaluations[hosts[0]].llama_drv
+        if llama is not None:
+            builds[package] = _beside(llamas[llama], package, hosts, survey)
+    return (*llamas.values(), *(builds[package] for package in systems if package in builds))
+
+
+def _toplevel_of(evaluation: Evaluation) -> _Package | None:
+    drv = evaluation.toplevel_drv
+    return (drv, evaluation.toplevel) if drv is not None else None
+
+
+def _llama_of(evaluation: Evaluation) -> _Package | None:
+    drv, output = evaluation.llama_drv, evaluation.llama
+    return (drv, output) if drv is not None and output is not None else None
+
+
+def _shared(
+    hosts: Sequence[str], survey: Survey, package_of: Callable[[Evaluation], _Package | None]
+) -> dict[_Package, list[str]]:
+    """Give each distinct package with the hosts that need it."""
+    users: dict[_Package, list[str]] = {}
+    for host in hosts:
+        package = package_of(survey.evaluations[host])
+        if package is not None:
+            users.setdefault(package, []).append(host)
+    return users
+
+
+def _place_what_is_there(
+    package: _Package, hosts: Sequence[str], builders: Sequence[Host], survey: Survey
+) -> Build | None:
+    """Place a system where it is, or can be fetched; give None where it must be built."""
+    wanted = Wanted(*package, survey.features(package[0]))
+    candidates = _candidates(wanted, hosts, builders, survey)
+    ranked = rank(wanted, Situation(candidates, survey.ledger))
+    if not ranked or not ranked[0].is_available:
+        return None
+    return _build(wanted, hosts, ranked, survey.ledger)
 
 
 def _place_llama(
-    package: tuple[DerivationPath, StorePath],
+    package: _Package,
     hosts: Sequence[str],
     builders: Sequence[Host],
     survey: Survey,
     assigned: Mapping[str, Sequence[float]],
 ) -> tuple[Build, float]:
-    """Place one package; give its build, and the seconds that it may take there."""
+    """Place one package; give its build, and the seconds that it may take there.
+
+    The systems that hold it are built beside it, so that their features count too.
+    """
+    choice = survey.choices[hosts[0]]
+    needs = survey.needs.get(package[0]) or Needs()
+    wanted = Wanted(*package, choice.builder_features | needs.features, needs.inputs)
+    systems = (survey.evaluations[host].toplevel_drv for host in hosts)
+    of_all = wanted.features.union(*map(survey.features, systems))
+    candidates = _candidates(replace(wanted, features=of_all), hosts, builders, survey)
+    if not candidates:
+        raise _no_builder(replace(wanted, features=of_all), hosts, builders, survey)
+    ranked = rank(wanted, Situation(candidates, survey.ledger, assigned))
+    return _build(wanted, hosts, ranked, survey.ledger), ranked[0].work
+
+
+def _candidates(
+    wanted: Wanted, hosts: Sequence[str], builders: Sequence[Host], survey: Survey
+) -> tuple[Candidate, ...]:
+    """Give the builders that can build it, and those that needn't, for they have it."""
     system = survey.facts[hosts[0]].system
-    features = survey.choices[hosts[0]].builder_features
-    fitting = tuple(
-        Candidate(builder, survey.builders[builder.name])
+    answered = [
+        Candidate(builder, survey.builders[builder.name], survey.store(builder.name))
         for builder in builders
-        if not missing_for(builder, survey.builders.get(builder.name), system, features)
+        if builder.name in survey.builders
+    ]
+    return tuple(
+        one
+        for one in answered
+        if wanted.output in one.store.valid
+        or not missing_for(one.host, one.facts, system, wanted.features)
     )
-    if not fitting:
-        raise _no_builder(hosts, builders, survey, system, features)
-    best, *others = rank(package[0], features, Situation(fitting, survey.ledger, assigned))
-    build = Build(
-        derivation=package[0],
-        output=package[1],
+
+
+def _build(
+    wanted: Wanted, hosts: Sequence[str], ranked: Sequence[Estimate], ledger: Ledger
+) -> Build:
+    best, *others = ranked
+    return Build(
+        derivation=wanted.derivation,
+        output=wanted.output,
         builder=best.builder,
         fallbacks=tuple(other.builder for other in others),
-        features=tuple(sorted(features)),
+        features=tuple(sorted(wanted.features)),
         hosts=tuple(hosts),
-        reason=reason_for(best, others, survey.ledger),
+        reason=reason_for(best, others, ledger),
+        is_available=best.is_available,
     )
-    return build, best.building
 
 
-def _place_toplevels(llama: Build, survey: Survey) -> tuple[Build, ...]:
-    users: dict[DerivationPath, list[str]] = {}
-    for host in llama.hosts:
-        derivation = survey.evaluations[host].toplevel_drv
-        if derivation is not None:
-            users.setdefault(derivation, []).append(host)
-    return tuple(
-        Build(
-            derivation=derivation,
-            output=survey.evaluations[hosts[0]].toplevel,
-            builder=llama.builder,
-            fallbacks=llama.fallbacks,
-            features=llama.features,
-            hosts=tuple(hosts),
-            reason=f"where its llama package is built: {llama.builder}",
-            after=llama.derivation,
-        )
-        for derivation, hosts in users.items()
+def _beside(llama: Build, package: _Package, hosts: Sequence[str], survey: Survey) -> Build:
+    """Place a system where its llama package is."""
+    return Build(
+        derivation=package[0],
+        output=package[1],
+        builder=llama.builder,
+        fallbacks=llama.fallbacks,
+        features=tuple(sorted(survey.features(package[0]))),
+        hosts=tuple(hosts),
+        reason=f"where its llama package is: {llama.builder}",
+        after=llama.derivation,
     )
 
 
@@ -206,12 +327,9 @@ def missing_for(builder: Host, facts: Facts | None, system: str, features: froze
 
 
 def _no_builder(
-    hosts: Sequence[str],
-    builders: Sequence[Host],
-    survey: Survey,
-    system: str,
-    features: frozenset[str],
+    wanted: Wanted, hosts: Sequence[str], builders: Sequence[Host], survey: Survey
 ) -> PlanError:
+    system, features = survey.facts[hosts[0]].system, wanted.features
     reasons = [
         f"{builder.name}: "
         + missing_for(builder, survey.builders.get(builder.name), system, features)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.fleet.fleet import BUILDERS, Fleet, kill, parse, state_of
+from tests.lab.fleet_flake import write_fleet_flake
 
 if TYPE_CHECKING:
     import subprocess
@@ -128,12 +129,93 @@ def test_what_truly_fails_is_tried_once(fleet: Fleet) -> None:
     first = fleet.deploy_json("carbon")
     assert first.outcomes() == {"carbon": "failed"}, first.why()
     assert not first.find(event="builder_lost")
-    again = fleet.deploy_json("carbon")
+    again = fleet.deploy_json("carbon,nitrogen")
+    assert again.outcomes() == {"carbon": "skipped", "nitrogen": "deployed"}, again.why()
     assert "has failed before" in again.hosts["carbon"]["message"]
+    assert "--retry-failed" in again.hosts["carbon"]["message"]
     assert not [event for event in again.find(event="log_line") if "still wet" in event["line"]]
     asked = fleet.deploy_json("carbon", "--retry-failed")
     assert "has failed before" not in asked.hosts["carbon"]["message"]
     assert [event for event in asked.find(event="log_line") if "still wet" in event["line"]]
+
+
+def test_a_plan_reads_what_derivations_require(fleet: Fleet) -> None:
+    """The package asks for a builder with Debian's llama.cpp, its system for nothing."""
+    fleet.change()
+    llama, system = json.loads(fleet.orchestrate("plan", "carbon", "--json").stdout)["builds"]
+    assert (llama["features"], llama["is_available"]) == (["llama-deb"], True)
+    assert (system["features"], system["after"]) == ([], llama["derivation"])
+    assert system["builder"] == llama["builder"]
+
+
+def test_what_a_builder_has_is_not_built(fleet: Fleet) -> None:
+    """After `orchestrate build` a plan finds the system on its builder, and no work for llama."""
+    fleet.change()
+    built = fleet.events_of("build", "carbon")
+    (system,) = [
+        event["report"]
+        for event in built.find(stage="build", event="stage_finished")
+        if "nixos-system" in event["report"]["output"]
+    ]
+    (planned,) = json.loads(fleet.orchestrate("plan", "carbon", "--json").stdout)["builds"]
+    assert (planned["output"], planned["builder"]) == (system["output"], system["builder"])
+    assert (planned["is_available"], planned["reason"]) == (True, "it is there already")
+    deployment = fleet.deploy_json("carbon")
+    assert deployment.outcomes() == {"carbon": "deployed"}, deployment.why()
+    (finished,) = deployment.find(stage="build", event="stage_finished")
+    assert finished["report"]["was_valid"]
+
+
+def test_what_the_host_has_is_neither_built_nor_copied(fleet: Fleet) -> None:
+    """A flake put back to what a host ran before finds that system in its store."""
+    first = fleet.change()
+    assert fleet.deploy_json("carbon").outcomes() == {"carbon": "deployed"}
+    fleet.change()
+    assert fleet.deploy_json("carbon").outcomes() == {"carbon": "deployed"}
+    write_fleet_flake(fleet.flake, greeting=first)
+    back = fleet.deploy_json("carbon")
+    assert back.outcomes() == {"carbon": "deployed"}, back.why()
+    assert not back.find(stage="build")
+    (copied,) = back.find(stage="copy_closure", event="stage_finished")
+    assert (copied["report"]["copied_paths"], copied["report"]["route"]) == (
+        0,
+        "it is there already",
+    )
+    assert state_of(fleet["carbon"]).greeting == first
+
+
+def test_what_a_substituter_has_is_not_built(fleet: Fleet) -> None:
+    """A system in a binary cache is fetched by the builder that asks there."""
+    fleet.change()
+    built = fleet.events_of("build", "carbon")
+    assert built.outcomes() == {"carbon": "built"}, built.why()
+    forge, anvil = fleet["forge"], fleet["anvil"]
+    made_on = {
+        event["report"]["output"]: event["report"]["builder"]
+        for event in built.find(stage="build", event="stage_finished")
+    }
+    (system,) = [output for output in made_on if "nixos-system" in output]
+    maker = fleet[made_on[system]]
+    maker.shell(f"{COPY_TO_CACHE} {system}")
+    for builder in (forge, anvil):
+        builder.shell("rm -rf /var/lib/orchestrate/builds/*")
+        builder.exec("nix-store", "--delete", system, check=False)
+    maker.shell(ASK_CACHE)
+    try:
+        (planned,) = json.loads(fleet.orchestrate("plan", "carbon", "--json").stdout)["builds"]
+        assert planned["reason"] == f"a substituter of {maker.name} has it"
+        deployment = fleet.deploy_json("carbon")
+    finally:
+        maker.shell("mv /etc/nix/nix.conf.before /etc/nix/nix.conf; systemctl restart nix-daemon")
+    assert deployment.outcomes() == {"carbon": "deployed"}, deployment.why()
+
+
+COPY_TO_CACHE = "nix --extra-experimental-features nix-command copy --to file:///var/cache/binary"
+ASK_CACHE = """
+cp /etc/nix/nix.conf /etc/nix/nix.conf.before
+printf '%s\\n' 'substituters = file:///var/cache/binary' 'require-sigs = false' >>/etc/nix/nix.conf
+systemctl restart nix-daemon
+"""
 
 
 def starts_of(fleet: Fleet, begun: dict[str, Any]) -> int:

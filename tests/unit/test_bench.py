@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from bench.builds import begun_units, makespan
 from bench.cpu import BUILDS, compare, cpu_flags, parse_speeds
 from bench.report import Comparison, json_line, spread, table
 
@@ -51,6 +52,22 @@ def test_each_test_is_compared_with_the_baseline() -> None:
     assert (prompt.what, generation.what) == ("pp128", "tg32")
     assert prompt.ratios()["extreme"].median == 3.0
     assert generation.ratios()["dispatch"].median == 2.0
+
+
+def test_a_makespan_is_from_the_first_start_to_the_last_end() -> None:
+    """Notes of other builds don't count, and one that was built twice is no measurement."""
+    notes = "a 10.0\nother 1.0\nb 12.5\na 14.0\nother 99.0\nb 13.0\n"
+    assert makespan(notes, ("a", "b")) == 4.0
+    with pytest.raises(ValueError, match="once"):
+        makespan(f"{notes}a 20.0\na 21.0\n", ("a", "b"))
+
+
+def test_units_that_were_started_are_counted() -> None:
+    """Only starts count, and only of the derivations that were asked for."""
+    drv = f"/nix/store/{'a' * 32}-llama-cpp.drv"
+    unit = f"orchestrate-build-{'a' * 32}.service"
+    journal = f"Started {unit} - x.\n{unit}: Deactivated.\nStarted orchestrate-build-bbb.service\n"
+    assert begun_units(journal, (drv,)) == 1
 
 
 def test_flags_are_those_of_the_first_processor() -> None:

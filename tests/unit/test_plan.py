@@ -11,14 +11,18 @@ import pytest
 from inventory.host import Builder, Connection, Fleet, Host, Inventory, Licence, Smoke
 from inventory.rollout import Rollout
 from orchestrator.errors import PlanError
+from orchestrator.model.ledger import Ledger
 from orchestrator.model.plan import Action, Build, Evaluation
+from orchestrator.model.presence import StoreContents
 from orchestrator.model.store import parse_derivation_path, parse_store_path
 from orchestrator.model.variant import Variant, VariantChoice
+from orchestrator.stages.derivations import Needs
 from orchestrator.stages.evaluate import PROCESS_MIB, process_limit
 from orchestrator.stages.facts import parse_facts
 from orchestrator.stages.plan import (
     Survey,
     action_for,
+    failed_before,
     make_plan,
     notes_for,
     place_builds,
@@ -210,6 +214,105 @@ def test_a_settled_host_takes_no_place() -> None:
     ]
     assert all("a" not in build.hosts for build in plan.builds)
     assert plan.has_work
+
+
+@pytest.mark.parametrize("failing", ["llama-cpp-cpu", "nixos-carbon"])
+def test_what_failed_before_keeps_its_host_out(failing: str) -> None:
+    """A host that needs a build remembered to fail is told which, why, and the way on."""
+    derivation = parse_derivation_path(f"/nix/store/{HASH}-{failing}.drv")
+    ledger = Ledger(failed={derivation: "the build failed: paint is still wet"})
+    error = failed_before(evaluation("carbon"), ledger)
+    assert error is not None
+    assert (error.host, error.stage) == ("carbon", "plan")
+    assert error.message.startswith(f"{failing} is not built again")
+    assert "paint is still wet" in error.message
+    assert "--retry-failed" in error.hint
+    assert failed_before(evaluation("carbon"), Ledger()) is None
+
+
+@pytest.mark.parametrize("lacking", ["big-parallel", "kvm"])
+def test_features_of_the_derivations_themselves_decide(lacking: str) -> None:
+    """A builder that lacks what a package or a system on it requires doesn't fit."""
+    made = evaluation("carbon")
+    assert made.llama_drv is not None
+    assert made.toplevel_drv is not None
+    needs = {
+        made.llama_drv: Needs(frozenset({"big-parallel"})),
+        made.toplevel_drv: Needs(frozenset({"kvm"})),
+    }
+    some = tuple({"big-parallel", "kvm"} - {lacking})
+    known = survey(
+        {"carbon": (Variant.CPU, made)},
+        {
+            "some": facts("some", system_features=some, cpu_count=64),
+            "all": facts("all", system_features=("big-parallel", "kvm")),
+        },
+    )
+    known = replace(known, needs=needs)
+    llama, toplevel = place_builds(("carbon",), (builder("some"), builder("all")), known)
+    assert (llama.builder, llama.fallbacks, llama.features) == ("all", (), ("big-parallel",))
+    assert (toplevel.builder, toplevel.features) == ("all", ("kvm",))
+    with pytest.raises(PlanError, match="x86_64-linux with big-parallel, kvm") as caught:
+        place_builds(("carbon",), (builder("some"),), known)
+    assert caught.value.last_lines == (f"some: it lacks {lacking}",)
+
+
+def test_what_is_there_was_no_failure() -> None:
+    """A build remembered to fail keeps nobody out where somebody made it since."""
+    made = evaluation("carbon")
+    ledger = Ledger(failed={made.llama_drv: "wet paint"} if made.llama_drv else {})
+    assert failed_before(made, ledger, {made.toplevel}) is None
+    assert failed_before(made, ledger, {made.llama}) is None if made.llama else False
+
+
+def test_a_system_that_a_builder_has_needs_no_llama_build() -> None:
+    """It is placed where it is, though that builder is slow and doesn't even fit."""
+    made = evaluation("carbon", "cuda")
+    known = survey(
+        {"carbon": (Variant.CUDA, made)},
+        {"fast": facts("fast", system_features=("cuda",)), "slow": facts("slow", cpu_count=1)},
+    )
+    known = replace(known, stores={"slow": StoreContents(valid={made.toplevel: 1})})
+    (build,) = place_builds(("carbon",), (builder("fast"), builder("slow")), known)
+    assert (build.output, build.builder, build.after) == (made.toplevel, "slow", None)
+    assert build.is_available
+    assert build.reason == "it is there already"
+    assert build.fallbacks == ("fast",)
+
+
+def test_a_package_that_a_builder_has_draws_its_systems_there() -> None:
+    """The package isn't built anew on a better builder; what needs it goes to it."""
+    made = evaluation("carbon")
+    known = survey(
+        {"carbon": (Variant.CPU, made)}, {"b1": facts("b1", cpu_count=64), "b2": facts("b2")}
+    )
+    contents = StoreContents(valid={made.llama: 1} if made.llama else {})
+    llama, toplevel = place_builds(
+        ("carbon",), (builder("b1"), builder("b2")), replace(known, stores={"b2": contents})
+    )
+    assert (llama.builder, llama.is_available) == ("b2", True)
+    assert (toplevel.builder, toplevel.is_available, toplevel.after) == (
+        "b2",
+        False,
+        llama.derivation,
+    )
+
+
+def test_a_host_that_has_its_system_builds_nothing() -> None:
+    """Of two hosts with one system, only the one that lacks it waits for a build."""
+    known = survey(
+        {name: (Variant.CPU, evaluation(name, toplevel="same")) for name in ("a", "b")},
+        {"b1": facts("b1")},
+    )
+    contents = StoreContents(valid={known.evaluations["a"].toplevel: 1})
+    hosts = tuple(Host(name, Connection(name), nixos_name=name) for name in ("a", "b"))
+    inventory = Inventory("hosts.yml", (*hosts, builder("b1")), {}, Fleet())
+    plan = make_plan("run", inventory, hosts, replace(known, stores={"a": contents}))
+    assert [(host.name, host.has_system, host.awaited) for host in plan.hosts] == [
+        ("a", True, None),
+        ("b", False, known.evaluations["b"].toplevel_drv),
+    ]
+    assert {build.hosts for build in plan.builds} == {("b",)}
 
 
 @pytest.mark.parametrize(

@@ -88,6 +88,18 @@ def test_the_llama_package_is_built_before_the_systems() -> None:
     ]
 
 
+@pytest.mark.parametrize("goal", [Goal.BUILD, Goal.SWITCH])
+def test_a_host_that_has_its_system_waits_for_no_build(goal: Goal) -> None:
+    """Nothing is built for it; where builds are all that is asked for, it is done."""
+    plan = make_plan(Wanted("carbon"), goal=goal)
+    (host,) = plan.hosts
+    plan = replace(plan, hosts=(replace(host, has_system=True),), builds=())
+    expected = () if goal is Goal.BUILD else (StepKey(Step.COPY, "carbon"),)
+    assert next_steps(plan, {}, math.inf) == expected
+    outcome = results(plan, run(plan))["carbon"].outcome
+    assert outcome is (Outcome.BUILT if goal is Goal.BUILD else Outcome.DEPLOYED)
+
+
 def test_a_good_host_goes_the_whole_way() -> None:
     """A host goes copy, switch, smoke, confirm, and ends deployed with its speed."""
     plan = make_plan(Wanted("carbon"))

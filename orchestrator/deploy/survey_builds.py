@@ -1,0 +1,114 @@
+"""Look at what builds stand on: builders, stores, derivations, the ledger of builds.
+
+Nothing changes here either. Only who has something to change is looked at.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from orchestrator.deploy.survey import LeftOut, look
+from orchestrator.errors import OrchestrateError
+from orchestrator.model.plan import Action
+from orchestrator.model.store import StorePath
+from orchestrator.stages.derivations import ask_derivations
+from orchestrator.stages.plan import Survey, action_for, failed_before
+from orchestrator.stages.presence import ask_builder, ask_store
+from orchestrator.stages.quarantine import refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from orchestrator.deploy.survey import Evaluator, Surveyor
+    from orchestrator.errors import PlanError
+    from orchestrator.model.plan import Evaluation
+    from orchestrator.model.presence import StoreContents
+    from orchestrator.stages.derivations import Needs
+
+
+async def survey_builds(surveyor: Surveyor, evaluator: Evaluator, survey: Survey) -> Survey:
+    """Add what placing builds needs to a survey of the fleet.
+
+    Hosts that need what is remembered to fail are left out, and those that would
+    get what is quarantined.
+
+    Raises:
+        OrchestrateError: the evaluator or the ledger can't be asked.
+    """
+    moving = {
+        name: evaluation
+        for name, evaluation in survey.evaluations.items()
+        if action_for(survey.facts[name], evaluation, surveyor.goal) is Action.DEPLOY
+    }
+    if not moving:
+        return survey
+    needs, builders = await asyncio.gather(
+        ask_derivations(evaluator.shell, moving.values()),
+        look(surveyor, surveyor.inventory.builders, LeftOut()),
+    )
+    stores = await ask_stores(surveyor, moving, needs.values())
+    known = replace(
+        survey, builders=builders, stores=stores, needs=needs, ledger=surveyor.read_ledger()
+    )
+    return refuse(surveyor, known, moving)
+
+
+async def ask_stores(
+    surveyor: Surveyor, moving: Mapping[str, Evaluation], needs: Collection[Needs]
+) -> dict[str, StoreContents]:
+    """Ask every builder and every host that moves what it has already, all at once.
+
+    One that can't be asked is left out: it is taken to have nothing.
+    """
+    outputs = tuple(
+        dict.fromkeys(
+            path
+            for one in moving.values()
+            for path in (one.llama, one.toplevel)
+            if path is not None
+        )
+    )
+    inputs = tuple(frozenset[StorePath]().union(*(one.inputs for one in needs)))
+    wanted: dict[str, tuple[StorePath, ...]] = {
+        name: (one.toplevel,) for name, one in moving.items()
+    }
+    builders = {builder.name: builder for builder in surveyor.inventory.builders}
+    wanted |= dict.fromkeys(builders, outputs)
+
+    async def ask(name: str, paths: tuple[StorePath, ...]) -> StoreContents | None:
+        try:
+            shell = await surveyor.pool.shell(surveyor.inventory.host(name))
+            if name in builders:
+                return await ask_builder(shell, paths, inputs, builders[name].caches)
+            return await ask_store(shell, paths)
+        except OrchestrateError as error:
+            surveyor.tell(name, "plan", "store_unknown", message=error.message)
+            return None
+
+    answers = await asyncio.gather(*(ask(name, paths) for name, paths in wanted.items()))
+    return {name: known for name, known in zip(wanted, answers, strict=True) if known is not None}
+
+
+def refuse(surveyor: Surveyor, survey: Survey, moving: Mapping[str, Evaluation]) -> Survey:
+    """Leave out the hosts that would get what failed a smoke, or need what failed to build."""
+    refused = {}
+    for name, evaluation in moving.items():
+        error = refusal(survey.facts[name], evaluation, survey.ledger.quarantined)
+        error = error or _failed_before(surveyor, survey, evaluation)
+        if error is not None:
+            refused[name] = str(error)
+            surveyor.tell(name, "plan", "stage_failed", **error.as_data())
+    evaluations = {name: made for name, made in survey.evaluations.items() if name not in refused}
+    return replace(survey, evaluations=evaluations, blocked={**survey.blocked, **refused})
+
+
+def _failed_before(surveyor: Surveyor, survey: Survey, evaluation: Evaluation) -> PlanError | None:
+    """Say which build of a host failed before, unless it is there or to be tried again."""
+    if surveyor.retry_failed:
+        return None
+    holders = (*(builder.name for builder in surveyor.inventory.builders), evaluation.host)
+    known = [survey.store(name) for name in holders]
+    there = {path for one in known for path in (*one.valid, *one.substitutable)}
+    return failed_before(evaluation, survey.ledger, there)

@@ -1,0 +1,140 @@
+"""Presence: which of the paths that a plan wants does a machine have already?
+
+One round trip. `presence.sh`, beside this file, asks the store and, on a builder,
+its substituters, by a dry run: that works by output path alone, before any
+derivation was sent there.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from importlib.resources import files
+from typing import TYPE_CHECKING
+
+from inventory.copying import Caches
+from orchestrator import nix
+from orchestrator.command import script
+from orchestrator.errors import PayloadError, StageError
+from orchestrator.model.presence import StoreContents
+from orchestrator.model.store import StorePath, parse_store_path
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from orchestrator.command import Command
+    from orchestrator.transport.shell import Shell
+
+_ASK_SECONDS = 60.0
+
+# Nix before 2.31 always says MiB; later ones take the unit that fits.
+_FETCHED = re.compile(r"th\w+ (?:\d+ )?paths? will be fetched \(([0-9.]+) ((?:[KMGT]i)?B) download")
+_UNITS = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+
+
+def presence_command(
+    fetchable: Sequence[StorePath], others: Sequence[StorePath], caches: Caches
+) -> Command:
+    """Give the command that asks a store.
+
+    Args:
+        fetchable: what is worth asking the substituters for as well.
+        others: what else may be in the store.
+        caches: the substituters besides those that the machine is set up with.
+    """
+    text = files("orchestrator.stages").joinpath("presence.sh").read_text()
+    options = nix.as_options(nix.cache_settings(caches))
+    asked = script(text, str(len(fetchable)), *options, timeout=_ASK_SECONDS)
+    return replace(asked, stdin="".join(f"{path}\n" for path in (*fetchable, *others)).encode())
+
+
+async def ask_store(shell: Shell, paths: Sequence[StorePath]) -> StoreContents:
+    """Ask the machine behind `shell` which of `paths` are in its store.
+
+    Raises:
+        CommandError: its store can't be asked.
+        PayloadError: it answers something else.
+    """
+    return await _ask(shell, presence_command((), paths, Caches()))
+
+
+async def ask_builder(
+    shell: Shell, outputs: Sequence[StorePath], inputs: Sequence[StorePath], caches: Caches
+) -> StoreContents:
+    """Ask a builder what it has, and which outputs it could fetch.
+
+    Args:
+        shell: the builder.
+        outputs: what is wanted.
+        inputs: what building that takes.
+        caches: the substituters that the inventory names for it.
+
+    Raises:
+        CommandError: its store can't be asked.
+        PayloadError: it answers something else.
+    """
+    contents = await _ask(shell, presence_command(outputs, inputs, caches))
+    return replace(contents, substitutable=contents.substitutable & frozenset(outputs))
+
+
+async def _ask(shell: Shell, command: Command) -> StoreContents:
+    result = await shell.run(command)
+    return parse_presence(result.check("plan", "its store can't be asked").stdout)
+
+
+def parse_presence(text: str) -> StoreContents:
+    """Read what `presence.sh` prints.
+
+    Raises:
+        PayloadError: it is something else.
+    """
+    by_kind: dict[str, list[str]] = {"valid": [], "size": [], "dry-run": []}
+    for line in text.splitlines():
+        kind, _, rest = line.partition(" ")
+        if kind not in by_kind:
+            raise _unexpected(line)
+        by_kind[kind].append(rest)
+    try:
+        sizes = [int(size) for size in by_kind["size"]]
+        valid = dict(zip(map(parse_store_path, by_kind["valid"]), sizes, strict=True))
+    except ValueError as error:
+        raise _unexpected(text) from error
+    fetched, download = _parse_dry_run(by_kind["dry-run"])
+    return StoreContents(valid, fetched, download)
+
+
+def _parse_dry_run(lines: Iterable[str]) -> tuple[frozenset[StorePath], int]:
+    """Read the paths and the bytes that Nix would fetch."""
+    fetched: set[StorePath] = set()
+    download = 0
+    within = False
+    for line in lines:
+        if found := _FETCHED.match(line):
+            within = True
+            download = int(float(found[1]) * _UNITS[found[2]])
+        elif not line.startswith("  "):
+            within = False
+        elif within:
+            fetched.add(parse_store_path(line.strip()))
+    return frozenset(fetched), download
+
+
+def _unexpected(text: str) -> PayloadError:
+    return PayloadError(f"a store was asked what it has, and said {text[:120]!r}", stage="plan")
+
+
+async def require_system(shell: Shell, system: StorePath) -> None:
+    """Make sure that a system which the plan found on a host is still there.
+
+    Raises:
+        StageError: the garbage collector took it.
+        CommandError: the store can't be asked.
+    """
+    contents = await ask_store(shell, (system,))
+    if system not in contents.valid:
+        raise StageError(
+            message="its system was there when the plan was made, and is no more",
+            hint="run the same command again: it will be built",
+            host=shell.host,
+            stage="copy_closure",
+        )

@@ -1,0 +1,67 @@
+"""What a machine says that it has, as Nix 2.26 and 2.34 print it."""
+
+from __future__ import annotations
+
+import pytest
+
+from inventory.copying import Caches
+from orchestrator.errors import PayloadError
+from orchestrator.model.presence import StoreContents
+from orchestrator.stages.presence import parse_presence, presence_command
+from tests.plans import output
+
+LLAMA, SYSTEM, OTHER = output("llama-cpp"), output("nixos"), output("openssl")
+
+
+def fetched(header: str, *paths: str) -> str:
+    """Give a dry run's words behind the prefix that presence.sh adds."""
+    lines = [header, *(f"  {path}" for path in paths), "don't know how to build these paths:"]
+    return "".join(f"dry-run {line}\n" for line in lines) + f"dry-run   {SYSTEM}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "contents"),
+    [
+        ("", StoreContents()),
+        (f"valid {LLAMA}\nsize 120\n", StoreContents(valid={LLAMA: 120})),
+        (
+            f"valid {LLAMA}\nvalid {SYSTEM}\nsize 120\nsize 7\n",
+            StoreContents(valid={LLAMA: 120, SYSTEM: 7}),
+        ),
+        (
+            fetched("this path will be fetched (1.50 MiB download, 3.00 MiB unpacked):", LLAMA),
+            StoreContents(substitutable=frozenset({LLAMA}), download=1_572_864),
+        ),
+        (
+            fetched(
+                "these 2 paths will be fetched (1.5 KiB download, 2.0 MiB unpacked):", LLAMA, OTHER
+            ),
+            StoreContents(substitutable=frozenset({LLAMA, OTHER}), download=1536),
+        ),
+        (
+            fetched("warning: unable to download 'https://example.org/nix-cache-info'"),
+            StoreContents(),
+        ),
+    ],
+    ids=["nothing", "valid", "two", "2.26 fetches", "2.34 fetches", "nobody has it"],
+)
+def test_what_a_store_says_is_read(text: str, contents: StoreContents) -> None:
+    """Valid paths with their sizes; what would be fetched and its size; nothing else."""
+    assert parse_presence(text) == contents
+
+
+@pytest.mark.parametrize("text", ["hello\n", f"valid {LLAMA}\n", "valid /tmp\nsize 1\n"])
+def test_anything_else_is_refused(text: str) -> None:
+    """A path without a size, or what is no store path, is no answer."""
+    with pytest.raises(PayloadError):
+        parse_presence(text)
+
+
+def test_a_builder_asks_the_caches_of_the_inventory() -> None:
+    """They are options of the dry run, and only outputs are worth asking for."""
+    key = "cache.example.org-1:" + "A" * 43 + "="
+    caches = Caches(("https://cache.example.org",), (key,))
+    command = presence_command((LLAMA, SYSTEM), (OTHER,), caches)
+    assert "https://cache.example.org" in command.argv
+    assert "2" in command.argv
+    assert (command.stdin or b"").split() == [path.encode() for path in (LLAMA, SYSTEM, OTHER)]
