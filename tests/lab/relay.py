@@ -8,6 +8,7 @@ starts fast.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 from functools import partial
 
