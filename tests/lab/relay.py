@@ -8,7 +8,6 @@ starts fast.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import sys
 from functools import partial
 
@@ -44,7 +43,8 @@ async def _delayed(
             await writer.drain()
         if writer.can_write_eof():
             writer.write_eof()
-    except ConnectionError:
+    except OSError:
+        # The other end is gone: ENOTCONN is no ConnectionError.
         pass
     finally:
         receiving.cancel()
