@@ -37,7 +37,7 @@ from orchestrator.stages.delivery import Receiver
 from orchestrator.stages.dry_activate import dry_activate
 from orchestrator.stages.facts import gather_facts
 from orchestrator.stages.health_check import check_health
-from orchestrator.stages.rollback import reactivate, verdict
+from orchestrator.stages.rollback import UNTOUCHED, reactivate, verdict
 from orchestrator.stages.smoke import run_smoke
 from orchestrator.stages.smoke_model import model_path, read_model
 from orchestrator.stages.switch import Activation, await_switch, switch
@@ -229,7 +229,7 @@ def _rollback(context: Context, host: HostPlan) -> RollbackReport:
     except CommandError as error:
         return verdict(host.name, previous, error, None)
     smoked = None
-    if host.facts.llama_cli:
+    if host.facts.llama_cli and reactivated.returncode != UNTOUCHED:
         smoked = _run_smoke(context, host, None, None)
     return verdict(host.name, previous, reactivated, smoked)
 

@@ -118,7 +118,8 @@ def _phase_back(host: HostPlan, records: Mapping[StepKey, StepRecord]) -> Phase:
     if record.state is StepState.FAILED:
         return Phase.OUT_OF_SERVICE
     report = _report(record, RollbackReport, Step.ROLLBACK, host.name)
-    return Phase.ROLLED_BACK if report.verdict is Verdict.GOOD else Phase.OUT_OF_SERVICE
+    phases = {Verdict.GOOD: Phase.ROLLED_BACK, Verdict.UNTOUCHED: Phase.FAILED}
+    return phases.get(report.verdict, Phase.OUT_OF_SERVICE)
 
 
 def _is_unreachable(host: HostPlan, records: Mapping[StepKey, StepRecord]) -> bool:

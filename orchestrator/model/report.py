@@ -111,6 +111,7 @@ class Verdict(StrEnum):
     GOOD = "rolled back good"
     DEGRADED = "degraded"
     NEEDS_HANDS = "needs hands"
+    UNTOUCHED = "untouched"
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,12 +20,17 @@ STAGE = "rollback"
 _MARGIN = 120.0
 """Seconds for all but the activation: the way back's own end, the boot loader."""
 
+UNTOUCHED = 77
+"""rollback.sh's exit code where the run has changed nothing on the host."""
+
 _REBOOTED = re.compile(r"^rebooted=yes$", re.MULTILINE)
 _RUNNING = re.compile(r"^running=(.+)$", re.MULTILINE)
 
 
 def reactivate(session: Session, activation: Activation, previous: StorePath) -> CommandResult:
     """Activate `previous`, and boot what booted before where that has changed.
+
+    A host that the switch has not begun to change is left as it is, whatever runs.
 
     Where that fails the host may reboot into its boot default, which ends the
     session; done again, this finds it so.
@@ -46,6 +51,8 @@ def reactivate(session: Session, activation: Activation, previous: StorePath) ->
         timeout=3 * activation.way_back_timeout + _MARGIN,
     )
     result = session.run_privileged(command)
+    if result.returncode == UNTOUCHED:
+        return result
     if result.returncode not in (0, UNITS_FAILED):
         raise activation_failure(result, STAGE, "the old system can't be activated")
     if running_after(result.stdout) != previous:
@@ -79,6 +86,9 @@ def verdict(
     if reactivated is None or isinstance(reactivated, StageError):
         detail = reactivated.message if reactivated else "the old system was not activated"
         return RollbackReport(host, Verdict.NEEDS_HANDS, None, None, detail)
+    if reactivated.returncode == UNTOUCHED:
+        runs_now = running_after(reactivated.stdout)
+        return RollbackReport(host, Verdict.UNTOUCHED, runs_now, None, "nothing was changed there")
     runs = "the old system runs"
     if _REBOOTED.search(reactivated.stdout):
         runs = "the old system runs, after a reboot"

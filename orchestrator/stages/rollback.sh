@@ -11,6 +11,11 @@ if grep -qs "^$run " "$state/before"; then
   before=$(sed "s/^$run //" "$state/before")
 elif [ "$(cat /proc/sys/kernel/random/boot_id)" != "$7" ]; then
   rebooted=yes
+else
+  # The switch has refused the host, or never reached it: what runs there now is
+  # somebody else's.
+  echo "running=$(running)"
+  exit 77
 fi
 begin() {
   if ! disarm; then

@@ -29,6 +29,14 @@ ORCHESTRATE = (sys.executable, "-m", "orchestrator")
 
 _number = count()
 
+SLOW = """
+  { pkgs, ... }: {
+    environment.etc.slow.source =
+      pkgs.runCommand "slow-on-purpose" { } "echo it begins; sleep %d; echo %s >$out";
+  }
+"""
+"""A module whose build takes seconds: `SLOW % (seconds, text)`."""
+
 
 @dataclass(frozen=True)
 class HostState:
@@ -237,13 +245,13 @@ def new_fleet(lab: Lab, directory: Path) -> Fleet:
     )
 
 
-def read_until(process: subprocess.Popen[str], **wanted: str) -> None:
-    """Read a command's events until one is as wanted."""
+def read_until(process: subprocess.Popen[str], **wanted: str) -> dict[str, Any]:
+    """Read a command's events until one is as wanted; give that one."""
     assert process.stdout is not None
     for line in process.stdout:
-        event = json.loads(line)
-        if all(event[name] == value for name, value in wanted.items()):
-            return
+        event: dict[str, Any] = json.loads(line)
+        if all(event.get(name) == value for name, value in wanted.items()):
+            return event
     _, said = process.communicate()
     message = f"the command ended before {wanted}: {said}"
     raise AssertionError(message)
@@ -253,3 +261,8 @@ def kill(process: subprocess.Popen[str]) -> None:
     """Kill a controller at once, as the kernel would; what it printed is dropped."""
     os.kill(process.pid, 9)
     process.communicate()
+
+
+def read_until_it_begins(process: subprocess.Popen[str]) -> dict[str, Any]:
+    """Read a command's events until its slow build says that it begins; give that one."""
+    return read_until(process, event="log_line", line="it begins")

@@ -5,24 +5,23 @@ from __future__ import annotations
 import json
 import os
 import signal
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
-from tests.fleet.fleet import BUILDERS, Fleet, kill, parse, state_of
+from tests.fleet.fleet import (
+    BUILDERS,
+    SLOW,
+    Fleet,
+    kill,
+    parse,
+    read_until_it_begins,
+    state_of,
+)
 from tests.lab.fleet_flake import write_fleet_flake
-
-if TYPE_CHECKING:
-    import subprocess
 
 pytestmark = pytest.mark.lab
 
-SLOW = """
-  { pkgs, ... }: {
-    environment.etc.slow.source =
-      pkgs.runCommand "slow-on-purpose" { } "echo it begins; sleep %d; echo %s >$out";
-  }
-"""
 WET_PAINT = """
   { pkgs, ... }: {
     environment.etc.broken.source = pkgs.runCommand "wet-paint" { } "echo still wet; exit 1";
@@ -213,14 +212,3 @@ def starts_of(fleet: Fleet, begun: dict[str, Any]) -> int:
     unit = f"orchestrate-build-{begun['derivation'].removeprefix('/nix/store/')[:32]}"
     journal = fleet[begun["host"]].shell(f"journalctl --unit={unit} --output=cat")
     return sum(line.startswith("Started") for line in journal.splitlines())
-
-
-def read_until_it_begins(process: subprocess.Popen[str]) -> dict[str, Any]:
-    """Read a command's events until its slow build says that it begins; give that one."""
-    assert process.stdout is not None
-    for line in process.stdout:
-        event: dict[str, Any] = json.loads(line)
-        if event["event"] == "log_line" and "it begins" in event["line"]:
-            return event
-    _, said = process.communicate()
-    pytest.fail(f"the command ended before its build: {said}")

@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.fleet.fleet import BUILDERS, TARGETS, state_of
+from tests.fleet.fleet import (
+    BUILDERS,
+    SLOW,
+    TARGETS,
+    parse,
+    read_until_it_begins,
+    state_of,
+)
 
 if TYPE_CHECKING:
     from tests.fleet.fleet import Deployment, Fleet
@@ -199,3 +206,28 @@ def assert_put_back(fleet: Fleet, name: str, system: str) -> None:
     state = state_of(fleet[name])
     assert (state.running, state.boot_default) == (system, system)
     assert not state.way_back_armed
+
+
+def test_a_host_that_somebody_changes_meanwhile_is_left_as_it_is(fleet: Fleet) -> None:
+    """Another system than when the plan was made: not switched, and not put back either."""
+    carbon = fleet["carbon"]
+    fleet.change()
+    assert fleet.deploy_json("carbon").returncode == 0
+    before = state_of(carbon)
+    generations = carbon.shell("readlink -f /nix/var/nix/profiles/system-*-link").split()
+    by_hand = next(one for one in reversed(generations) if one != before.running)
+    fleet.change(extra={"carbon": SLOW % (6, "meanwhile")})
+    process = fleet.start("deploy", "carbon", "--json")
+    read_until_it_begins(process)
+    carbon.shell(f"{by_hand}/bin/switch-to-configuration test")
+    try:
+        output, said = process.communicate(timeout=60)
+        after = state_of(carbon)
+    finally:
+        carbon.shell(f"{before.running}/bin/switch-to-configuration test")
+    refused = parse(output, process.returncode, said)
+    assert refused.returncode == 3, refused.why()
+    assert refused.hosts["carbon"]["verdict"] == "untouched"
+    assert refused.hosts["carbon"]["current"] == after.running == by_hand
+    assert after.boot_default == before.boot_default
+    assert not after.way_back_armed
