@@ -174,6 +174,10 @@ _LASTING = {
     "quarantined": "red",
     "worker_restarted": "yellow",
     "queue_unserved": "yellow",
+    "input_locked": "bold",
+    "upgrades": "bold",
+    "closure_size": "dim",
+    "lock_settled": "bold",
 }
 """Events that stay on the screen, and their colour."""
 
@@ -189,8 +193,10 @@ def sentence(event: Event, *, with_logs: bool = False) -> str:
             text = _failure(data)
         case "builder_lost" | "worker_lost" | "message_refused" | "budget_spent" | "batch_pause":
             text = str(data.get("message", ""))
-        case "waits_for_lock" | "quarantined":
+        case "waits_for_lock" | "quarantined" | "input_locked" | "upgrades" | "lock_settled":
             text = str(data.get("message", ""))
+        case "closure_size":
+            text = _closure(data["before"], data["after"])
         case "progress" if with_logs:
             text = f"{data.get('bytes', 0) / 2**20:.0f} MiB"
         case "log_line" if with_logs:
@@ -201,6 +207,11 @@ def sentence(event: Event, *, with_logs: bool = False) -> str:
             result = msgspec.convert(data, HostResult)
             text = " ".join(part for part in (result.outcome.value, result.message) if part)
     return text
+
+
+def _closure(before: int, after: int) -> str:
+    mib = 2**20
+    return f"closure {before / mib:.1f} → {after / mib:.1f} MiB ({(after - before) / mib:+.1f})"
 
 
 def _failure(data: dict[str, Any]) -> str:

@@ -189,6 +189,19 @@ class Origin:
 
 
 @dataclass(frozen=True, slots=True)
+class Upgrade:
+    """A run by a lock of its own, which is the flake's once every host has ended well.
+
+    `inputs` were locked anew. `flake` is the one whose lock it is about, on the
+    `evaluator`; None is the controller.
+    """
+
+    inputs: tuple[str, ...]
+    flake: FlakeRef
+    evaluator: Host | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """A whole run, decided before anything is touched.
 
@@ -214,6 +227,7 @@ class Plan:
     terms: CopyTerms = field(default_factory=CopyTerms)
     cancelled: bool = False
     origin: Origin = Origin()
+    upgrade: Upgrade | None = None
 
     @property
     def target_names(self) -> tuple[str, ...]:
