@@ -13,6 +13,7 @@ import msgspec
 from orchestrator.command import printable
 from orchestrator.model.report import HostResult, Outcome
 from orchestrator.model.store import store_hash, store_name
+from orchestrator.stages.reboot import changed_parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -238,6 +239,8 @@ def _finished(stage: str, data: dict[str, Any]) -> str:
         case "copy_closure":
             size = report["copied_bytes"] / 2**20
             text = f"{report['copied_paths']} paths, {size:.0f} MiB, {report['route']}"
+            if parts := report.get("reboot_for"):
+                text += f"\nneeds a reboot: {changed_parts(parts)}"
         case _ if report:
             text = _changed(stage, report)
     return text
@@ -247,10 +250,8 @@ def _changed(stage: str, report: dict[str, Any]) -> str:
     """Say how a step ended that changes a host, or decides about it."""
     text = ""
     match stage:
-        case "smoke" if report["passed"]:
-            text = f"{report['backend']}, {report['tokens_per_second']} tokens/s"
         case "smoke":
-            text = f"failed: {report['failure']}"
+            text = _smoked(report)
         case "health_check":
             text = f"passed in {report['seconds']:.1f} s"
         case "rollback":
@@ -261,11 +262,25 @@ def _changed(stage: str, report: dict[str, Any]) -> str:
             text = "the new system is the boot default"
             if not report.get("boots"):
                 text = "the new system stays until the next boot"
+        case "reboot":
+            text = _rebooted(report)
         case "boot":
             text = "the next boot gives the new system"
         case "dry_activate":
             text = "\n".join(report["lines"])
     return text
+
+
+def _smoked(report: dict[str, Any]) -> str:
+    if not report["passed"]:
+        return f"failed: {report['failure']}"
+    return f"{report['backend']}, {report['tokens_per_second']} tokens/s"
+
+
+def _rebooted(report: dict[str, Any]) -> str:
+    if not report["changed"]:
+        return "no reboot needed"
+    return f"back in {report['seconds']:.0f} s; the new system is booted, and its llama-cli answers"
 
 
 def _units(report: dict[str, Any]) -> str:

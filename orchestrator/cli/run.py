@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 import click
 import structlog
 
-from orchestrator.cli.invocation import ask_become_password
+from orchestrator.cli.invocation import ask_become_password, ask_for_reboots
 from orchestrator.cli.progress import open_progress, summary
 from orchestrator.deploy.drive import run_finished
 from orchestrator.deploy.prepare import new_run_id, send_derivations
@@ -26,6 +26,7 @@ from orchestrator.errors import UsageError
 from orchestrator.model.event import Event
 from orchestrator.model.plan import CopyTerms, Origin
 from orchestrator.model.report import Outcome, Verdict
+from orchestrator.stages.batches import reboots_of
 from orchestrator.transport.connect import connections
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ def run(invocation: Invocation, preparing: Preparing) -> int:
             "orchestrate: --no-check-sigs: the targets take closures that nobody vouches for",
             err=True,
         )
+    may_reboot = ask_for_reboots(invocation)
     run_id = new_run_id()
     with ExitStack() as stack, open_progress(as_json=invocation.as_json) as progress:
         hear = _hearer(progress, invocation)
@@ -80,7 +82,7 @@ def run(invocation: Invocation, preparing: Preparing) -> int:
                 return plan, engine
 
         plan, engine = asyncio.run(preparation())
-        decided = _decided(invocation, plan)
+        decided = _decided(invocation, plan, may_reboot)
         drive = partial(engine.run, decided) if engine else partial(_end, invocation, decided)
         ended = _to_its_end(decided, hear, drive)
     return report(invocation, ended)
@@ -124,14 +126,15 @@ async def _settle(run_id: str, upgrade: Upgrade, *, good: bool) -> str:
         return await settle_lock(pool, run_id, upgrade, good=good)
 
 
-def _decided(invocation: Invocation, plan: Plan) -> Plan:
+def _decided(invocation: Invocation, plan: Plan, may_reboot: Sequence[str]) -> Plan:
     """Give a plan with what the command line says of it."""
     terms = CopyTerms(
         check_signatures=invocation.check_signatures,
         fanout=invocation.fanout,
         limits=invocation.inventory.fleet.copies,
     )
-    return replace(plan, terms=terms, origin=origin_of(invocation))
+    reboots = reboots_of(invocation.inventory, may_reboot)
+    return replace(plan, terms=terms, origin=origin_of(invocation), reboots=reboots)
 
 
 def _remember(invocation: Invocation, plan: Plan, ended: dict[str, HostResult]) -> None:
