@@ -60,6 +60,14 @@ class FailedUnits(StrEnum):
     ACCEPT = "accept"
 
 
+class RebootPolicy(StrEnum):
+    """Whether a host reboots once its new system is its boot default, where that needs it."""
+
+    NEVER = "never"
+    ASK = "ask"
+    IF_NEEDED = "if-needed"
+
+
 class Licence(StrEnum):
     """An unfree licence that the user can accept for the whole fleet."""
 
@@ -250,6 +258,8 @@ class Host:
         reboot_as_last_resort: whether it reboots into its boot default where its
             old system can't be activated.
         failed_units: what becomes of a system whose activation leaves failed units.
+        reboot: whether it reboots where kernel, initrd or drivers have changed.
+        reboot_timeout: seconds until it has to be back then.
 
     Raises:
         InventoryError: a name or the variant is unsafe in a command line.
@@ -272,6 +282,8 @@ class Host:
     health: HealthCheck | None = None
     reboot_as_last_resort: bool = False
     failed_units: FailedUnits = FailedUnits.ROLLBACK
+    reboot: RebootPolicy = RebootPolicy.NEVER
+    reboot_timeout: float = 300.0
 
     def __post_init__(self) -> None:
         """Apply `inventory.names`."""

@@ -15,6 +15,7 @@ from inventory.host import (
     Host,
     HostKeyPolicy,
     LlamaSource,
+    RebootPolicy,
     Smoke,
 )
 from inventory.jump import jump_of, user_of
@@ -48,7 +49,9 @@ HOST_VARIABLES = frozenset(
         "orchestrate_llama_variant",
         "orchestrate_llama_web_ui",
         "orchestrate_nixos_name",
+        "orchestrate_reboot",
         "orchestrate_reboot_as_last_resort",
+        "orchestrate_reboot_timeout",
         "orchestrate_smoke_expect",
         "orchestrate_smoke_min_tokens_per_second",
         "orchestrate_smoke_model",
@@ -104,6 +107,8 @@ def host_of(
             failed_units=variables.choice(
                 "orchestrate_failed_units", FailedUnits, FailedUnits.ROLLBACK
             ),
+            reboot=variables.choice("orchestrate_reboot", RebootPolicy, RebootPolicy.NEVER),
+            reboot_timeout=variables.number("orchestrate_reboot_timeout", 300.0),
         )
     except InventoryError as error:
         error.host = error.host or variables.host

@@ -15,6 +15,7 @@ from orchestrator.cli.invocation import (
     inventory_option,
     json_option,
     limit_option,
+    reboot_option,
     retry_failed_option,
     serial_option,
     target_argument,
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 )
 @limit_option
 @serial_option
+@reboot_option
 @inventory_option
 @broker_option
 @ask_become_pass_option
@@ -60,6 +62,7 @@ def command(  # noqa: PLR0913 - each is one option of the command line
     ask_become_password: bool,
     goal: str,
     limit: str | None,
+    reboot: bool | None,
     retry_failed: bool,
     again: bool,
     serial: tuple[Size, ...] | None,
@@ -76,6 +79,7 @@ def command(  # noqa: PLR0913 - each is one option of the command line
         ask_become_password=ask_become_password,
         update_inputs=update_inputs,
         limit=limit,
+        reboot=reboot,
         retry_failed=retry_failed,
         again=again,
         serial=serial,

@@ -104,6 +104,14 @@ class Engine:
             journal.create(plan)
         return go_on(self.broker, journal, on_event, self.watch)
 
+    def plan(self, run: str) -> Plan:
+        """Give the plan of a run.
+
+        Raises:
+            PayloadError: there is no such run.
+        """
+        return Journal(open_client(self.broker), run).plan()
+
     def resume(self, run: str, on_event: Hear) -> dict[str, HostResult]:
         """Drive a run to its end from where it is.
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import click
 import msgspec
 
+from inventory.host import RebootPolicy
 from inventory.pattern import limited
 from inventory.read import read_inventory
 from inventory.rollout import Size, sizes_of
@@ -65,6 +66,7 @@ class Invocation:
     fanout: Fanout = Fanout.BUILDER
     goal: Goal = Goal.SWITCH
     ask_become_password: bool = False
+    reboot: bool | None = None
 
     @cached_property
     def inventory(self) -> Inventory:
@@ -194,6 +196,38 @@ def ask_become_password(invocation: Invocation) -> None:
             hint="type it on a terminal, or pipe it in",
         )
     remember_typed(password)
+
+
+def reboot_option(function: F) -> F:
+    """Add `--reboot`."""
+    return click.option(
+        "--reboot/--no-reboot",
+        default=None,
+        help="Answer where orchestrate_reboot says ask; --no-reboot also where it says if-needed.",
+    )(function)
+
+
+def ask_for_reboots(invocation: Invocation) -> tuple[str, ...]:
+    """Name the hosts that may reboot in this run: by the inventory, an option, an answer.
+
+    It is asked before the run begins, which can then go on without anybody.
+    Without a terminal nobody answers, and those hosts don't reboot.
+    """
+    if invocation.goal is not Goal.SWITCH or invocation.reboot is False:
+        return ()
+    hosts = invocation.hosts
+    asking = [host.name for host in hosts if host.reboot is RebootPolicy.ASK]
+    granted = bool(invocation.reboot)
+    if asking and invocation.reboot is None:
+        names = ", ".join(asking)
+        if sys.stdin.isatty():
+            question = f"May these reboot after their confirmation, where that is needed: {names}?"
+            granted = click.confirm(question, err=True)
+        else:
+            said = f"orchestrate: {names}: nobody to ask about reboots, so there are none"
+            click.echo(f"{said}; --reboot allows them", err=True)
+    allowed = {RebootPolicy.IF_NEEDED, *([RebootPolicy.ASK] if granted else [])}
+    return tuple(host.name for host in hosts if host.reboot in allowed)
 
 
 def update_input_option(function: F) -> F:

@@ -24,6 +24,7 @@ _COMMANDS = (
     "plan",
     "build",
     "deploy",
+    "upgrade",
     "resume",
     "pause",
     "continue",

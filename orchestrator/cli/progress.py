@@ -13,6 +13,7 @@ import msgspec
 from orchestrator.command import printable
 from orchestrator.model.report import HostResult, Outcome
 from orchestrator.model.store import store_hash, store_name
+from orchestrator.stages.reboot import changed_parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -174,6 +175,10 @@ _LASTING = {
     "quarantined": "red",
     "worker_restarted": "yellow",
     "queue_unserved": "yellow",
+    "input_locked": "bold",
+    "upgrades": "bold",
+    "closure_size": "dim",
+    "lock_settled": "bold",
 }
 """Events that stay on the screen, and their colour."""
 
@@ -189,8 +194,10 @@ def sentence(event: Event, *, with_logs: bool = False) -> str:
             text = _failure(data)
         case "builder_lost" | "worker_lost" | "message_refused" | "budget_spent" | "batch_pause":
             text = str(data.get("message", ""))
-        case "waits_for_lock" | "quarantined":
+        case "waits_for_lock" | "quarantined" | "input_locked" | "upgrades" | "lock_settled":
             text = str(data.get("message", ""))
+        case "closure_size":
+            text = _closure(data["before"], data["after"])
         case "progress" if with_logs:
             text = f"{data.get('bytes', 0) / 2**20:.0f} MiB"
         case "log_line" if with_logs:
@@ -201,6 +208,11 @@ def sentence(event: Event, *, with_logs: bool = False) -> str:
             result = msgspec.convert(data, HostResult)
             text = " ".join(part for part in (result.outcome.value, result.message) if part)
     return text
+
+
+def _closure(before: int, after: int) -> str:
+    mib = 2**20
+    return f"closure {before / mib:.1f} → {after / mib:.1f} MiB ({(after - before) / mib:+.1f})"
 
 
 def _failure(data: dict[str, Any]) -> str:
@@ -227,6 +239,8 @@ def _finished(stage: str, data: dict[str, Any]) -> str:
         case "copy_closure":
             size = report["copied_bytes"] / 2**20
             text = f"{report['copied_paths']} paths, {size:.0f} MiB, {report['route']}"
+            if parts := report.get("reboot_for"):
+                text += f"\nneeds a reboot: {changed_parts(parts)}"
         case _ if report:
             text = _changed(stage, report)
     return text
@@ -236,10 +250,8 @@ def _changed(stage: str, report: dict[str, Any]) -> str:
     """Say how a step ended that changes a host, or decides about it."""
     text = ""
     match stage:
-        case "smoke" if report["passed"]:
-            text = f"{report['backend']}, {report['tokens_per_second']} tokens/s"
         case "smoke":
-            text = f"failed: {report['failure']}"
+            text = _smoked(report)
         case "health_check":
             text = f"passed in {report['seconds']:.1f} s"
         case "rollback":
@@ -250,11 +262,25 @@ def _changed(stage: str, report: dict[str, Any]) -> str:
             text = "the new system is the boot default"
             if not report.get("boots"):
                 text = "the new system stays until the next boot"
+        case "reboot":
+            text = _rebooted(report)
         case "boot":
             text = "the next boot gives the new system"
         case "dry_activate":
             text = "\n".join(report["lines"])
     return text
+
+
+def _smoked(report: dict[str, Any]) -> str:
+    if not report["passed"]:
+        return f"failed: {report['failure']}"
+    return f"{report['backend']}, {report['tokens_per_second']} tokens/s"
+
+
+def _rebooted(report: dict[str, Any]) -> str:
+    if not report["changed"]:
+        return "no reboot needed"
+    return f"back in {report['seconds']:.0f} s; the new system is booted, and its llama-cli answers"
 
 
 def _units(report: dict[str, Any]) -> str:

@@ -14,6 +14,7 @@ from orchestrator.cli.invocation import (
     inventory_option,
     json_option,
     limit_option,
+    reboot_option,
     serial_option,
     target_argument,
 )
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     metavar="GENERATION|RUN",
     help="A generation's number, or a run: to what the machine ran when that had ended.",
 )
+@reboot_option
 @inventory_option
 @broker_option
 @ask_become_pass_option
@@ -52,6 +54,7 @@ def command(  # noqa: PLR0913 - each is one option of the command line
     *,
     ask_become_password: bool,
     limit: str | None,
+    reboot: bool | None,
     serial: tuple[Size, ...] | None,
     as_json: bool,
 ) -> int:
@@ -70,6 +73,7 @@ def command(  # noqa: PLR0913 - each is one option of the command line
         broker_option=broker,
         ask_become_password=ask_become_password,
         limit=limit,
+        reboot=reboot,
         serial=serial,
     )
     return run(invocation, partial(_prepare, to=_meant(invocation, to)))

@@ -15,28 +15,30 @@ from typing import TYPE_CHECKING, Protocol
 import click
 import structlog
 
-from orchestrator.cli.invocation import ask_become_password
+from orchestrator.cli.invocation import ask_become_password, ask_for_reboots
 from orchestrator.cli.progress import open_progress, summary
 from orchestrator.deploy.drive import run_finished
 from orchestrator.deploy.prepare import new_run_id, send_derivations
 from orchestrator.deploy.rollout import results
 from orchestrator.deploy.survey import Surveyor
+from orchestrator.deploy.upgrade import settle_lock
 from orchestrator.errors import UsageError
+from orchestrator.model.event import Event
 from orchestrator.model.plan import CopyTerms, Origin
 from orchestrator.model.report import Outcome, Verdict
+from orchestrator.stages.batches import reboots_of
 from orchestrator.transport.connect import connections
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from inventory.host import Host
-    from orchestrator.cli.engine import Engine
+    from orchestrator.cli.engine import Engine, Hear
     from orchestrator.cli.invocation import Invocation
     from orchestrator.cli.progress import Progress
     from orchestrator.deploy.survey import Evaluator
-    from orchestrator.model.event import Event
     from orchestrator.model.ledger import Ledger
-    from orchestrator.model.plan import Plan
+    from orchestrator.model.plan import Plan, Upgrade
     from orchestrator.model.report import HostResult
     from orchestrator.transport.connect import ConnectionPool
 
@@ -62,6 +64,7 @@ def run(invocation: Invocation, preparing: Preparing) -> int:
             "orchestrate: --no-check-sigs: the targets take closures that nobody vouches for",
             err=True,
         )
+    may_reboot = ask_for_reboots(invocation)
     run_id = new_run_id()
     with ExitStack() as stack, open_progress(as_json=invocation.as_json) as progress:
         hear = _hearer(progress, invocation)
@@ -79,24 +82,59 @@ def run(invocation: Invocation, preparing: Preparing) -> int:
                 return plan, engine
 
         plan, engine = asyncio.run(preparation())
-        decided = _decided(invocation, plan)
-        if engine is not None:
-            ended = engine.run(decided, hear)
-        else:
-            ended = results(plan, {})
-            hear(run_finished(run_id, ended))
-            _remember(invocation, decided, ended)
+        decided = _decided(invocation, plan, may_reboot)
+        drive = partial(engine.run, decided) if engine else partial(_end, invocation, decided)
+        ended = _to_its_end(decided, hear, drive)
     return report(invocation, ended)
 
 
-def _decided(invocation: Invocation, plan: Plan) -> Plan:
+def _end(invocation: Invocation, plan: Plan, hear: Hear) -> dict[str, HostResult]:
+    """End a run that has nothing to do."""
+    ended = results(plan, {})
+    hear(run_finished(plan.run, ended))
+    _remember(invocation, plan, ended)
+    return ended
+
+
+def _to_its_end(
+    plan: Plan, hear: Hear, drive: Callable[[Hear], dict[str, HostResult]]
+) -> dict[str, HostResult]:
+    """Drive a run; settle the lock of an upgrade before its end is told, the last event.
+
+    Raises:
+        OrchestrateError: the lock of one that ended well can't be kept.
+    """
+    if plan.upgrade is None:
+        return drive(hear)
+    last: list[Event] = []
+    ended = drive(lambda event: last.append(event) if _is_end(event) else hear(event))
+    try:
+        message = asyncio.run(_settle(plan.run, plan.upgrade, good=exit_code(ended) == 0))
+        hear(Event(time.time(), plan.run, "", "", "lock_settled", {"message": message}))
+    finally:
+        for event in last:
+            hear(event)
+    return ended
+
+
+def _is_end(event: Event) -> bool:
+    return event.event == "run_finished"
+
+
+async def _settle(run_id: str, upgrade: Upgrade, *, good: bool) -> str:
+    async with connections() as pool:
+        return await settle_lock(pool, run_id, upgrade, good=good)
+
+
+def _decided(invocation: Invocation, plan: Plan, may_reboot: Sequence[str]) -> Plan:
     """Give a plan with what the command line says of it."""
     terms = CopyTerms(
         check_signatures=invocation.check_signatures,
         fanout=invocation.fanout,
         limits=invocation.inventory.fleet.copies,
     )
-    return replace(plan, terms=terms, origin=origin_of(invocation))
+    reboots = reboots_of(invocation.inventory, may_reboot)
+    return replace(plan, terms=terms, origin=origin_of(invocation), reboots=reboots)
 
 
 def _remember(invocation: Invocation, plan: Plan, ended: dict[str, HostResult]) -> None:
@@ -167,7 +205,8 @@ def resume(invocation: Invocation, run_id: str) -> int:
     """Go on with a run that was interrupted, and give the exit code."""
     ask_become_password(invocation)
     with _open_engine(invocation) as engine, open_progress(as_json=invocation.as_json) as progress:
-        ended = engine.resume(run_id, _hearer(progress, invocation))
+        hear = _hearer(progress, invocation)
+        ended = _to_its_end(engine.plan(run_id), hear, partial(engine.resume, run_id))
     return report(invocation, ended)
 
 

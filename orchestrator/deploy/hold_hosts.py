@@ -77,6 +77,8 @@ class HeldHosts:
 
     def _has_begun(self, key: StepKey) -> bool:
         """Whether the host may have been changed by us before it was lost to another run."""
+        if key.step is Step.REBOOT:
+            return True
         return not key.step.begins_something or self.locks.journal.attempts(key) > 0
 
     def _give_up(self, key: StepKey, record: StepRecord | None, lock: HostLock) -> None:

@@ -15,6 +15,7 @@ from orchestrator.deploy.context import Context
 from orchestrator.deploy.host_lock import HostLocks
 from orchestrator.deploy.perform_build import perform_build
 from orchestrator.deploy.perform_copy import perform_copy
+from orchestrator.deploy.perform_reboot import perform_reboot
 from orchestrator.deploy.quarantine import Quarantine
 from orchestrator.deploy.runtime import process_runtime
 from orchestrator.errors import CommandError, PayloadError, UnreachableError
@@ -26,6 +27,7 @@ from orchestrator.model.report import (
     CopyReport,
     DryActivationReport,
     HealthReport,
+    RebootReport,
     RollbackReport,
     SmokeReport,
     SwitchReport,
@@ -66,6 +68,7 @@ Report = (
     | HealthReport
     | BootReport
     | DryActivationReport
+    | RebootReport
     | RollbackReport
 )
 
@@ -92,6 +95,7 @@ def perform(journal: Journal, plan: Plan, key: StepKey) -> Report:
         Step.SMOKE: _smoke,
         Step.HEALTH: _health,
         Step.CONFIRM: _confirm,
+        Step.REBOOT: _reboot,
         Step.BOOT: _boot,
         Step.DRY_ACTIVATE: _dry_activate,
         Step.ROLLBACK: _rollback,
@@ -199,6 +203,12 @@ async def _receiver(pool: ConnectionPool, host: Host) -> Receiver:
 def _confirm(context: Context, host: HostPlan) -> SwitchReport:
     stay = keep if context.plan.goal is Goal.TEST else confirm
     return _in_session(context, host, stay)
+
+
+def _reboot(context: Context, host: HostPlan) -> RebootReport:
+    package = host.evaluation.llama
+    expected = host.choice.variant.backend if package is not None else None
+    return perform_reboot(context, host, lambda: _run_smoke(context, host, expected, package))
 
 
 def _boot(context: Context, host: HostPlan) -> BootReport:

@@ -7,15 +7,18 @@ same llama.cpp already gives what both share, and the builder the rest.
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import StageError
 from orchestrator.model.journal import Step, StepKey, StepState
 from orchestrator.model.plan import Fanout
 from orchestrator.model.report import CopyReport
+from orchestrator.stages.changes import closure_sizes, parse_sizes
 from orchestrator.stages.copy_closure import Order, copy_closure
 from orchestrator.stages.delivery import Receiver
 from orchestrator.stages.presence import require_system
+from orchestrator.stages.reboot import boot_state, parse_boot_state
 from orchestrator.stages.smoke_model import deliver_model, model_path, read_model
 from orchestrator.transport.become import become_password
 
@@ -59,10 +62,31 @@ def perform_copy(context: Context, host: HostPlan) -> CopyReport:
             await deliver_model(Receiver(shell, host.host.become, password), model, hear)
         if made is None:
             await require_system(shell, host.evaluation.toplevel)
-            return CopyReport(host.name, 0, 0, "it is there already")
-        return await _copy(context, host, made, hear)
+            report = CopyReport(host.name, 0, 0, "it is there already")
+        else:
+            report = await _copy(context, host, made, hear)
+        report = replace(report, reboot_for=await _reboot_for(host, shell))
+        if context.plan.upgrade is not None:
+            await _tell_sizes(context, host, shell)
+        return report
 
     return context.runtime.run(work())
+
+
+async def _reboot_for(host: HostPlan, shell: SshShell) -> tuple[str, ...]:
+    """Ask what of the new system needs a reboot; not to know it stops nothing."""
+    asked = await shell.run(boot_state(host.evaluation.toplevel))
+    return parse_boot_state(asked.stdout).changed if asked.returncode == 0 else ()
+
+
+async def _tell_sizes(context: Context, host: HostPlan, shell: SshShell) -> None:
+    """Tell what the new closure takes beside the old one; not to know it stops nothing."""
+    old = (host.previous,) if host.previous else ()
+    asked = await shell.run(closure_sizes(*old, host.evaluation.toplevel))
+    sizes = parse_sizes(asked.stdout) if asked.returncode == 0 else ()
+    if len(sizes) == len(old) + 1:
+        before = sizes[0] if old else 0
+        context.tell(host.name, Step.COPY, "closure_size", before=before, after=sizes[-1])
 
 
 async def _copy(

@@ -19,6 +19,7 @@ from orchestrator.errors import PayloadError
 from orchestrator.model.journal import Step, StepKey, StepRecord, StepState
 from orchestrator.model.plan import Action, Goal
 from orchestrator.model.report import (
+    CopyReport,
     Fault,
     HostResult,
     Outcome,
@@ -27,9 +28,10 @@ from orchestrator.model.report import (
     SwitchReport,
     Verdict,
 )
+from orchestrator.stages.reboot import changed_parts
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Mapping, Sequence
 
     from orchestrator.model.plan import Build, HostPlan, Plan
     from orchestrator.model.store import DerivationPath
@@ -62,7 +64,63 @@ def next_steps(
                 continue
             if step is not None and host.name not in decision.left_alone:
                 wanted.append(StepKey(step, host.name))
-    return tuple(key for key in wanted if key not in records)
+    unsent = tuple(key for key in wanted if key not in records)
+    return (
+        *(key for key in unsent if key.step is not Step.REBOOT),
+        *_reboots(plan, records, [key.subject for key in unsent if key.step is Step.REBOOT]),
+    )
+
+
+def _reboots(
+    plan: Plan, records: Mapping[StepKey, StepRecord], waiting: Sequence[str]
+) -> tuple[StepKey, ...]:
+    """Let those of the waiting hosts reboot that leave their groups a machine in service.
+
+    In a group one reboots at a time, while another one is neither changing nor lost.
+    """
+    states = {host.name: _phase(plan, host, records) for host in moving_hosts(plan)}
+    rebooting = {key.subject for key in records if _is_rebooting(records, key.subject)}
+    down = {name for name, phase in states.items() if phase.in_transition or phase.is_lost}
+    down |= plan.unreachable.keys()
+    # Who only waits for this runs its new system.
+    down -= set(waiting)
+    for name in waiting:
+        groups = plan.reboots.others_of(name).values()
+        busy = any(rebooting.intersection(others) for others in groups)
+        if busy or any(down.issuperset(others) for others in groups):
+            continue
+        rebooting.add(name)
+        down.add(name)
+    return tuple(StepKey(Step.REBOOT, name) for name in waiting if name in rebooting)
+
+
+def _is_rebooting(records: Mapping[StepKey, StepRecord], host: str) -> bool:
+    state = _state(records, Step.REBOOT, host)
+    return state is not None and not state.is_final
+
+
+def reboot_refusal(plan: Plan, host: HostPlan, records: Mapping[StepKey, StepRecord]) -> str:
+    """Say why a host that has confirmed won't reboot in this run; empty where it may."""
+    key = StepKey(Step.REBOOT, host.name)
+    waits = plan.way_of(host)[-1] is Step.REBOOT and _done(records, Step.CONFIRM, host.name)
+    if not waits or key in records:
+        return ""
+    if plan.cancelled:
+        return "the run was cancelled"
+    lost = {other.name for other in moving_hosts(plan) if _is_lost(other, records)}
+    lost |= plan.unreachable.keys()
+    for group, others in plan.reboots.others_of(host.name).items():
+        if lost.issuperset(others):
+            return f"no other machine of {group} is in service"
+    return ""
+
+
+def _is_lost(host: HostPlan, records: Mapping[StepKey, StepRecord]) -> bool:
+    """Whether a host is out of service, and this run won't bring it back."""
+    if must_roll_back(host, records):
+        return _phase_back(host, records) is Phase.OUT_OF_SERVICE
+    failed = _state(records, Step.REBOOT, host.name) is StepState.FAILED
+    return failed or _is_unreachable(host, records)
 
 
 def decision_of(plan: Plan, records: Mapping[StepKey, StepRecord], now: float) -> Decision:
@@ -93,8 +151,10 @@ def _phase(plan: Plan, host: HostPlan, records: Mapping[StepKey, StepRecord]) ->
     if must_roll_back(host, records):
         return _phase_back(host, records)
     way = plan.way_of(host)
-    if _done(records, way[-1], host.name):
+    if _done(records, way[-1], host.name) or reboot_refusal(plan, host, records):
         return Phase.DEPLOYED
+    if _state(records, Step.REBOOT, host.name) is StepState.FAILED:
+        return Phase.OUT_OF_SERVICE
     states = [_state(records, step, host.name) for step in way]
     if any(states):
         # One that failed has changed nothing, or the host would go back.
@@ -132,6 +192,8 @@ def _host_step(plan: Plan, host: HostPlan, records: Mapping[StepKey, StepRecord]
     """Give the step that a host is at; the journal says whether it was sent."""
     if must_roll_back(host, records):
         return Step.ROLLBACK
+    if reboot_refusal(plan, host, records):
+        return None
     derivation = host.awaited
     if derivation is not None and not _done(records, Step.BUILD, derivation):
         return None
@@ -261,15 +323,25 @@ def host_result(
         return replace(base, outcome=Outcome.UNCHANGED)
     if must_roll_back(host, records):
         return _rolled_back(base, host, records)
-    if plan.goal.reaches_hosts and _done(records, plan.way_of(host)[-1], host.name):
-        return _reached(plan.goal, base, host, records)
+    refusal = reboot_refusal(plan, host, records)
+    arrived = plan.goal.reaches_hosts and _done(records, plan.way_of(host)[-1], host.name)
+    if arrived or refusal:
+        return _with_reboot(_reached(plan.goal, base, host, records), host, records, refusal)
     # A build that a cancelled run stopped is no failure of its hosts.
     if base.message and not (plan.cancelled and left_alone):
-        lost = _is_unreachable(host, records)
-        return replace(base, outcome=Outcome.UNREACHABLE if lost else Outcome.FAILED)
+        return _failed(base, host, records)
     if plan.goal is Goal.BUILD and _is_built(host, records):
         return replace(base, outcome=Outcome.BUILT, message="not deployed")
     return replace(base, message=left_alone or "the run ended before its turn")
+
+
+def _failed(base: HostResult, host: HostPlan, records: Mapping[StepKey, StepRecord]) -> HostResult:
+    """Give the end of a host that failed where there is no way back, or needs none."""
+    if _state(records, Step.REBOOT, host.name) is StepState.FAILED:
+        # The new system is the boot default, and nothing else is known.
+        return replace(base, outcome=Outcome.FAILED, current=None, verdict=Verdict.NEEDS_HANDS)
+    lost = _is_unreachable(host, records)
+    return replace(base, outcome=Outcome.UNREACHABLE if lost else Outcome.FAILED)
 
 
 def _reached(
@@ -288,6 +360,21 @@ def _reached(
         failed_units=units,
         message=f"the new system stays, with failed units: {', '.join(units)}",
     )
+
+
+def _with_reboot(
+    result: HostResult, host: HostPlan, records: Mapping[StepKey, StepRecord], refusal: str
+) -> HostResult:
+    """Say what waits for a reboot on a host that had none."""
+    copied = records.get(StepKey(Step.COPY, host.name))
+    if copied is None or not copied.report or _done(records, Step.REBOOT, host.name):
+        return result
+    parts = _report(copied, CopyReport, Step.COPY, host.name).reboot_for
+    if not parts or result.outcome is Outcome.DRY_ACTIVATED:
+        return result
+    why = f" ({refusal})" if refusal else ""
+    waits = f"it needs a reboot{why}: {changed_parts(parts)}"
+    return replace(result, message="; ".join(part for part in (result.message, waits) if part))
 
 
 _REACHED = {

@@ -10,7 +10,7 @@ import asyncio
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -49,7 +49,8 @@ class Surveyor:
     flake, which always is as it is now. `read_ledger` is asked where something
     has to be built; without one nothing is known of earlier builds. The `goal`
     decides which hosts have to change. `retry_failed` plans also what is
-    remembered to have failed.
+    remembered to have failed. `lock_aside` locks another flake than the fleet's
+    own and gives it.
     """
 
     run: str
@@ -61,6 +62,7 @@ class Surveyor:
     read_ledger: Callable[[], Ledger] = Ledger
     goal: Goal = Goal.SWITCH
     retry_failed: bool = False
+    lock_aside: Callable[[Shell, FlakeRef], Awaitable[FlakeRef]] | None = None
 
     def tell(self, host: str, stage: str, event: str, **data: object) -> None:
         """Report an event of this run."""
@@ -170,7 +172,10 @@ async def evaluate_fleet(
 ) -> dict[str, Evaluation]:
     """Write the flake of these choices and evaluate it, wherever Nix is."""
     flake = await place_flake(surveyor, evaluator, list(choices.values()))
-    await lock_flake(evaluator.shell, flake, ("user", *surveyor.update_inputs))
+    if surveyor.lock_aside is None:
+        await lock_flake(evaluator.shell, flake, ("user", *surveyor.update_inputs))
+    else:
+        flake = await surveyor.lock_aside(evaluator.shell, flake)
     processes = processes_on(surveyor, evaluator)
     answers = await evaluate(evaluator.shell, flake, list(choices), processes)
     evaluations = {}

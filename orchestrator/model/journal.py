@@ -16,6 +16,7 @@ class Step(StrEnum):
     SMOKE = "smoke"
     HEALTH = "health_check"
     CONFIRM = "confirm"
+    REBOOT = "reboot"
     BOOT = "boot"
     DRY_ACTIVATE = "dry_activate"
     ROLLBACK = "rollback"
@@ -23,12 +24,22 @@ class Step(StrEnum):
     @property
     def begins_something(self) -> bool:
         """Whether a paused run holds it back: what a host is in the middle of goes on."""
-        return self in (Step.BUILD, Step.COPY, Step.SWITCH, Step.BOOT, Step.DRY_ACTIVATE)
+        return self in _BEGINNINGS
 
     @property
     def needs_lock(self) -> bool:
         """Whether its host's lock is needed: all from the switch to the end is one change."""
         return self not in (Step.BUILD, Step.COPY, Step.DRY_ACTIVATE)
+
+
+_BEGINNINGS = (
+    Step.BUILD,
+    Step.COPY,
+    Step.SWITCH,
+    Step.REBOOT,
+    Step.BOOT,
+    Step.DRY_ACTIVATE,
+)
 
 
 class Control(StrEnum):

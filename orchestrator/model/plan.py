@@ -10,7 +10,7 @@ from inventory.copying import CopyLimits
 from inventory.host import Host
 from orchestrator.model.facts import Facts
 from orchestrator.model.journal import Step
-from orchestrator.model.policy import Policy
+from orchestrator.model.policy import Policy, Reboots
 from orchestrator.model.store import DerivationPath, StorePath
 from orchestrator.model.variant import Variant, VariantChoice
 
@@ -189,6 +189,19 @@ class Origin:
 
 
 @dataclass(frozen=True, slots=True)
+class Upgrade:
+    """A run by a lock of its own, which is the flake's once every host has ended well.
+
+    `inputs` were locked anew. `flake` is the one whose lock it is about, on the
+    `evaluator`; None is the controller.
+    """
+
+    inputs: tuple[str, ...]
+    flake: FlakeRef
+    evaluator: Host | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """A whole run, decided before anything is touched.
 
@@ -214,6 +227,8 @@ class Plan:
     terms: CopyTerms = field(default_factory=CopyTerms)
     cancelled: bool = False
     origin: Origin = Origin()
+    upgrade: Upgrade | None = None
+    reboots: Reboots = field(default_factory=Reboots)
 
     @property
     def target_names(self) -> tuple[str, ...]:
@@ -240,7 +255,9 @@ class Plan:
         if self.goal is Goal.DRY_ACTIVATE:
             return (Step.DRY_ACTIVATE,)
         health = (Step.HEALTH,) if host.host.health is not None else ()
-        return (Step.SWITCH, Step.SMOKE, *health, Step.CONFIRM)
+        stays = (Step.SWITCH, Step.SMOKE, *health, Step.CONFIRM)
+        reboots = self.goal is Goal.SWITCH and host.name in self.reboots.hosts
+        return (*stays, Step.REBOOT) if reboots else stays
 
     def host(self, name: str) -> HostPlan:
         """Give the plan of the host called `name`.

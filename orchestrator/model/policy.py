@@ -21,6 +21,25 @@ class Cap:
 
 
 @dataclass(frozen=True, slots=True)
+class Reboots:
+    """Which hosts reboot where their new systems need it, and all targets of their groups.
+
+    The groups are those of the inventory; machines in none are one group.
+    """
+
+    hosts: tuple[str, ...] = ()
+    groups: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def others_of(self, host: str) -> dict[str, tuple[str, ...]]:
+        """Give the other targets of each group that a host shares with any."""
+        return {
+            group: others
+            for group, members in self.groups.items()
+            if host in members and (others := tuple(name for name in members if name != host))
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     """What holds a run back. Percentages are numbers of hosts here, None is no limit.
 

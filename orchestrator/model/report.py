@@ -22,12 +22,17 @@ class BuildReport:
 
 @dataclass(frozen=True, slots=True)
 class CopyReport:
-    """What travelled to a host: paths, bytes, and the route they took."""
+    """What travelled to a host: paths, bytes, and the route they took.
+
+    `reboot_for` names what of the system is in use only after a reboot: kernel,
+    initrd, kernel modules, where the host has booted others.
+    """
 
     host: str
     copied_paths: int
     copied_bytes: int
     route: str
+    reboot_for: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +107,20 @@ class HealthReport:
     host: str
     seconds: float
     last_lines: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RebootReport:
+    """A host runs what it has booted, after a reboot or without one.
+
+    `changed` names what needed the reboot, nothing where none was needed.
+    """
+
+    host: str
+    changed: tuple[str, ...]
+    boot_id: str
+    seconds: float
+    smoke: SmokeReport | None = None
 
 
 class Verdict(StrEnum):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from inventory.rollout import count_of
 from orchestrator.model.plan import Action
-from orchestrator.model.policy import Cap, Policy
+from orchestrator.model.policy import Cap, Policy, Reboots
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -130,6 +130,16 @@ def _caps(inventory: Inventory) -> tuple[Cap, ...]:
         if hosts:
             caps.append(Cap(group, hosts, count_of(size, len(hosts), least=1)))
     return tuple(caps)
+
+
+def reboots_of(inventory: Inventory, may_reboot: Sequence[str]) -> Reboots:
+    """Give the hosts that may reboot, and the targets of every group that they are in."""
+    targets = {host.name: host.groups or ("ungrouped",) for host in inventory.targets}
+    wanted = dict.fromkeys(group for name in may_reboot for group in targets.get(name, ()))
+    groups = {
+        group: tuple(name for name, mine in targets.items() if group in mine) for group in wanted
+    }
+    return Reboots(tuple(may_reboot), groups)
 
 
 def _number(size: Size | None, whole: int) -> int | None:

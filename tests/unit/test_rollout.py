@@ -23,7 +23,15 @@ from orchestrator.deploy.rollout import (
 from orchestrator.errors import PayloadError
 from orchestrator.model.journal import Step, StepKey, StepRecord, StepState
 from orchestrator.model.plan import Action, Goal, Plan
-from orchestrator.model.report import Outcome, RollbackReport, SmokeReport, SwitchReport, Verdict
+from orchestrator.model.policy import Reboots
+from orchestrator.model.report import (
+    CopyReport,
+    Outcome,
+    RollbackReport,
+    SmokeReport,
+    SwitchReport,
+    Verdict,
+)
 from orchestrator.model.store import DerivationPath
 from orchestrator.model.variant import Backend
 from tests.plans import Wanted, derivation, make_plan, output
@@ -448,3 +456,95 @@ def test_a_cancelled_run_brings_who_has_begun_to_an_end() -> None:
     assert steps_of(records, "carbon")[-2:] == [Step.SMOKE, Step.CONFIRM]
     ended = results(cancelled, records)
     assert (ended["carbon"].outcome, ended["boron"].outcome) == (Outcome.DEPLOYED, Outcome.SKIPPED)
+
+
+def rebooting(plan: Plan, *hosts: str, **groups: tuple[str, ...]) -> Plan:
+    """Give a plan in which these hosts may reboot, and the groups of its machines."""
+    return replace(plan, reboots=Reboots(hosts, groups))
+
+
+def confirmed(plan: Plan, *hosts: str, **answers: str) -> Records:
+    """Give the records of a plan some of whose hosts have come to their confirmation."""
+    records = run(replace(plan, reboots=Reboots()), **answers)
+    return {
+        key: done
+        for key, done in records.items()
+        if key.step in (Step.BUILD, Step.COPY) or key.subject in hosts
+    }
+
+
+def test_a_host_that_may_reboots_after_its_confirmation() -> None:
+    """The reboot is its last step; others have none, and neither has another goal."""
+    plan = rebooting(make_plan(Wanted("carbon"), Wanted("boron")), "carbon")
+    records = run(plan)
+    way = [Step.COPY, Step.SWITCH, Step.SMOKE, Step.CONFIRM]
+    assert steps_of(records, "carbon") == [*way, Step.REBOOT]
+    assert steps_of(records, "boron") == way
+    assert {one.outcome for one in results(plan, records).values()} == {Outcome.DEPLOYED}
+    tested = rebooting(make_plan(Wanted("carbon"), goal=Goal.TEST), "carbon")
+    assert Step.REBOOT not in steps_of(run(tested), "carbon")
+
+
+def test_machines_of_a_group_reboot_one_after_another() -> None:
+    """A second one waits for the first one's end; a machine of another group doesn't."""
+    three = (Wanted("carbon"), Wanted("boron"), Wanted("nitrogen"))
+    groups = {"gpu": ("carbon", "boron"), "servers": ("nitrogen",)}
+    names = ("carbon", "boron", "nitrogen")
+    plan = rebooting(make_plan(*three), *names, **groups)
+    records = confirmed(plan, *names)
+    first = StepKey(Step.REBOOT, "carbon")
+    assert next_steps(plan, records, math.inf) == (first, StepKey(Step.REBOOT, "nitrogen"))
+    records |= {first: StepRecord(StepState.STARTED, 1)}
+    assert next_steps(plan, records, math.inf) == (StepKey(Step.REBOOT, "nitrogen"),)
+    records |= {first: record(first, GOOD)}
+    assert StepKey(Step.REBOOT, "boron") in next_steps(plan, records, math.inf)
+
+
+def test_nobody_reboots_while_the_rest_of_its_group_is_changing() -> None:
+    """A machine that is being switched is out of service, too."""
+    both = (Wanted("carbon"), Wanted("boron"))
+    plan = rebooting(make_plan(*both), "carbon", "boron", gpu=("carbon", "boron"))
+    records = confirmed(plan, "carbon")
+    records |= {StepKey(Step.SWITCH, "boron"): StepRecord(StepState.STARTED, 1)}
+    assert next_steps(plan, records, math.inf) == ()
+    apart = rebooting(plan, "carbon", gpu=("carbon",), servers=("boron",))
+    assert next_steps(apart, records, math.inf) == (StepKey(Step.REBOOT, "carbon"),)
+
+
+@pytest.mark.parametrize("lost", [{"switch_boron": BAD, "rollback_boron": BAD}, {}])
+def test_the_last_machine_of_a_group_stays_up(lost: dict[str, str]) -> None:
+    """Where the others are lost for good it is deployed, and what needs a reboot is told."""
+    both = (Wanted("boron"), Wanted("carbon"))
+    plan = rebooting(make_plan(*both), "boron", "carbon", gpu=("carbon", "boron"))
+    records = confirmed(plan, "carbon", "boron", **lost)
+    if not lost:
+        key = StepKey(Step.REBOOT, "boron")
+        records[key] = record(key, BAD)
+    copied = CopyReport("carbon", 1, 1, "direct", ("kernel", "initrd"))
+    report = dict(msgspec.to_builtins(copied))
+    records[StepKey(Step.COPY, "carbon")] = StepRecord(StepState.DONE, 1, report=report)
+    assert is_finished(plan, records)
+    result = results(plan, records)["carbon"]
+    assert result.outcome is Outcome.DEPLOYED
+    assert result.message == (
+        "it needs a reboot (no other machine of gpu is in service): kernel, initrd"
+    )
+    assert "carbon" in settled_results(plan, records)
+
+
+def test_a_failed_reboot_needs_hands() -> None:
+    """There is no way back by itself: the new system is the boot default."""
+    plan = rebooting(make_plan(Wanted("carbon")), "carbon")
+    records = run(plan, reboot_carbon=BAD)
+    assert steps_of(records, "carbon")[-1] is Step.REBOOT
+    result = results(plan, records)["carbon"]
+    assert (result.outcome, result.verdict) == (Outcome.FAILED, Verdict.NEEDS_HANDS)
+    assert result.message == "reboot broke"
+
+
+def test_a_cancelled_run_reboots_nobody() -> None:
+    """Who has confirmed by then is deployed."""
+    plan = replace(rebooting(make_plan(Wanted("carbon")), "carbon"), cancelled=True)
+    records = confirmed(replace(plan, cancelled=False), "carbon")
+    assert is_finished(plan, records)
+    assert results(plan, records)["carbon"].outcome is Outcome.DEPLOYED

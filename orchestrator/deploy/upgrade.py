@@ -1,0 +1,123 @@
+"""Upgrade: a deployment by a lock of its own, which stays only where every host ended well.
+
+Versions are told before anything is built. The size of a closure is known once
+it is built: it is told when it has arrived on the host, before the switch.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from orchestrator.deploy.prepare import prepare
+from orchestrator.deploy.survey import Surveyor
+from orchestrator.errors import OrchestrateError
+from orchestrator.model.plan import Action, FlakeRef, Upgrade
+from orchestrator.stages.changes import change_of
+from orchestrator.stages.evaluate import lock_flake
+from orchestrator.stages.lock import (
+    STAGE,
+    drop_lock,
+    fork_flake,
+    input_changes,
+    keep_lock,
+    read_lock,
+)
+from orchestrator.transport.shell import LocalShell, Shell
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from inventory.host import Host
+    from orchestrator.deploy.survey import Evaluator
+    from orchestrator.model.plan import Plan
+    from orchestrator.transport.connect import ConnectionPool
+
+
+@dataclass(slots=True)
+class _Fork:
+    """The flake that a run locks for itself, once it is known where that is."""
+
+    surveyor: Surveyor
+    shell: Shell | None = None
+    flake: FlakeRef | None = None
+
+    async def lock(self, shell: Shell, flake: FlakeRef) -> FlakeRef:
+        """Lock a copy of the flake and tell what is new in it."""
+        self.shell, self.flake = shell, flake
+        inputs = self.surveyor.update_inputs
+        before = await read_lock(shell, flake)
+        fork = await fork_flake(shell, flake, self.surveyor.run)
+        await lock_flake(shell, fork, ("user", *inputs))
+        after = await read_lock(shell, fork)
+        for change in input_changes(before, after, inputs):
+            self.surveyor.tell(
+                *("", STAGE, "input_locked"),
+                input=change.name,
+                before=change.before,
+                after=change.after,
+                message=str(change),
+            )
+        return fork
+
+    def upgrade(self) -> Upgrade | None:
+        """Give what the end of the run needs to know; None where nothing was evaluated."""
+        if self.flake is None or self.shell is None:
+            return None
+        local = isinstance(self.shell, LocalShell)
+        evaluator = None if local else self.surveyor.inventory.host(self.shell.host)
+        return Upgrade(self.surveyor.update_inputs, self.flake, evaluator)
+
+    async def drop(self) -> None:
+        """Forget the lock."""
+        if self.flake is not None and self.shell is not None:
+            await drop_lock(self.shell, self.flake, self.surveyor.run)
+
+
+async def prepare_upgrade(
+    surveyor: Surveyor, hosts: Sequence[Host]
+) -> tuple[Plan, Evaluator | None]:
+    """Survey and plan by a new lock of the surveyor's inputs, and tell what changes.
+
+    Raises:
+        OrchestrateError: no plan can be made; the lock is as it was.
+    """
+    fork = _Fork(surveyor)
+    try:
+        plan, evaluator = await prepare(replace(surveyor, lock_aside=fork.lock), hosts)
+    except OrchestrateError:
+        with suppress(OrchestrateError):
+            await fork.drop()
+        raise
+    for host in plan.hosts:
+        if host.action is Action.DEPLOY:
+            change = change_of(host)
+            surveyor.tell(host.name, "plan", "upgrades", **change.as_data(), message=str(change))
+    return replace(plan, upgrade=fork.upgrade()), evaluator
+
+
+async def settle_lock(pool: ConnectionPool, run: str, upgrade: Upgrade, *, good: bool) -> str:
+    """Keep the lock of a run that ended well, else leave the old one; say which.
+
+    Raises:
+        OrchestrateError: the new one should stay and can't be put in its place.
+    """
+    inputs = ", ".join(upgrade.inputs)
+    if not good:
+        # The old lock is in its place already, reachable or not.
+        with suppress(OrchestrateError):
+            await drop_lock(await _shell(pool, upgrade), upgrade.flake, run)
+        return f"not every host ended well: {inputs} stays locked as before"
+    try:
+        await keep_lock(await _shell(pool, upgrade), upgrade.flake, run)
+    except OrchestrateError as error:
+        error.hint = f"every host ended well; keep its lock with `orchestrate resume {run}`"
+        raise
+    return f"every host ended well: the new lock of {inputs} stays"
+
+
+async def _shell(pool: ConnectionPool, upgrade: Upgrade) -> Shell:
+    if upgrade.evaluator is None:
+        return LocalShell()
+    return await pool.shell(upgrade.evaluator)

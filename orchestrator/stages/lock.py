@@ -1,0 +1,158 @@
+"""Lock: an upgrade's own flake.lock, beside the fleet's until it is known to be good.
+
+The fleet's lock is never touched before that. Whatever dies in between leaves
+the old one in its place; nobody has to put it back.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from orchestrator.command import script
+from orchestrator.errors import PayloadError
+from orchestrator.model.plan import FlakeRef
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from orchestrator.transport.shell import Shell
+
+STAGE = "evaluate"
+
+# Forks of runs that nobody went on with go after 90 days, when runs are forgotten too.
+_FORK = """
+set -eu
+cd "$1/.."
+find . -maxdepth 1 -name 'upgrade-*' -mtime +90 -exec rm -rf {} +
+rm -rf "upgrade-$2"
+cp -R "$1" "upgrade-$2"
+cd "upgrade-$2"
+pwd
+"""
+
+# One rename, within a file system: the lock is the old one or the new one.
+_KEEP = """
+set -eu
+if [ -e "$1/../upgrade-$2/flake.lock" ]; then
+  mv -f "$1/../upgrade-$2/flake.lock" "$1/flake.lock"
+fi
+rm -rf "$1/../upgrade-$2"
+"""
+
+_DROP = 'rm -rf "$1/../upgrade-$2"'
+
+_READ = 'if [ -e "$1/flake.lock" ]; then cat "$1/flake.lock"; fi'
+
+
+class _Locked(msgspec.Struct, frozen=True):
+    """What an input is locked to; a path has no revision, and an archive no date."""
+
+    rev: str = ""
+    narHash: str = ""  # noqa: N815 - flake.lock's name
+    lastModified: int = 0  # noqa: N815 - flake.lock's name
+
+
+class _Node(msgspec.Struct, frozen=True):
+    locked: _Locked | None = None
+    inputs: dict[str, str | list[str]] = msgspec.field(default_factory=dict)
+
+
+class _LockFile(msgspec.Struct, frozen=True):
+    nodes: dict[str, _Node]
+    root: str
+
+
+@dataclass(frozen=True, slots=True)
+class InputChange:
+    """What an input of the flake was locked to, and is now; empty where it wasn't."""
+
+    name: str
+    before: str
+    after: str
+
+    def __str__(self) -> str:
+        """Say it in words."""
+        if self.before == self.after:
+            return f"{self.name} has nothing newer than {self.after}"
+        return f"{self.name} {self.before or 'none'} → {self.after}"
+
+
+async def fork_flake(shell: Shell, flake: FlakeRef, run: str) -> FlakeRef:
+    """Copy the flake and its lock to where `run` can lock it anew.
+
+    Raises:
+        CommandError: the evaluator can't store it.
+    """
+    done = await shell.run(script(_FORK, flake.directory, run))
+    return FlakeRef(done.check(STAGE, "the flake can't be copied").stdout.strip())
+
+
+async def keep_lock(shell: Shell, flake: FlakeRef, run: str) -> None:
+    """Make the lock of `run` that of the flake; done again, it changes nothing.
+
+    Raises:
+        CommandError: it can't be put there; the old one is.
+    """
+    done = await shell.run(script(_KEEP, flake.directory, run))
+    done.check(STAGE, "the new flake.lock can't be put in its place")
+
+
+async def drop_lock(shell: Shell, flake: FlakeRef, run: str) -> None:
+    """Forget the lock of `run`; what can't be removed now goes in time."""
+    await shell.run(script(_DROP, flake.directory, run))
+
+
+async def read_lock(shell: Shell, flake: FlakeRef) -> str:
+    """Give the text of the flake's lock; empty where there is none.
+
+    Raises:
+        CommandError: it can't be read.
+    """
+    done = await shell.run(script(_READ, flake.directory))
+    return done.check(STAGE, "flake.lock can't be read").stdout
+
+
+def input_changes(before: str, after: str, inputs: Sequence[str]) -> tuple[InputChange, ...]:
+    """Compare two locks. Pure.
+
+    Args:
+        before: the text of the old flake.lock; empty where there was none.
+        after: that of the new one.
+        inputs: the names of the inputs to compare.
+
+    Raises:
+        PayloadError: one of them is no flake.lock.
+    """
+    old, new = _locked_inputs(before), _locked_inputs(after)
+    return tuple(InputChange(name, old.get(name, ""), new.get(name, "")) for name in inputs)
+
+
+def _locked_inputs(text: str) -> dict[str, str]:
+    if not text:
+        return {}
+    try:
+        lock = msgspec.json.decode(text, type=_LockFile)
+        own = lock.nodes[lock.root].inputs
+    except (msgspec.DecodeError, KeyError) as error:
+        message = f"flake.lock can't be read: {error}"
+        hint = "remove it to lock every input anew"
+        raise PayloadError(message, hint=hint, stage=STAGE) from error
+    return {
+        name: _version(lock.nodes[node].locked)
+        for name, node in own.items()
+        if isinstance(node, str) and node in lock.nodes
+    }
+
+
+def _version(locked: _Locked | None) -> str:
+    """Give the revision and its day (UTC), or the beginning of the hash of what has none."""
+    if locked is None:
+        return ""
+    short = locked.rev[:9] or locked.narHash.removeprefix("sha256-")[:9]
+    if not locked.lastModified:
+        return short
+    return f"{short} ({time.strftime('%Y-%m-%d', time.gmtime(locked.lastModified))})"

@@ -1,0 +1,87 @@
+"""A new kernel, initrd or driver is in use after a reboot: told, or done, one machine at a time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.fleet.fleet import state_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tests.fleet.fleet import Fleet
+
+pytestmark = pytest.mark.lab
+
+NAMES = ("carbon", "boron")
+
+
+def another_initrd(word: str) -> Mapping[str, str]:
+    """Give a module for each machine with a kernel module in its initrd."""
+    return dict.fromkeys(NAMES, f'{{ boot.kernelModules = [ "{word}" ]; }}')
+
+
+@pytest.fixture
+def booted(fleet: Fleet) -> Fleet:
+    """Give the fleet with machines that have booted what they run."""
+    for name in NAMES:
+        fleet[name].reboot()
+    return fleet
+
+
+def rebooting(fleet: Fleet, policy: str, seconds: float = 60) -> Fleet:
+    """Give the fleet with this policy for reboots."""
+    return fleet.with_vars({"orchestrate_reboot": policy, "orchestrate_reboot_timeout": seconds})
+
+
+def test_a_needed_reboot_is_told_and_left_to_the_user(booted: Fleet) -> None:
+    """By default, and where nobody is there to be asked, no machine reboots."""
+    before = state_of(booted["carbon"])
+    booted.change(extra=another_initrd("dummy"))
+    deployment = rebooting(booted, "ask").deploy_json("carbon")
+    result = deployment.hosts["carbon"]
+    assert (deployment.returncode, result["outcome"]) == (0, "deployed"), deployment.why()
+    assert result["message"] == "it needs a reboot: initrd"
+    assert "carbon: nobody to ask" in deployment.stderr
+    assert state_of(booted["carbon"]).boot_id == before.boot_id
+
+
+def test_machines_reboot_one_by_one_where_needed(booted: Fleet) -> None:
+    """Each has booted its new system afterwards, proven by its smoke; who needs none has none."""
+    before = booted.states(NAMES)
+    booted.change(extra=another_initrd("loop"))
+    allowed = rebooting(booted, "if-needed")
+    deployment = allowed.deploy_json(",".join(NAMES))
+    assert deployment.outcomes() == dict.fromkeys(NAMES, "deployed"), deployment.why()
+    for name in NAMES:
+        (ended,) = deployment.find(stage="reboot", event="stage_finished", host=name)
+        assert ended["report"]["changed"] == ["initrd"]
+        assert ended["report"]["smoke"]["passed"]
+        state = state_of(booted[name])
+        wanted = deployment.hosts[name]["current"]
+        assert state.boot_id == ended["report"]["boot_id"] != before[name].boot_id
+        assert state.running == state.boot_default == wanted
+        assert booted[name].shell("readlink -f /run/booted-system").strip() == wanted
+    kinds = ("stage_started", "stage_finished")
+    told = [event for event in deployment.find(stage="reboot") if event["event"] in kinds]
+    assert [event["event"] for event in told] == [*kinds, *kinds]
+    booted.change(extra=another_initrd("loop"))
+    again = allowed.deploy_json("carbon")
+    assert again.outcomes() == {"carbon": "deployed"}, again.why()
+    (ended,) = again.find(stage="reboot", event="stage_finished")
+    assert ended["report"]["changed"] == []
+
+
+def test_a_machine_that_is_not_back_in_time_needs_hands(booted: Fleet) -> None:
+    """The time limit ends the wait; the machine comes up with its new system all the same."""
+    booted.change(extra=another_initrd("late"))
+    deployment = rebooting(booted, "ask", 0.5).deploy_json("carbon", "--reboot")
+    result = deployment.hosts["carbon"]
+    assert deployment.returncode == 4
+    assert (result["outcome"], result["verdict"]) == ("failed", "needs hands"), deployment.why()
+    assert "not back from its reboot within 0.5 seconds" in result["message"]
+    booted["carbon"].wait_until_up()
+    booted.change()
+    assert booted.deploy_json("carbon").outcomes() == {"carbon": "deployed"}

@@ -1,0 +1,80 @@
+"""Reboots: what needs one, what proves one, and whose leave a run has."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from inventory.host import Connection, Host, Inventory, RebootPolicy
+from orchestrator.errors import PayloadError, StageError
+from orchestrator.model.policy import Reboots
+from orchestrator.stages.batches import reboots_of
+from orchestrator.stages.reboot import (
+    BootState,
+    boot_state,
+    changed_parts,
+    check_rebooted,
+    parse_boot_state,
+)
+from tests.plans import output
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NEW = output("new")
+BEFORE = BootState("one", NEW, output("old"), ("kernel",))
+
+
+def test_a_boot_state_is_read() -> None:
+    """Systems, boot id and what only a reboot brings, each line one thing."""
+    said = f"running_system={NEW}\nbooted_system={output('old')}\nboot_id=one\n"
+    state = parse_boot_state(said + "changed=kernel\nchanged=kernel-modules\n")
+    assert state == BootState("one", NEW, output("old"), ("kernel", "kernel-modules"))
+    assert changed_parts(state.changed) == "kernel, kernel modules and drivers"
+    assert not parse_boot_state(said).needs_reboot
+    with pytest.raises(PayloadError, match="id of a boot"):
+        parse_boot_state("sh: not found")
+
+
+def test_a_host_that_booted_no_nixos_needs_none(tmp_path: Path) -> None:
+    """Here, as on any machine without /run/booted-system, nothing is said of kernels."""
+    (tmp_path / "kernel").write_text("")
+    command = boot_state(output("none"))
+    asked = subprocess.run(command.argv, capture_output=True, text=True, check=True)
+    assert parse_boot_state(asked.stdout).changed == ()
+
+
+@pytest.mark.parametrize(
+    ("after", "what"),
+    [
+        (BootState("one", NEW, NEW), "it has not rebooted"),
+        (BootState("two", NEW, output("old")), f"it has booted {output('old')}, not {NEW}"),
+        (BootState("two", "", ""), f"it has booted no NixOS system, not {NEW}"),
+        (BootState("two", output("old"), NEW), "it has booted the new system and runs"),
+    ],
+)
+def test_a_reboot_is_proven_by_boot_id_and_system(after: BootState, what: str) -> None:
+    """Another boot, of the new system, which runs: nothing less."""
+    with pytest.raises(StageError, match=what):
+        check_rebooted("carbon", BEFORE, after, NEW)
+    check_rebooted("carbon", BEFORE, BootState("two", NEW, NEW), NEW)
+
+
+def host(name: str, *groups: str) -> Host:
+    """Give a target in these groups."""
+    policy = RebootPolicy.IF_NEEDED
+    return Host(name, Connection(name), nixos_name=name, groups=groups, reboot=policy)
+
+
+def test_groups_are_all_their_targets_and_machines_in_none_are_one() -> None:
+    """A machine that is not of the run counts as one of its group."""
+    hosts = (host("carbon", "gpu", "lab"), host("boron", "gpu"), host("oxygen"), host("neon"))
+    inventory = Inventory("inventory.yml", hosts, {})
+    reboots = reboots_of(inventory, ("carbon", "oxygen"))
+    assert reboots == Reboots(
+        ("carbon", "oxygen"),
+        {"gpu": ("carbon", "boron"), "lab": ("carbon",), "ungrouped": ("oxygen", "neon")},
+    )
+    assert reboots.others_of("carbon") == {"gpu": ("boron",)}
