@@ -12,6 +12,7 @@ from orchestrator.cli.invocation import (
     ask_become_pass_option,
     broker_option,
     inventory_option,
+    invoked,
     json_option,
     limit_option,
     retry_failed_option,
@@ -21,10 +22,6 @@ from orchestrator.cli.invocation import (
 from orchestrator.cli.run import run
 from orchestrator.deploy.prepare import prepare
 from orchestrator.model.plan import Goal, Plan
-
-if TYPE_CHECKING:
-    from pathlib import Path
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,31 +39,11 @@ if TYPE_CHECKING:
 @update_input_option
 @retry_failed_option
 @json_option
-def command(  # noqa: PLR0913 - each is one option of the command line
-    target: str,
-    inventory: Path,
-    broker: str | None,
-    update_inputs: tuple[str, ...],
-    *,
-    ask_become_password: bool,
-    limit: str | None,
-    retry_failed: bool,
-    as_json: bool,
-) -> int:
+@invoked
+def command(invocation: Invocation) -> int:
     """Build every system on the builders, so that a deployment only copies."""
-    invocation = Invocation(
-        inventory,
-        target,
-        as_json=as_json,
-        broker_option=broker,
-        ask_become_password=ask_become_password,
-        update_inputs=update_inputs,
-        limit=limit,
-        retry_failed=retry_failed,
-        # What is only built does no harm.
-        again=True,
-    )
-    return run(invocation, _prepare_builds)
+    # What is only built does no harm.
+    return run(replace(invocation, again=True), _prepare_builds)
 
 
 async def _prepare_builds(

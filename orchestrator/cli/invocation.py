@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 import tomllib
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass, fields, replace
+from functools import cached_property, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -306,6 +306,39 @@ def again_option(function: F) -> F:
     return click.option(
         "--again", is_flag=True, help="Also what failed a smoke before; else that is refused."
     )(function)
+
+
+def rollout_options(function: F) -> F:
+    """Add TARGET and the options of whatever deploys something new."""
+    for option in (
+        json_option,
+        copy_options,
+        again_option,
+        retry_failed_option,
+        ask_become_pass_option,
+        broker_option,
+        inventory_option,
+        reboot_option,
+        serial_option,
+        limit_option,
+        target_argument,
+    ):
+        function = option(function)
+    return function
+
+
+def invoked(function: Callable[..., int]) -> Callable[..., int]:
+    """Give a command the shared options as one `Invocation`, and its own as they are."""
+    renamed = {"inventory": "inventory_path", "broker": "broker_option"}
+    shared = {field.name for field in fields(Invocation)}
+
+    @wraps(function)
+    def command(**options: Any) -> int:  # noqa: ANN401 - click's
+        given = {renamed.get(name, name): value for name, value in options.items()}
+        own = {name: given.pop(name) for name in given.keys() - shared}
+        return function(Invocation(**given), **own)
+
+    return command
 
 
 def target_argument(function: F) -> F:

@@ -13,6 +13,7 @@ from orchestrator.cli.invocation import (
     Invocation,
     again_option,
     inventory_option,
+    invoked,
     json_option,
     limit_option,
     retry_failed_option,
@@ -28,9 +29,6 @@ from orchestrator.model.store import store_name
 from orchestrator.transport.connect import connections
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from inventory.rollout import Size
     from orchestrator.model.plan import Build, HostPlan, Plan
     from orchestrator.model.policy import Policy
 
@@ -44,29 +42,11 @@ if TYPE_CHECKING:
 @again_option
 @retry_failed_option
 @json_option
-def command(  # noqa: PLR0913 - each is one option of the command line
-    target: str,
-    inventory: Path,
-    update_inputs: tuple[str, ...],
-    *,
-    limit: str | None,
-    again: bool,
-    retry_failed: bool,
-    serial: tuple[Size, ...] | None,
-    as_json: bool,
-) -> int:
+@invoked
+def command(invocation: Invocation) -> int:
     """Show each machine's variant and why, what is built where, and the batches."""
-    invocation = Invocation(
-        inventory,
-        target,
-        update_inputs=update_inputs,
-        limit=limit,
-        serial=serial,
-        retry_failed=retry_failed,
-        again=again,
-    )
     plan = asyncio.run(_plan(invocation))
-    click.echo(msgspec.json.encode(plan).decode() if as_json else describe(plan))
+    click.echo(msgspec.json.encode(plan).decode() if invocation.as_json else describe(plan))
     return 3 if plan.unreachable or plan.blocked or plan.failed else 0
 
 

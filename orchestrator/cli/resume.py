@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
 from orchestrator.cli.engine import open_journal
@@ -12,14 +10,12 @@ from orchestrator.cli.invocation import (
     ask_become_pass_option,
     broker_option,
     inventory_option,
+    invoked,
     json_option,
 )
 from orchestrator.cli.run import resume
 from orchestrator.deploy.journal import Journal, find_run, runs
 from orchestrator.errors import UsageError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @click.command(name="resume")
@@ -28,21 +24,9 @@ if TYPE_CHECKING:
 @broker_option
 @ask_become_pass_option
 @json_option
-def command(
-    run: str | None,
-    inventory: Path,
-    broker: str | None,
-    *,
-    ask_become_password: bool,
-    as_json: bool,
-) -> int:
+@invoked
+def command(invocation: Invocation, run: str | None) -> int:
     """Go on with RUN, or with the last run that has not ended."""
-    invocation = Invocation(
-        inventory,
-        as_json=as_json,
-        broker_option=broker,
-        ask_become_password=ask_become_password,
-    )
     return resume(invocation, meant_run(invocation, run))
 
 

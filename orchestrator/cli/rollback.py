@@ -12,6 +12,7 @@ from orchestrator.cli.invocation import (
     ask_become_pass_option,
     broker_option,
     inventory_option,
+    invoked,
     json_option,
     limit_option,
     reboot_option,
@@ -24,10 +25,8 @@ from orchestrator.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from inventory.host import Host
-    from inventory.rollout import Size
     from orchestrator.deploy.survey import Evaluator, Surveyor
     from orchestrator.model.plan import Plan
 
@@ -46,18 +45,8 @@ if TYPE_CHECKING:
 @broker_option
 @ask_become_pass_option
 @json_option
-def command(  # noqa: PLR0913 - each is one option of the command line
-    target: str,
-    to: str | None,
-    inventory: Path,
-    broker: str | None,
-    *,
-    ask_become_password: bool,
-    limit: str | None,
-    reboot: bool | None,
-    serial: tuple[Size, ...] | None,
-    as_json: bool,
-) -> int:
+@invoked
+def command(invocation: Invocation, to: str | None) -> int:
     """Take each machine back to its previous generation, or to another one.
 
     With a run (its id, the beginning of it, or `last`), each machine goes to
@@ -66,16 +55,6 @@ def command(  # noqa: PLR0913 - each is one option of the command line
 
     The same guard as a deployment: way back armed, smoke, confirmation.
     """
-    invocation = Invocation(
-        inventory,
-        target,
-        as_json=as_json,
-        broker_option=broker,
-        ask_become_password=ask_become_password,
-        limit=limit,
-        reboot=reboot,
-        serial=serial,
-    )
     return run(invocation, partial(_prepare, to=_meant(invocation, to)))
 
 
