@@ -45,7 +45,7 @@ def test_a_message_that_is_no_step_is_told_to_its_run(engine: Engine) -> None:
     """A payload that its worker drops is one clear event of the run that it names."""
     plan = make_plan(Wanted("carbon"))
     app = make_app(engine.broker)
-    app.send_task(STEP_TASK, args=(plan.run, "reboot:carbon", 1), queue="deploy")
+    app.send_task(STEP_TASK, args=(plan.run, "explode:carbon", 1), queue="deploy")
     app.send_task(STEP_TASK, args=(plan.run, "switch:carbon"), queue="deploy")
     app.close()
     with engine.worker():
@@ -53,6 +53,6 @@ def test_a_message_that_is_no_step_is_told_to_its_run(engine: Engine) -> None:
     assert ended["carbon"].outcome is Outcome.DEPLOYED
     refused = [event for event in engine.events if event.event == "message_refused"]
     assert [event.data["message"] for event in refused] == [
-        "expected a step of a run, found 'reboot:carbon'",
+        "expected a step of a run, found 'explode:carbon'",
         f"expected run, step and token, found ({plan.run!r}, 'switch:carbon')",
     ]
