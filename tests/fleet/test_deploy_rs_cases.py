@@ -71,7 +71,7 @@ def test_back_to_what_ran_and_not_to_the_next_lower_generation(fleet: Fleet, hos
     newest = state_of(host).running
     host.exec(f"{older}/bin/switch-to-configuration", "test")
     fleet.change(broken={NAME: "crash"})
-    deployment = fleet.deploy_json(NAME)
+    deployment = fleet.deploy_json(NAME, "--again")
     assert_rolled_back(deployment)
     after = state_of(host)
     assert after.running == older
@@ -122,7 +122,7 @@ def test_the_first_deployment_can_fail(fleet: Fleet, host: Host) -> None:
     named = host.shell(f"grep -rlis orchestrate {before.running}/ || true")
     assert not named, "the old system has a part of ours"
     fleet.change(broken={NAME: "garbage"})
-    assert_rolled_back(fleet.deploy_json(NAME))
+    assert_rolled_back(fleet.deploy_json(NAME, "--again"))
     after = state_of(host)
     assert (after.running, after.boot_default) == (before.running, before.boot_default)
     assert after.greeting == before.greeting
@@ -135,7 +135,7 @@ def test_a_host_without_any_system_needs_hands(fleet: Fleet, host: Host) -> None
     host.reboot()
     assert state_of(host).running == ""
     fleet.change(broken={NAME: "crash"})
-    deployment = fleet.deploy_json(NAME)
+    deployment = fleet.deploy_json(NAME, "--again")
     assert deployment.returncode == 4
     result = deployment.hosts[NAME]
     assert (result["outcome"], result["verdict"]) == ("failed", "needs hands"), deployment.why()
@@ -190,7 +190,7 @@ def test_working_ssh_confirms_nothing(fleet: Fleet, host: Host) -> None:
     """Case 6: a host that answers by ssh and can't infer is put back."""
     before = state_of(host)
     fleet.change(broken={NAME: "garbage"})
-    deployment = fleet.deploy_json(NAME)
+    deployment = fleet.deploy_json(NAME, "--again")
     assert_rolled_back(deployment)
     assert not deployment.find(stage="confirm")
     assert state_of(host).running == before.running

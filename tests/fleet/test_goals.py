@@ -73,7 +73,7 @@ def test_test_that_fails_goes_back(fleet: Fleet) -> None:
     """A system that is only tried and infers nothing is left as after a switch."""
     before = state_of(fleet[NAME])
     fleet.change(broken={NAME: "crash"})
-    deployment = fleet.deploy_json(NAME, "--goal", "test")
+    deployment = fleet.deploy_json(NAME, "--goal", "test", "--again")
     assert deployment.outcomes() == {NAME: "rolled_back"}, deployment.why()
     after = state_of(fleet[NAME])
     assert (after.running, after.boot_default) == (before.running, before.boot_default)

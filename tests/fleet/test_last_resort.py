@@ -58,7 +58,7 @@ def test_a_rollback_that_hangs_reboots_into_the_old_system(fleet: Fleet, host: H
     """The run waits for the reboot, finds the very old system, and proves it by its smoke."""
     before = state_of(host)
     fleet.change(broken={NAME: "crash"})
-    deployment = rebooting(fleet, allowed=True).deploy_json(NAME)
+    deployment = rebooting(fleet, allowed=True).deploy_json(NAME, "--again")
     result = deployment.hosts[NAME]
     assert deployment.returncode == 3, deployment.why()
     assert (result["outcome"], result["verdict"]) == ("rolled_back", "rolled back good")
@@ -95,7 +95,7 @@ def test_without_leave_it_needs_hands(fleet: Fleet, host: Host) -> None:
     """A host that may not reboot is left as it is, and the verdict says that it needs hands."""
     before = state_of(host)
     fleet.change(broken={NAME: "crash"})
-    deployment = rebooting(fleet, allowed=False).deploy_json(NAME)
+    deployment = rebooting(fleet, allowed=False).deploy_json(NAME, "--again")
     assert deployment.returncode == 4
     result = deployment.hosts[NAME]
     assert (result["outcome"], result["verdict"]) == ("failed", "needs hands"), deployment.why()
