@@ -4,5 +4,9 @@ umask 077
 file=$(readlink -f "$HOME/.ssh/authorized_keys")
 # Written beside it and renamed: a power cut in between must lock nobody out.
 cp -p "$file" "$file.orchestrate"
-grep -vF "$1" "$file" >"$file.orchestrate" || true
-mv "$file.orchestrate" "$file"
+if grep -vF "$1" "$file" >"$file.orchestrate"; then
+  mv "$file.orchestrate" "$file"
+else
+  # There was nobody else: the file was made for this key.
+  rm "$file.orchestrate" "$file"
+fi
