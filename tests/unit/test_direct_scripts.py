@@ -7,9 +7,12 @@ import re
 import subprocess
 import time
 from importlib.resources import files
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOneCopy"
 OTHER = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAISomebody you@home\n"
