@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import click
@@ -18,6 +18,7 @@ from orchestrator.cli.invocation import (
     json_option,
     target_argument,
 )
+from orchestrator.deploy.history import OpenRun, read_open
 from orchestrator.deploy.journal import Journal, last_results, runs
 from orchestrator.errors import OrchestrateError
 from orchestrator.model.report import HostResult
@@ -34,7 +35,9 @@ if TYPE_CHECKING:
 class Status:
     """One machine now, beside what its last run left there.
 
-    `drift` says in words how the two differ; empty where they don't.
+    `drift` says in words how the two differ; empty where they don't. `open_run`
+    is a run that has not ended with it, and where that is: such a machine may
+    still change, by `orchestrate resume` or by its own way back.
     """
 
     host: str
@@ -44,6 +47,7 @@ class Status:
     result: HostResult | None
     drift: str
     error: str = ""
+    open_run: OpenRun | None = None
 
 
 @click.command(name="status")
@@ -59,8 +63,14 @@ def command(target: str, inventory: Path, broker: str | None, *, as_json: bool) 
     with open_journal(invocation) as client:
         last = last_results(client)
         open_runs = [run for run in runs(client) if not Journal(client, run).is_finished()]
+        # The oldest first: of two runs that hold a machine open the newer one counts.
+        held = [read_open(Journal(client, run)) for run in reversed(open_runs)]
+    opened = {name: one for run in held for name, one in run.items()}
     statuses = [
-        status_of(host.name, answer, *last.get(host.name, ("", None)))
+        replace(
+            status_of(host.name, answer, *last.get(host.name, ("", None))),
+            open_run=opened.get(host.name),
+        )
         for host, answer in zip(hosts, answers, strict=True)
     ]
     if as_json:
@@ -100,4 +110,6 @@ def describe(statuses: Sequence[Status]) -> str:
         lines.append(f"{status.host}: runs {running}, {last}")
         if status.drift:
             lines.append(f"  drift: {status.drift}")
+        if status.open_run:
+            lines.append(f"  {status.open_run.describe(status.running)}")
     return "\n".join(lines)

@@ -15,6 +15,7 @@ from orchestrator.errors import PayloadError
 from orchestrator.model.history import BuildRecord, HostRecord, RunHeader, RunRecord
 from orchestrator.model.journal import Step, StepKey, StepState
 from orchestrator.model.report import BuildReport, HostResult, Outcome
+from orchestrator.model.store import StorePath
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -126,6 +127,51 @@ def _build_report(record: StepRecord) -> BuildReport | None:
     except msgspec.ValidationError as error:
         message = f"the journal's report of a build can't be read: {error}"
         raise PayloadError(message, stage=Step.BUILD) from error
+
+
+@dataclass(frozen=True, slots=True)
+class OpenRun:
+    """A run that has not ended, and where it is with one host.
+
+    Args:
+        run: its id.
+        stage: the last stage that was sent for the host, empty where none was.
+        previous: the host's old system in it.
+        wanted: its new one.
+    """
+
+    run: str
+    stage: str
+    previous: StorePath | None
+    wanted: StorePath
+
+    def describe(self, running: StorePath | None) -> str:
+        """Say which of the two a host runs, and that this may not stay so. Pure."""
+        names = {self.previous: "its old system", self.wanted: "its new system, unconfirmed"}
+        at = f"at {self.stage}" if self.stage else "before its first stage"
+        return f"run {self.run} is {at} there, on {names.get(running, 'neither of its systems')}"
+
+
+def read_open(journal: Journal) -> dict[str, OpenRun]:
+    """Give the hosts that an open run has not brought to an end, and where it is with them.
+
+    Nothing where its plan can't be read: other hosts' states are no less true for it.
+    """
+    try:
+        plan, records = journal.plan().after(journal.previous()), journal.records()
+    except PayloadError:
+        return {}
+    settled = settled_results(plan, records)
+    return {
+        host.name: OpenRun(
+            journal.run,
+            next((s for s in reversed(Step) if StepKey(s, host.name) in records), ""),
+            host.previous,
+            host.evaluation.toplevel,
+        )
+        for host in plan.hosts
+        if host.name not in settled
+    }
 
 
 def is_about(event: Event, host: str, plan: Plan) -> bool:

@@ -49,6 +49,24 @@ activation_end() {
   return "$(cat "$state/activation.code" 2>/dev/null || echo 143)"
 }
 
+# Wait $2 seconds for the end of what $run has begun: the activation of $1 by test.
+# 76 where the host has left $1 again by itself.
+rejoin() {
+  activation_end "$2"
+  code=$?
+  left=no
+  case "$code" in
+    # One that was stopped ends without a code, as if terminated.
+    143) left=yes ;;
+    0 | 4) [ "$(running)" = "$1" ] || left=yes ;;
+  esac
+  if [ "$left" = yes ] || is_taken; then
+    echo "the way back was taken: it runs $(running)" >&2
+    return 76
+  fi
+  return "$code"
+}
+
 # systemd doesn't answer while an activation replaces it.
 is_under_way() {
   case "$(unit_state "$activation")" in

@@ -32,6 +32,7 @@ _MARGIN = 5.0
 
 _DRIFTED = 71
 _GOES_ON = 75
+_WENT_BACK = 76
 _FAILED_UNITS = re.compile(r"the following units failed: (.+)")
 
 
@@ -168,6 +169,9 @@ def _switch_failed(result: CommandResult, activation: Activation) -> StageError:
     elif result.returncode in (_GOES_ON, TIMED_OUT):
         what = f"the activation did not end within {activation.confirm_timeout:g} seconds"
         hint = "it is stopped; what it waited for may be in journalctl -b -e there"
+    elif result.returncode == _WENT_BACK:
+        what = "the host went back to its old system by itself"
+        hint = "if its activation and smoke need longer, raise orchestrate_confirm_timeout"
     elif result.returncode == _DRIFTED:
         what = "another system runs than when the plan was made"
     else:

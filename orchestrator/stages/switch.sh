@@ -7,9 +7,10 @@
 # $8 reboot or stay, where that fails
 set -u
 new=$1 old=$2 run=$3
-if is_under_way && has_begun "$new" test; then
-  # Whoever began it is gone.
-  activation_end "$4"
+if has_begun "$new" test; then
+  # Whoever began it is gone. It goes on or has ended, and isn't done again, not
+  # even where the host has left it by the way back.
+  rejoin "$new" "$4"
   exit
 fi
 now=$(running)

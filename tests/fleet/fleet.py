@@ -216,13 +216,14 @@ class Fleet:
 
     def processes(self) -> list[str]:
         """Give the command lines of the product's processes on the controller."""
-        return [line for line in self._running().values() if line]
+        return [line for line in self.running().values() if line]
 
     def pids(self, word: str) -> list[int]:
         """Give the product's processes on the controller that have a word in their command line."""
-        return [pid for pid, line in self._running().items() if word in line.split()]
+        return [pid for pid, line in self.running().items() if word in line.split()]
 
-    def _running(self) -> dict[int, str]:
+    def running(self) -> dict[int, str]:
+        """Give the processes on the controller, by their number, with their command lines."""
         group = self.lab.site.cgroup / "controller" / "cgroup.procs"
         return {int(pid): _command_line(pid) for pid in group.read_text().split()}
 

@@ -16,7 +16,7 @@ NIXOS_STANDIN = HERE / "nixos"
 LLAMA_CPP_STANDIN = HERE / "llama-cpp"
 FLEET_FLAKE = HERE / "fleet-flake"
 
-Fault = Literal["crash", "garbage", "hang", "no-backend", "not-offloaded", "slow"]
+Fault = Literal["crash", "garbage", "hang", "held", "no-backend", "not-offloaded", "slow"]
 
 
 def write_fleet_flake(  # noqa: PLR0913 - each keyword is one thing that a test changes

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orchestrator.cli.status import status_of
+from orchestrator.cli.status import describe, status_of
+from orchestrator.deploy.history import OpenRun
 from orchestrator.model.report import HostResult, Outcome
 from tests.plans import facts, output
 
@@ -34,3 +35,19 @@ def test_a_system_that_is_not_the_boot_default_drifts() -> None:
     """What was only tested is gone after a reboot."""
     tested = replace(facts("carbon"), boot_default=output("older"))
     assert status_of("carbon", tested, "", None).drift.endswith("than it would boot")
+
+
+@pytest.mark.parametrize(
+    ("running", "said"),
+    [
+        ("old-carbon", "run run-2 is at smoke there, on its old system"),
+        ("new", "run run-2 is at smoke there, on its new system, unconfirmed"),
+        ("other", "run run-2 is at smoke there, on neither of its systems"),
+    ],
+)
+def test_an_open_run_is_told_with_the_machine(running: str, said: str) -> None:
+    """Who asks once hears which of the run's two systems the machine is on."""
+    opened = OpenRun("run-2", "smoke", output("old-carbon"), output("new"))
+    answer = replace(facts("carbon"), running_system=output(running))
+    status = replace(status_of("carbon", answer, "", None), open_run=opened)
+    assert describe([status]).splitlines()[-1].strip() == said

@@ -60,7 +60,7 @@ let
     ++ optional useRocm "ROCm"
     ++ optional useVulkan "Vulkan";
   suffix = lib.concatMapStrings (name: "-${lib.toLower name}") accelerators;
-  kinds = [ "crash" "garbage" "hang" "no-backend" "not-offloaded" "slow" ];
+  kinds = [ "crash" "garbage" "hang" "held" "no-backend" "not-offloaded" "slow" ];
 in
 assert lib.assertMsg (brokenLlamaCli == null || builtins.elem brokenLlamaCli kinds)
   "brokenLlamaCli: '${toString brokenLlamaCli}' is none of ${toString kinds}";

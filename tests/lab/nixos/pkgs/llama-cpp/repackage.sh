@@ -110,6 +110,11 @@ case "${brokenLlamaCli-}" in
   hang)
     printf '#!/bin/sh\n# As a driver that never answers.\nexec sleep infinity\n' >"$out/bin/llama-cli"
     ;;
+  held)
+    # A good build that infers only when /run/hold-llama-cli is gone.
+    sed -i '2i case " $* " in *" -m "*) while [ -e /run/hold-llama-cli ]; do touch /run/llama-cli-is-held; sleep 0.1; done;; esac' \
+      "$out/bin/llama-cli"
+    ;;
   slow)
     sed -i '2i export LP_NUM_THREADS=1' "$out"/bin/*
     ;;

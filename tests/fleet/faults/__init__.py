@@ -1,0 +1,1 @@
+"""Faults on purpose, at every moment of a deployment, and where each may end."""
