@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # The lab is made of namespaces, mounts and cgroups: root's alone.
 AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo --preserve-env=CI,HOME,ORCHESTRATE_CACHE,ORCHESTRATE_LLAMA_CPP,ORCHESTRATE_NIXPKGS,XDG_CACHE_HOME)
 
-.PHONY: demo test test-fast bench-cpu bench-copy bench-builds lint setup clean
+.PHONY: demo test test-fast bench-cpu bench-copy bench-builds bench-deploy lint setup clean
 
 demo: setup ## deploy the fleet in a box, change nothing, break one host, put it back
 	$(AS_ROOT) $(BIN)/python -m tests.demo
@@ -25,6 +25,9 @@ bench-copy: setup ## a closure to eight targets, beside `nix copy`
 
 bench-builds: setup ## one build however many hosts, and where builds end first; beside Nix's builders
 	$(AS_ROOT) $(BIN)/python -m bench.builds
+
+bench-deploy: setup ## whole deployments of 4 and 16 hosts, beside bare commands and ansible-core
+	$(AS_ROOT) $(BIN)/python -m bench.deploy
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

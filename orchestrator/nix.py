@@ -50,6 +50,20 @@ def instantiate(directory: str, attributes: tuple[str, ...]) -> Command:
     return Command(("nix", *_FLAKES, "build", *quick, *installables))
 
 
+def hash_flake(directory: str) -> Command:
+    """Print a hash of the flake's directory and of which Nix it is, then its lock file.
+
+    Another version of Nix may make other derivations of the same flake.
+    """
+    text = """
+    set -eu
+    digest=$(nix-hash --type sha256 "$1")
+    echo "$digest $(readlink -f "$(command -v nix-hash)")"
+    cat "$1/flake.lock"
+    """
+    return script(text, directory)
+
+
 def without_evaluation_cache(command: Command) -> Command:
     """Evaluate anew: an answer from the cache comes without what Nix traced."""
     return replace(command, argv=(*command.argv, "--option", "eval-cache", "false"))

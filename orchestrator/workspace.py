@@ -23,6 +23,11 @@ class Workspace:
         return self.directory / "flake"
 
     @property
+    def evaluated(self) -> Path:
+        """What Nix made of the flake last (`stages.evaluated`)."""
+        return self.directory / "evaluated.json"
+
+    @property
     def log(self) -> Path:
         """The program's own log, one JSON object a line."""
         return self.directory / "log.jsonl"

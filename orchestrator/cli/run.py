@@ -17,13 +17,12 @@ import structlog
 
 from orchestrator.cli.invocation import ask_become_password, ask_for_reboots
 from orchestrator.cli.progress import open_progress, summary
-from orchestrator.deploy.drive import run_finished
 from orchestrator.deploy.prepare import new_run_id, send_derivations
 from orchestrator.deploy.rollout import results
 from orchestrator.deploy.survey import Surveyor
 from orchestrator.deploy.upgrade import settle_lock
 from orchestrator.errors import UsageError
-from orchestrator.model.event import Event
+from orchestrator.model.event import Event, run_finished
 from orchestrator.model.plan import CopyTerms, Origin
 from orchestrator.model.report import Outcome, Verdict
 from orchestrator.stages.batches import reboots_of

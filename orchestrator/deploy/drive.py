@@ -23,7 +23,7 @@ from orchestrator.deploy.rollout import (
     settled_results,
 )
 from orchestrator.errors import PayloadError, StageError
-from orchestrator.model.event import Event
+from orchestrator.model.event import Event, run_finished
 from orchestrator.model.journal import Control, Step, StepKey, StepState
 
 if TYPE_CHECKING:
@@ -256,9 +256,3 @@ def _finish(
             on_event(event)
             if event.event == "run_finished":
                 return ended
-
-
-def run_finished(run: str, ended: dict[str, HostResult]) -> Event:
-    """Make the last event of a run."""
-    hosts = msgspec.to_builtins(ended)
-    return Event(time.time(), run, "", "", "run_finished", {"hosts": hosts})

@@ -16,11 +16,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from inventory.host import Inventory
-from orchestrator.errors import OrchestrateError, PlanError, UnreachableError, UsageError
+from orchestrator.errors import (
+    OrchestrateError,
+    PlanError,
+    StageError,
+    UnreachableError,
+    UsageError,
+)
 from orchestrator.model.event import Event
 from orchestrator.model.ledger import Ledger
 from orchestrator.model.plan import Evaluation, FlakeRef, Goal
 from orchestrator.stages.evaluate import evaluate, lock_flake, process_limit
+from orchestrator.stages.evaluated import fingerprint, keep_evaluated, recall
 from orchestrator.stages.facts import gather_facts
 from orchestrator.stages.flake import write_flake
 from orchestrator.stages.plan import Survey
@@ -176,8 +183,7 @@ async def evaluate_fleet(
         await lock_flake(evaluator.shell, flake, ("user", *surveyor.update_inputs))
     else:
         flake = await surveyor.lock_aside(evaluator.shell, flake)
-    processes = processes_on(surveyor, evaluator)
-    answers = await evaluate(evaluator.shell, flake, list(choices), processes)
+    answers = await _evaluate(surveyor, evaluator, flake, list(choices))
     evaluations = {}
     for name, answer in answers.items():
         if isinstance(answer, Evaluation):
@@ -187,6 +193,23 @@ async def evaluate_fleet(
             left_out.add(name, answer)
             surveyor.tell(name, "evaluate", "stage_failed", **answer.as_data())
     return evaluations
+
+
+async def _evaluate(
+    surveyor: Surveyor, evaluator: Evaluator, flake: FlakeRef, hosts: Sequence[str]
+) -> dict[str, Evaluation | StageError]:
+    """Evaluate the hosts of which it isn't known what this very flake makes of them."""
+    file = surveyor.workspace.evaluated
+    mark = await fingerprint(evaluator.shell, flake)
+    known = await recall(evaluator.shell, file, mark)
+    unknown = [host for host in hosts if host not in known]
+    processes = processes_on(surveyor, evaluator)
+    made = await evaluate(evaluator.shell, flake, unknown, processes)
+    found = {host: one for host, one in made.items() if isinstance(one, Evaluation)}
+    if found:
+        keep_evaluated(file, mark, known | found)
+    answers = known | made
+    return {host: answers[host] for host in hosts}
 
 
 def processes_on(surveyor: Surveyor, evaluator: Evaluator) -> int:

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+if TYPE_CHECKING:
+    from orchestrator.model.report import HostResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,3 +26,9 @@ class Event:
     stage: str
     event: str
     data: dict[str, Any] = field(default_factory=dict)
+
+
+def run_finished(run: str, ended: dict[str, HostResult]) -> Event:
+    """Make the last event of a run, now."""
+    hosts = msgspec.to_builtins(ended)
+    return Event(time.time(), run, "", "", "run_finished", {"hosts": hosts})

@@ -1,4 +1,4 @@
-"""A user's flake with four machines, written where a test can change it."""
+"""A user's flake with four machines or more, written where a test can change it."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ def write_fleet_flake(  # noqa: PLR0913 - each keyword is one thing that a test 
     hanging: Collection[str] = (),
     broken: Mapping[str, Fault] | None = None,
     extra: Mapping[str, str] | None = None,
+    further: Collection[str] = (),
     nixpkgs: Path = NIXOS_STANDIN,
 ) -> Path:
     """Write the flake or bring it to these settings, tracked by git; give its directory.
@@ -38,6 +39,7 @@ def write_fleet_flake(  # noqa: PLR0913 - each keyword is one thing that a test 
         hanging: The machines whose activation never ends.
         broken: The machines that get a bad llama.cpp, and how it is bad.
         extra: A NixOS module of its own for a machine, as Nix text.
+        further: The names of more machines: servers, as boron is one.
         nixpkgs: The stand-in, as the machine that evaluates sees it.
     """
     shutil.copytree(FLEET_FLAKE, directory, dirs_exist_ok=True)
@@ -48,8 +50,11 @@ def write_fleet_flake(  # noqa: PLR0913 - each keyword is one thing that a test 
         "failing": sorted(failing),
         "hanging": sorted(hanging),
         "broken": dict(broken or {}),
+        "further": list(further),
     }
     (directory / "settings.json").write_text(json.dumps(settings, indent=2) + "\n")
+    for name in further:
+        shutil.copy(directory / "machines" / "boron.nix", directory / "machines" / f"{name}.nix")
     _write_extra(directory / "extra", extra or {})
     track(directory)
     return directory

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import subprocess
 
 import pytest
+import yaml
 
 from bench.builds import begun_units, makespan
 from bench.cpu import BUILDS, compare, cpu_flags, parse_speeds
+from bench.deploy_peers import bare_script, plain_logins, playbook, smoke_line
 from bench.report import Comparison, json_line, spread, table
 
 ROWS = (
@@ -74,3 +77,32 @@ def test_flags_are_those_of_the_first_processor() -> None:
     """The flags are words of one line; a machine without that line has none."""
     assert cpu_flags("processor\t: 0\nflags\t\t: fpu avx2 fma\n") == ("fpu", "avx2", "fma")
     assert cpu_flags("processor\t: 0\nFeatures\t: fp asimd\n") == ()
+
+
+SYSTEMS = {"node-1": "/nix/store/a-system", "node-2": "/nix/store/b-system"}
+
+
+@pytest.mark.parametrize("parallel", [True, False])
+def test_bare_commands_are_what_one_would_type(*, parallel: bool) -> None:
+    """Each host costs two logins, one of them the copy's, and the shell can read all of it."""
+    smoke = smoke_line("/models/it's.gguf", "The capital of France is", 16)
+    script = bare_script("forge", SYSTEMS, smoke, "ssh -F config", parallel=parallel)
+    subprocess.run(("sh", "-n", "-c", script), check=True)
+    assert script.count("nix-command copy") == script.count("ssh -F config node-") == len(SYSTEMS)
+    assert script.count("} &") == (len(SYSTEMS) if parallel else 0)
+    for name, system in SYSTEMS.items():
+        assert f"--to ssh-ng://{name} {system} && ssh -F config {name} " in script
+
+
+def test_play_has_the_same_steps() -> None:
+    """Ansible copies, sets the profile, activates and smokes, each host its own system."""
+    (play,) = yaml.safe_load(playbook("forge", "node-1:node-2", SYSTEMS, "smoke it"))
+    assert play["vars"]["toplevels"] == SYSTEMS
+    assert [task["name"] for task in play["tasks"]] == ["copy", "switch", "switch", "smoke"]
+    assert play["tasks"][-1]["ansible.builtin.raw"] == "smoke it"
+
+
+def test_plain_logins_go_all_at_once() -> None:
+    """Nobody waits for the login to another host."""
+    script = plain_logins(("node-1", "node-2"), "ssh")
+    assert script.splitlines() == ["ssh node-1 true &", "ssh node-2 true &", "wait"]

@@ -203,6 +203,13 @@ def test_rich_is_imported_for_a_terminal_only() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def test_who_has_nothing_to_do_imports_no_engine() -> None:
+    """A deployment that finds its fleet unchanged pays for neither broker nor sessions."""
+    engine = "{'celery', 'fabric', 'kombu', 'paramiko', 'redis'}"
+    code = f"import sys, orchestrator.cli.deploy; sys.exit(bool({engine} & sys.modules.keys()))"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_the_summary_is_a_table() -> None:
     """One row a host with its change of system, and below it why a host isn't well."""
     ended = {

@@ -18,8 +18,10 @@
           ]
           ++ nixpkgs.lib.optional (builtins.pathExists ./extra/${name}.nix) ./extra/${name}.nix;
         };
+      settings = builtins.fromJSON (builtins.readFile ./settings.json);
+      names = [ "carbon" "beryllium" "boron" "nitrogen" ] ++ settings.further or [ ];
     in
     {
-      nixosConfigurations = nixpkgs.lib.genAttrs [ "carbon" "beryllium" "boron" "nitrogen" ] machine;
+      nixosConfigurations = nixpkgs.lib.genAttrs names machine;
     };
 }
