@@ -241,6 +241,12 @@ def test_a_worker_outlives_a_short_absence_of_the_broker(engine: Engine) -> None
     assert ended["slow"].outcome is Outcome.DEPLOYED
 
 
+def listens(path: Path) -> bool:
+    """Whether somebody takes connections there; a socket's file is there before that."""
+    with socket(AF_UNIX) as client:
+        return client.connect_ex(str(path)) == 0
+
+
 @contextmanager
 def own_server(directory: Path, *options: str) -> Iterator[redis.Redis]:
     """Have a server that isn't ours, with options that we wouldn't choose."""
@@ -250,7 +256,7 @@ def own_server(directory: Path, *options: str) -> Iterator[redis.Redis]:
     argv = [info["executable"], "--port", "0", "--save", "", "--unixsocket", str(path), *options]
     process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, cwd=directory)
     try:
-        wait_until(path.exists)
+        wait_until(lambda: listens(path))
         yield redis.Redis(unix_socket_path=str(path), retry=Retry(NoBackoff(), retries=0))
     finally:
         kill(process)
