@@ -222,8 +222,20 @@ def _timed(contender: Callable[[], object]) -> float:
     return time.monotonic() - begun
 
 
+def one_thread_each(lab: Lab) -> None:
+    """Have llama.cpp use one thread on every host, whoever asks it over ssh.
+
+    Its threads wait by spinning: many hosts on a few cores would spend their time
+    on that, which no fleet of real machines does.
+    """
+    drop_in = "/etc/ssh/sshd_config.d/bench.conf"
+    for host in lab.hosts.values():
+        host.shell(f"echo SetEnv LLAMA_ARG_THREADS=1 >{drop_in}; systemctl reload ssh")
+
+
 def prepare(lab: Lab) -> Site:
     """Write the user's flake and two inventories, and deploy for the first time."""
+    one_thread_each(lab)
     fleet_vars = {
         "orchestrate_flake": str(lab.directory / "machines"),
         "orchestrate_llama_cpp": str(LLAMA_CPP_STANDIN),

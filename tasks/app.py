@@ -6,14 +6,11 @@ measurements are in docs/engine.md.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from celery import Celery
 from celery.signals import worker_process_shutdown, worker_shutdown
 
-from orchestrator.deploy.cluster import LONGEST_STEP_SECONDS, VISIBILITY_TIMEOUT_SECONDS
-from orchestrator.deploy.journal import LEASE_SECONDS
 from orchestrator.deploy.runtime import process_runtime
+from tasks.settings import WorkerSettings
 from tasks.transport import register_transport
 
 STEP_TASK = "orchestrate.step"
@@ -24,33 +21,8 @@ UNACKED = "orchestrate:unacked"
 _POLL_SECONDS = 0.2
 """How long one wait for a message lasts; a worker that stops waits for its end."""
 
-RESTORE_SECONDS = 60.0
-"""How often a worker looks for messages that nobody acknowledged in time."""
 
-PERFORMER = "orchestrator.deploy.perform:perform"
-"""Where the function that does a step is, as `module:name`."""
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerSettings:
-    """What a worker does with a step, and how long others wait for its signs.
-
-    Args:
-        performer: the function that does a step, as `module:name`.
-        lease_seconds: how long a step counts as alive after the last sign.
-        visibility_timeout: seconds until an unacknowledged message runs again.
-        longest_step: seconds that a step may take; the timeout must be longer.
-        restore_interval: seconds between two looks for such messages.
-    """
-
-    performer: str = PERFORMER
-    lease_seconds: float = LEASE_SECONDS
-    visibility_timeout: float = VISIBILITY_TIMEOUT_SECONDS
-    longest_step: float = LONGEST_STEP_SECONDS
-    restore_interval: float = RESTORE_SECONDS
-
-
-def make_app(broker: str, settings: WorkerSettings = WorkerSettings()) -> Celery:
+def make_app(broker: str, settings: WorkerSettings = WorkerSettings()) -> Celery:  # noqa: B008 - frozen
     """Make the application for one broker.
 
     Args:

@@ -9,9 +9,7 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
-import subprocess
 import sys
-from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from socket import gethostname
@@ -23,18 +21,17 @@ from celery.signals import worker_ready
 from orchestrator.deploy.cluster import Cluster, check_timeouts
 from orchestrator.log import configure_log
 from orchestrator.model.cluster import Worker
-from orchestrator.model.queue import QUEUES
 from orchestrator.transport.become import remember_typed
-from tasks.app import WorkerSettings, make_app
+from tasks.app import make_app
 from tasks.broker import check_broker, open_client
 from tasks.presence import process_presence
+from tasks.settings import WorkerSettings
 from tasks.steps import load_performer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
 _PR_SET_PDEATHSIG = 1
-_STOP_SECONDS = 5.0
 
 # What a worker chats with others about costs seconds at its start, and nothing
 # here listens. Its banner would hide what it says at its end.
@@ -84,47 +81,6 @@ def serve(
         check_timeouts(settings.visibility_timeout, settings.longest_step, others)
         worker.start()
     return int(worker.exitcode or 0)
-
-
-@contextmanager
-def worker_process(  # noqa: PLR0913 - the options of a child process
-    concurrency: int,
-    broker: str,
-    log: Path,
-    settings: WorkerSettings = WorkerSettings(),  # noqa: B008 - frozen
-    queues: Sequence[str] = QUEUES,
-    *,
-    password: str | None = None,
-) -> Iterator[subprocess.Popen[bytes]]:
-    """Have a worker of all these queues beside us for the time of the context.
-
-    It dies with this process, however that ends. What it prints goes to `log`. A
-    password that the user typed is handed over by a pipe, its standard input.
-    """
-    given = msgspec.json.encode(settings).decode()
-    arguments = [broker, str(concurrency), str(log), str(os.getpid()), given, *queues]
-    log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with log.open("ab") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tasks.worker", *arguments],
-            stdin=subprocess.DEVNULL if password is None else subprocess.PIPE,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        )
-    if process.stdin is not None:
-        # One that has died already says why in its log.
-        with suppress(BrokenPipeError), process.stdin as pipe:
-            pipe.write((password or "").encode())
-    try:
-        yield process
-    finally:
-        process.terminate()
-        try:
-            process.wait(_STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
 
 
 def _die_with(parent: int) -> None:

@@ -26,6 +26,7 @@ from orchestrator.model.event import Event
 from orchestrator.transport.become import typed_password
 from orchestrator.workspace import state_home
 from tasks.broker import check_broker, forgetfulness, open_client, private_server
+from tasks.child import worker_process
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,9 +72,6 @@ def workers(invocation: Invocation, broker: str) -> Iterator[Watch]:
     if invocation.broker is not None:
         yield lambda: None
         return
-    # Celery takes half a second to import, which only a run with work pays.
-    from tasks.worker import worker_process  # noqa: PLC0415
-
     log = invocation.workspace.directory / "worker.log"
     typed = typed_password()
     start = partial(worker_process, CONCURRENCY, broker, log, password=typed)

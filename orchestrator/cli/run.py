@@ -9,7 +9,7 @@ import socket
 import time
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Protocol
 
 import click
@@ -68,14 +68,19 @@ def run(invocation: Invocation, preparing: Preparing) -> int:
     with ExitStack() as stack, open_progress(as_json=invocation.as_json) as progress:
         hear = _hearer(progress, invocation)
 
+        @cache
+        def opened() -> Engine:
+            return stack.enter_context(_open_engine(invocation))
+
+        def ledger() -> Ledger:
+            # Who asks has something to build: workers start while builders are looked at.
+            return _ledger_at(opened().broker, invocation)
+
         async def preparation() -> tuple[Plan, Engine | None]:
-            engine = None
             async with connections() as pool:
-                surveyor = _surveyor(run_id, invocation, pool, hear)
+                surveyor = _surveyor(run_id, invocation, pool, hear, ledger)
                 plan, evaluator = await preparing(surveyor, hosts)
-                if plan.has_work:
-                    # It starts while the derivations travel.
-                    engine = stack.enter_context(_open_engine(invocation))
+                engine = opened() if plan.has_work else None
                 if plan.builds and evaluator is not None:
                     await send_derivations(surveyor, plan, evaluator)
                 return plan, engine
@@ -159,7 +164,11 @@ def _remember(invocation: Invocation, plan: Plan, ended: dict[str, HostResult]) 
 
 
 def _surveyor(
-    run_id: str, invocation: Invocation, pool: ConnectionPool, hear: Callable[[Event], None]
+    run_id: str,
+    invocation: Invocation,
+    pool: ConnectionPool,
+    hear: Callable[[Event], None],
+    ledger: Callable[[], Ledger],
 ) -> Surveyor:
     return Surveyor(
         run_id,
@@ -168,7 +177,7 @@ def _surveyor(
         invocation.workspace,
         hear,
         invocation.update_inputs,
-        partial(ledger_of, invocation),
+        ledger,
         invocation.goal,
         invocation.retry_failed,
     )
@@ -191,13 +200,20 @@ def origin_of(invocation: Invocation) -> Origin:
 def ledger_of(invocation: Invocation) -> Ledger:
     """Read what earlier runs know of builds and smokes, on the broker of this invocation."""
     # Only who has something to build pays for redis and a server.
-    from orchestrator.cli.engine import open_journal  # noqa: PLC0415
-    from orchestrator.deploy.build_ledger import BuildLedger  # noqa: PLC0415
-    from orchestrator.deploy.quarantine import Quarantine  # noqa: PLC0415
+    from orchestrator.cli.engine import open_broker  # noqa: PLC0415
 
-    with open_journal(invocation) as client:
-        quarantined = {} if invocation.again else Quarantine(client).read()
-        return replace(BuildLedger(client).read(), quarantined=quarantined)
+    with open_broker(invocation) as broker:
+        return _ledger_at(broker, invocation)
+
+
+def _ledger_at(broker: str, invocation: Invocation) -> Ledger:
+    from orchestrator.deploy.build_ledger import BuildLedger  # noqa: PLC0415 - see ledger_of
+    from orchestrator.deploy.quarantine import Quarantine  # noqa: PLC0415
+    from tasks.broker import open_client  # noqa: PLC0415
+
+    client = open_client(broker)
+    quarantined = {} if invocation.again else Quarantine(client).read()
+    return replace(BuildLedger(client).read(), quarantined=quarantined)
 
 
 def resume(invocation: Invocation, run_id: str) -> int:

@@ -44,14 +44,14 @@ async def survey_builds(surveyor: Surveyor, evaluator: Evaluator, survey: Survey
     }
     if not moving:
         return survey
+    # Before all else: whose broker it is may start workers meanwhile.
+    ledger = surveyor.read_ledger()
     needs, builders = await asyncio.gather(
         ask_derivations(evaluator.shell, moving.values()),
         look(surveyor, surveyor.inventory.builders, LeftOut()),
     )
     stores = await ask_stores(surveyor, moving, needs.values())
-    known = replace(
-        survey, builders=builders, stores=stores, needs=needs, ledger=surveyor.read_ledger()
-    )
+    known = replace(survey, builders=builders, stores=stores, needs=needs, ledger=ledger)
     return refuse(surveyor, known, moving)
 
 

@@ -12,10 +12,10 @@ import pytest
 from orchestrator.deploy.drive import drive
 from orchestrator.deploy.journal import Journal
 from orchestrator.model.queue import QUEUES
-from tasks.app import WorkerSettings
 from tasks.broker import open_client, private_server
+from tasks.child import worker_process
 from tasks.send import sender
-from tasks.worker import worker_process
+from tasks.settings import WorkerSettings
 from tests.engine.performers import ran_key
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from orchestrator.cli.engine import go_on
 from orchestrator.cli.kept_worker import RESTARTS, kept_worker
 from orchestrator.errors import RunInterruptedError
 from orchestrator.model.report import Outcome
-from tasks.app import WorkerSettings
+from tasks.settings import WorkerSettings
 from tests.engine.conftest import SETTINGS
 from tests.plans import Wanted, make_plan
 
