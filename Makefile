@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # The lab is made of namespaces, mounts and cgroups: root's alone.
 AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo --preserve-env=CI,HOME,ORCHESTRATE_CACHE,ORCHESTRATE_LLAMA_CPP,ORCHESTRATE_NIXPKGS,XDG_CACHE_HOME)
 
-.PHONY: demo test test-fast bench-cpu bench-copy bench-builds bench-deploy lint setup clean
+.PHONY: demo test test-fast test-faults bench-cpu bench-copy bench-builds bench-deploy lint setup clean
 
 demo: setup ## deploy the fleet in a box, change nothing, break one host, put it back
 	$(AS_ROOT) $(BIN)/python -m tests.demo
@@ -16,6 +16,9 @@ test: setup lint ## everything, also on the fleet in a box
 
 test-fast: $(VENV)/installed lint ## what needs no lab: seconds
 	$(BIN)/python -m pytest tests/unit
+
+test-faults: setup ## each fault at each moment of a deployment, on the fleet in a box
+	$(AS_ROOT) $(BIN)/python -m pytest tests/fleet/faults -m 'faults or not faults'
 
 bench-cpu: setup ## the three CPU builds of llama.cpp, side by side; compiles them the first time
 	$(AS_ROOT) $(BIN)/python -m bench.cpu

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 STAGE = "confirm"
 
-_TIMEOUT = 600.0
+_BOOT_LOADER = 60.0
+"""Seconds for profile and boot loader, on top of those that an activation may take."""
+
 _MARGIN = 30.0
 
 
@@ -30,13 +32,15 @@ def confirm(session: Session, activation: Activation) -> SwitchReport:
         UnreachableError: the connection broke; done again, it waits for the end.
         CommandError: the way back was taken, or the boot default can't be set.
     """
+    # By now no way back is armed: one that hangs must not keep the host for long.
+    limit = activation.confirm_timeout + _BOOT_LOADER
     command = activation_script(
         "confirm.sh",
         activation.toplevel,
         activation.run,
         activation.activator,
-        whole(_TIMEOUT),
-        timeout=_TIMEOUT + _MARGIN,
+        whole(limit),
+        timeout=limit + _MARGIN,
     )
     result = session.run_privileged(command)
     report = activated(result, activation)

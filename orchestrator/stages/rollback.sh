@@ -17,6 +17,14 @@ else
   echo "running=$(running)"
   exit 77
 fi
+# A confirmation that failed half way has made the new system the default.
+put_back_boot_default() {
+  if [ "$(boot_default)" = "$2" ] && [ "$before" != "$2" ]; then
+    boots=${before:-$1}
+    nix-env --profile /nix/var/nix/profiles/system --set "$boots" || exit 72
+    activate "$boots" boot switch-to-configuration "$5" || exit 73
+  fi
+}
 begin() {
   if ! disarm; then
     # The way back is being taken already: let it finish before ours begins.
@@ -26,17 +34,12 @@ begin() {
     done
   fi
   stop_activation
-  if [ "$(boot_default)" = "$2" ] && [ "$before" != "$2" ]; then
-    # A confirmation that failed half way has made the new system the default.
-    boots=${before:-$1}
-    nix-env --profile /nix/var/nix/profiles/system --set "$boots" || exit 72
-    activate "$boots" boot switch-to-configuration "$5" || exit 73
-  fi
+  put_back_boot_default "$@"
   activate "$1" test switch-to-configuration "$5"
 }
 if [ "$rebooted" = yes ] && [ "$(running)" = "$1" ]; then
   # Its last resort, or a power cut, has brought it back.
-  true
+  put_back_boot_default "$@"
 elif has_begun "$1" test; then
   # Its session was lost: it goes on, or has ended.
   activation_end "$5"

@@ -105,8 +105,9 @@ class Attempt:
         self.host.exec("tee", hook, stdin=text)
         self.host.exec("chmod", "+x", hook)
 
-    def deploying(self, process: subprocess.Popen[str]) -> Deploying:
-        """Give its deployment, which has just been started."""
+    def deploying(self) -> Deploying:
+        """Start the deployment, also of what failed a smoke before."""
+        process = self.fleet.start("deploy", NAME, "--json", "--again")
         return Deploying(self, process, [])
 
     def runs(self, system: str) -> bool:
@@ -149,8 +150,8 @@ def at_its_moment(begun: Attempt, seconds: float = 4) -> Iterator[Deploying]:
         begun.hook(moment.activation, f"sleep {seconds}")
     if moment is Moment.SMOKE:
         host.shell("rm -f /run/llama-cli-is-held; touch /run/hold-llama-cli")
-    process = begun.fleet.start("deploy", NAME, "--json", "--again")
-    deploying = begun.deploying(process)
+    deploying = begun.deploying()
+    process = deploying.process
     try:
         deploying.read_until(deploying.has_come)
         if moment.activation:
