@@ -82,7 +82,8 @@ def drive(
         steps = next_steps(plan, records, journal.now())
         if control is Control.PAUSE:
             steps = tuple(key for key in steps if not key.step.begins_something)
-        steps = (*steps, *absences.lasting(journal.lost(records)))
+        lost = absences.lasting(journal.lost(records))
+        steps = (*steps, *_one_suspect_at_a_time(journal, records, lost))
         holding.renew()
         for key in holding.cleared(plan, records, steps):
             _send(journal, plan, send, key, records.get(key))
@@ -129,6 +130,26 @@ def _withdrawn(
         for key, record in records.items()
         if not (key.step.begins_something and journal.withdraw(key, record))
     }
+
+
+def _one_suspect_at_a_time(
+    journal: Journal, records: Mapping[StepKey, StepRecord], lost: tuple[StepKey, ...]
+) -> tuple[StepKey, ...]:
+    """Give the lost steps that may be sent again now.
+
+    The steps of one worker die together, whichever of them it was. Those with one
+    attempt left are sent one after another, so that only what did it is given up.
+    """
+    if not lost:
+        return ()
+    attempts = {
+        key: journal.attempts(key) for key, one in records.items() if not one.state.is_final
+    }
+    suspects = [key for key, begun in attempts.items() if begun >= _ATTEMPTS - 1]
+    tried = [key for key in suspects if key not in lost]
+    waiting = [key for key in suspects if key in lost and attempts[key] < _ATTEMPTS]
+    held_back = waiting if tried else waiting[1:]
+    return tuple(key for key in lost if key not in held_back)
 
 
 def _send(

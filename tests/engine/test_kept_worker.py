@@ -34,6 +34,17 @@ def test_a_worker_that_dies_is_started_again(engine: Engine) -> None:
     ]
 
 
+def test_steps_that_die_with_a_worker_are_not_taken_for_what_ended_it(engine: Engine) -> None:
+    """Switches that were begun before the deadly one each time are given another chance alone."""
+    plan = make_plan(Wanted("takes-0.5"), Wanted("takes-0.6"), Wanted("deadly-last"))
+    ended = drive_with_own_worker(engine, plan, SETTINGS)
+    assert {name: result.outcome for name, result in ended.items()} == {
+        "takes-0.5": Outcome.DEPLOYED,
+        "takes-0.6": Outcome.DEPLOYED,
+        "deadly-last": Outcome.ROLLED_BACK,
+    }
+
+
 def test_a_worker_that_cannot_start_ends_the_run_with_what_it_said(engine: Engine) -> None:
     """After some starts the error has the end of the last one's log, and how to go on."""
     plan = make_plan(Wanted("carbon"))
