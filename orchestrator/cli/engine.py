@@ -150,11 +150,12 @@ def go_on(broker: str, journal: Journal, on_event: Hear, watch: Watch) -> dict[s
     """
     from tasks.send import sender  # noqa: PLC0415 - imports Celery
 
-    def check() -> None:
+    def check() -> bool:
         restarted = watch()
         if restarted is not None:
             event = Event(time.time(), journal.run, "", "", "worker_restarted", restarted)
             journal.emit(event)
+        return restarted is not None
 
     with _interruptions(journal.run), sender(broker) as send:
         return drive(journal, send, on_event, check)

@@ -7,14 +7,15 @@ goes on where the run is.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Generic, TypeVar
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from orchestrator.deploy.cluster import Cluster, queue_of
 from orchestrator.deploy.hold_hosts import HeldHosts
 from orchestrator.deploy.host_lock import HostLocks
+from orchestrator.deploy.lost_steps import ATTEMPTS, Absences, LostSteps
 from orchestrator.deploy.rollout import (
     decision_of,
     is_finished,
@@ -27,7 +28,7 @@ from orchestrator.model.event import Event, run_finished
 from orchestrator.model.journal import Control, Step, StepKey, StepState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
 
     from orchestrator.deploy.journal import Journal
     from orchestrator.model.journal import StepRecord
@@ -36,24 +37,20 @@ if TYPE_CHECKING:
 
     Send = Callable[[str, str, StepKey, int], None]
 
-T = TypeVar("T")
-
 _WAIT_SECONDS = 1.0
 """How long one wait for an event lasts; lost steps are looked for in between."""
 
-_ATTEMPTS = 3
-"""How often a step may take its worker with it; memory is the usual cause."""
 
-
-def _no_check() -> None:
+def _no_check() -> bool:
     """Trust in workers that aren't ours."""
+    return False
 
 
 def drive(
     journal: Journal,
     send: Send,
     on_event: Callable[[Event], None],
-    check: Callable[[], None] = _no_check,
+    check: Callable[[], bool] = _no_check,
 ) -> dict[str, HostResult]:
     """Drive the journal's run until nothing more can be done.
 
@@ -61,7 +58,8 @@ def drive(
         journal: the run; its plan is written.
         send: brings a step to a worker: queue, run, step, fencing token.
         on_event: hears every event of the run, the last being `run_finished`.
-        check: asked between two waits; it raises where nobody is left to work.
+        check: asked between two waits; True where the workers there were have ended
+            and others are there. It raises where nobody is left to work.
 
     Raises:
         PayloadError: the journal was damaged.
@@ -70,10 +68,11 @@ def drive(
     holding = HeldHosts(HostLocks(journal))
     seen = "0"
     told: set[str] = set()
-    absences = _Absences[StepKey](journal.lease_seconds / 2)
-    unserved = _Absences[str](journal.lease_seconds)
+    lost = LostSteps(journal)
+    unserved = Absences[str](journal.lease_seconds)
     while True:
-        check()
+        if check():
+            lost.workers_ended = True
         control = journal.control()
         plan = replace(written.after(journal.previous()), cancelled=control is Control.CANCEL)
         records = journal.records()
@@ -82,10 +81,8 @@ def drive(
         steps = next_steps(plan, records, journal.now())
         if control is Control.PAUSE:
             steps = tuple(key for key in steps if not key.step.begins_something)
-        lost = absences.lasting(journal.lost(records))
-        steps = (*steps, *_one_suspect_at_a_time(journal, records, lost))
         holding.renew()
-        for key in holding.cleared(plan, records, steps):
+        for key in holding.cleared(plan, records, (*steps, *lost.due(records))):
             _send(journal, plan, send, key, records.get(key))
         # Read once: a host that settles in between would end the run untold.
         records = journal.records()
@@ -98,24 +95,6 @@ def drive(
             seen = number
             on_event(event)
     return _finish(journal, plan, seen, on_event, told)
-
-
-@dataclass(slots=True)
-class _Absences(Generic[T]):
-    """Since when each lost step, or unserved queue, has been; seconds of the monotonic clock.
-
-    Leases run on while the server is down. A worker that lived through that
-    gives its next sign within `grace`, and must not be doubled before.
-    """
-
-    grace: float
-    since: dict[T, float] = field(default_factory=dict)
-
-    def lasting(self, lost: Iterable[T]) -> tuple[T, ...]:
-        """Give those of the lost that were lost a while ago already."""
-        now = time.monotonic()
-        self.since = {key: self.since.get(key, now) for key in lost}
-        return tuple(key for key, first in self.since.items() if now - first >= self.grace)
 
 
 def _withdrawn(
@@ -132,33 +111,13 @@ def _withdrawn(
     }
 
 
-def _one_suspect_at_a_time(
-    journal: Journal, records: Mapping[StepKey, StepRecord], lost: tuple[StepKey, ...]
-) -> tuple[StepKey, ...]:
-    """Give the lost steps that may be sent again now.
-
-    The steps of one worker die together, whichever of them it was. Those with one
-    attempt left are sent one after another, so that only what did it is given up.
-    """
-    if not lost:
-        return ()
-    attempts = {
-        key: journal.attempts(key) for key, one in records.items() if not one.state.is_final
-    }
-    suspects = [key for key, begun in attempts.items() if begun >= _ATTEMPTS - 1]
-    tried = [key for key in suspects if key not in lost]
-    waiting = [key for key in suspects if key in lost and attempts[key] < _ATTEMPTS]
-    held_back = waiting if tried else waiting[1:]
-    return tuple(key for key in lost if key not in held_back)
-
-
 def _send(
     journal: Journal, plan: Plan, send: Send, key: StepKey, record: StepRecord | None
 ) -> None:
     """Send a step that can be done now or was lost, unless another driver just did."""
     queue = queue_of(plan, key)
     begun = record is not None and record.state is StepState.STARTED
-    if record is not None and begun and journal.attempts(key) >= _ATTEMPTS:
+    if record is not None and begun and journal.attempts(key) >= ATTEMPTS:
         _give_up(journal, plan, key, record)
         return
     token = journal.send(key, record)
@@ -174,7 +133,7 @@ def _send(
 def _give_up(journal: Journal, plan: Plan, key: StepKey, record: StepRecord) -> None:
     """Fail a step that has ended every worker that began it."""
     error = StageError(
-        message=f"{_ATTEMPTS} workers ended in the middle of it",
+        message=f"{ATTEMPTS} workers ended in the middle of it",
         hint="see the workers' logs; out of memory is the usual cause",
         stage=key.step,
     ).as_data()
@@ -209,7 +168,7 @@ def _tell_unserved(
     journal: Journal,
     plan: Plan,
     records: Mapping[StepKey, StepRecord],
-    unserved: _Absences[str],
+    unserved: Absences[str],
     told: set[str],
 ) -> None:
     """Tell once of each queue that a step was sent to and that nobody serves."""

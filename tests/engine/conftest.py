@@ -53,7 +53,7 @@ class Engine:
         log = self.directory / "worker.log"
         return worker_process(concurrency, self.broker, log, settings, queues)
 
-    def drive(self, plan: Plan, check: Callable[[], None] = lambda: None) -> dict[str, HostResult]:
+    def drive(self, plan: Plan, check: Callable[[], bool] = lambda: False) -> dict[str, HostResult]:
         """Drive a run whose plan is written."""
         with sender(self.broker) as send:
             return drive(self.journal(plan), send, self.events.append, check)
