@@ -9,10 +9,14 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from inventory.host import Become, BecomeMethod
 from orchestrator.errors import CommandError, UsageError
 from orchestrator.hints import hint_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 LAST_LINES = 15
 """How many lines of a failed command's output a report carries."""
@@ -35,6 +39,14 @@ class Command:
     stdin: bytes | None = field(default=None, repr=False)
     timeout: float | None = None
     environment: tuple[tuple[str, str], ...] = ()
+
+    def with_lines(self, lines: Iterable[str]) -> Command:
+        """Have it read these lines on its standard input.
+
+        Store paths go this way: one argument of a remote command line holds no more
+        than 128 KiB (execve(2), MAX_ARG_STRLEN), and a system's closure is larger.
+        """
+        return replace(self, stdin="".join(f"{line}\n" for line in lines).encode())
 
     def line(self) -> str:
         """Render as one line that a POSIX shell reads back as this very argv."""

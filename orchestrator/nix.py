@@ -109,12 +109,8 @@ def requisites(paths: tuple[str, ...]) -> Command:
 
 
 def invalid_among(paths: tuple[str, ...]) -> Command:
-    """Ask which of `paths` this store lacks.
-
-    The paths travel on stdin: one argument of a remote command line holds no
-    more than 128 KiB (execve(2), MAX_ARG_STRLEN), a system's closure is larger.
-    """
-    return _on_stdin("exec xargs nix-store --check-validity --print-invalid", paths)
+    """Ask which of `paths` this store lacks."""
+    return script("exec xargs nix-store --check-validity --print-invalid").with_lines(paths)
 
 
 def export(paths: tuple[str, ...]) -> Command:
@@ -123,7 +119,7 @@ def export(paths: tuple[str, ...]) -> Command:
     One stream is one process, so xargs must not split the arguments: callers
     pass at most `EXPORT_PATHS`.
     """
-    return _on_stdin("exec xargs -x -s 1500000 nix-store --export", paths)
+    return script("exec xargs -x -s 1500000 nix-store --export").with_lines(paths)
 
 
 EXPORT_PATHS = 4000
@@ -177,7 +173,3 @@ COPY = (
 def import_stream() -> Command:
     """Take a stream from stdin into the store."""
     return script("exec nix-store --import >/dev/null")
-
-
-def _on_stdin(text: str, paths: tuple[str, ...]) -> Command:
-    return replace(script(text), stdin="".join(f"{path}\n" for path in paths).encode())

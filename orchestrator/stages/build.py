@@ -12,17 +12,17 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from inventory.copying import Caches
 from orchestrator import nix
-from orchestrator.command import LAST_LINES, Command, printable, script
+from orchestrator.command import LAST_LINES, Command, printable
 from orchestrator.errors import BuilderError, CommandError, StageError, UnreachableError
 from orchestrator.hints import hint_for
 from orchestrator.model.report import BuildReport
 from orchestrator.model.store import store_hash
 from orchestrator.stages.build_failure import WAS_VALID, trouble_of_builder
+from orchestrator.stages.shipped import shipped
 from orchestrator.transport.shell import LOST, follow
 
 if TYPE_CHECKING:
@@ -80,9 +80,8 @@ def build_command(build: Build, shown: int = 0, caches: Caches = Caches()) -> Co
         shown: bytes of its log that were heard already.
         caches: what the builder takes from elsewhere.
     """
-    text = files("orchestrator.stages").joinpath("build.sh").read_text()
-    return script(
-        text,
+    return shipped(
+        "build.sh",
         build.derivation,
         store_hash(build.derivation),
         build.output,
@@ -139,8 +138,7 @@ async def stop_build(shell: Shell, derivation: DerivationPath) -> None:
     Raises:
         CommandError: it can't be ended.
     """
-    text = files("orchestrator.stages").joinpath("stop_build.sh").read_text()
-    result = await shell.run(script(text, store_hash(derivation), timeout=30))
+    result = await shell.run(shipped("stop_build.sh", store_hash(derivation), timeout=30))
     result.check(STAGE, "the build can't be stopped")
 
 

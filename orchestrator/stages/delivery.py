@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from inventory.host import Become, Host
@@ -99,13 +99,12 @@ class Delivery:
         Returns:
             None where it was given up.
         """
-        stdin = "".join(f"{path}\n" for path in self.paths).encode()
 
         def hear(line: str) -> None:
             self.progress.hear(line)
             self.on_bytes(moved())
 
-        following = asyncio.ensure_future(follow(self.source, replace(command, stdin=stdin), hear))
+        following = asyncio.ensure_future(follow(self.source, command.with_lines(self.paths), hear))
         try:
             wait = MEASURE_SECONDS if measured else None
             done, _ = await asyncio.wait({following}, timeout=wait)

@@ -10,10 +10,8 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, replace
-from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from orchestrator.command import script
 from orchestrator.errors import PayloadError
 from orchestrator.model.store import (
     DerivationPath,
@@ -21,6 +19,7 @@ from orchestrator.model.store import (
     parse_derivation_path,
     parse_store_path,
 )
+from orchestrator.stages.shipped import shipped
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -52,9 +51,7 @@ def derivations_command(
     derivations: Iterable[DerivationPath], packages: Iterable[DerivationPath]
 ) -> Command:
     """Give the command that asks what derivations need; the inputs, of `packages` only."""
-    text = files("orchestrator.stages").joinpath("derivations.sh").read_text()
-    stdin = "".join(f"{derivation}\n" for derivation in derivations).encode()
-    return replace(script(text, *packages, timeout=_ASK_SECONDS), stdin=stdin)
+    return shipped("derivations.sh", *packages, timeout=_ASK_SECONDS).with_lines(derivations)
 
 
 async def ask_derivations(

@@ -8,13 +8,12 @@ builder, works for an hour at most, and is forgotten after the copy.
 from __future__ import annotations
 
 import asyncio
-from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from orchestrator import nix
-from orchestrator.command import script
 from orchestrator.errors import StageError
 from orchestrator.stages.delivery import STAGE
+from orchestrator.stages.shipped import shipped
 
 if TYPE_CHECKING:
     from orchestrator.command import Command, CommandResult
@@ -37,7 +36,7 @@ async def direct(delivery: Delivery, *, compressed: bool, measured: bool) -> Com
     compression = "yes" if compressed else "no"
     connection = delivery.host.connection
     made = await source.run(
-        _script(
+        shipped(
             "direct_key.sh",
             delivery.host_key,
             connection.address,
@@ -49,15 +48,15 @@ async def direct(delivery: Delivery, *, compressed: bool, measured: bool) -> Com
     directory, key = _key(made.check(STAGE, "the builder can't make a key").stdout)
     try:
         authorized = await target.run(
-            _script("authorize.sh", forced(delivery.serve()), key, str(_KEY_SECONDS))
+            shipped("authorize.sh", forced(delivery.serve()), key, str(_KEY_SECONDS))
         )
         authorized.check(STAGE, "it lets no key in for the copy")
-        command = _script("direct_copy.sh", directory, *nix.COPY, *delivery.options())
+        command = shipped("direct_copy.sh", directory, *nix.COPY, *delivery.options())
         progress = delivery.progress
         return await delivery.follow(command, lambda: progress.moved, measured=measured)
     finally:
         await asyncio.gather(
-            source.run(_script("direct_end.sh", directory)), target.run(_script("revoke.sh", key))
+            source.run(shipped("direct_end.sh", directory)), target.run(shipped("revoke.sh", key))
         )
 
 
@@ -81,7 +80,3 @@ def _key(text: str) -> tuple[str, str]:
         message = f"expected a directory and a key, found {text[:120]!r}"
         raise StageError(message, hint="look at its ssh-keygen", stage=STAGE)
     return lines[0], " ".join(lines[1].split()[:2])
-
-
-def _script(name: str, *arguments: str) -> Command:
-    return script(files("orchestrator.stages").joinpath(name).read_text(), *arguments)

@@ -7,13 +7,13 @@ host prints is not trusted: it is bounded, and checked before anything uses it.
 from __future__ import annotations
 
 import re
-from importlib.resources import files
 from typing import TYPE_CHECKING, TypeVar
 
 from orchestrator.command import Command
 from orchestrator.errors import PayloadError
 from orchestrator.model.facts import Facts, GpuVendor, NvidiaGpu, PciDisplay
 from orchestrator.model.store import parse_store_path
+from orchestrator.stages.shipped import text_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,11 +62,6 @@ _VENDORS = {
 }
 
 
-def facts_script() -> str:
-    """Give the text of `facts.sh`, for the standard input of `sh -s`."""
-    return files(__package__).joinpath("facts.sh").read_text(encoding="utf-8")
-
-
 async def gather_facts(shell: Shell) -> Facts:
     """Run the script on the host behind `shell` and read what it prints.
 
@@ -75,7 +70,7 @@ async def gather_facts(shell: Shell) -> Facts:
         PayloadError: what it printed is incomplete or malformed.
         UnreachableError: the host could not be connected to.
     """
-    command = Command(("sh", "-s"), stdin=facts_script().encode(), timeout=30.0)
+    command = Command(("sh", "-s"), stdin=text_of("facts.sh").encode(), timeout=30.0)
     result = await shell.run(command)
     return parse_facts(shell.host, result.check(STAGE, "the facts could not be read").stdout)
 

@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from inventory.copying import Caches
 from orchestrator import nix
-from orchestrator.command import script
 from orchestrator.errors import PayloadError, StageError
 from orchestrator.model.presence import StoreContents
 from orchestrator.model.store import StorePath, parse_store_path
+from orchestrator.stages.shipped import shipped
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -42,10 +41,9 @@ def presence_command(
         others: what else may be in the store.
         caches: the substituters besides those that the machine is set up with.
     """
-    text = files("orchestrator.stages").joinpath("presence.sh").read_text()
     options = nix.as_options(nix.cache_settings(caches))
-    asked = script(text, str(len(fetchable)), *options, timeout=_ASK_SECONDS)
-    return replace(asked, stdin="".join(f"{path}\n" for path in (*fetchable, *others)).encode())
+    asked = shipped("presence.sh", str(len(fetchable)), *options, timeout=_ASK_SECONDS)
+    return asked.with_lines((*fetchable, *others))
 
 
 async def ask_store(shell: Shell, paths: Sequence[StorePath]) -> StoreContents:

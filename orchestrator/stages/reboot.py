@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from orchestrator.command import Command, script
 from orchestrator.errors import PayloadError, StageError
+from orchestrator.stages.shipped import shipped
 from orchestrator.transport.shell import LOST
 
 if TYPE_CHECKING:
@@ -44,8 +44,7 @@ class BootState:
 
 def boot_state(toplevel: StorePath) -> Command:
     """Ask a host what it has booted, beside `toplevel`, whose closure it has."""
-    text = files("orchestrator.stages").joinpath("reboot.sh").read_text()
-    return script(text, toplevel, timeout=_TIMEOUT)
+    return shipped("reboot.sh", toplevel, timeout=_TIMEOUT)
 
 
 def parse_boot_state(text: str) -> BootState:

@@ -8,12 +8,11 @@ inventory must be the one that the builder has.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
-from importlib.resources import files
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from orchestrator.command import script
 from orchestrator.errors import PayloadError, StageError
+from orchestrator.stages.shipped import shipped
 
 if TYPE_CHECKING:
     from orchestrator.model.store import StorePath
@@ -57,9 +56,7 @@ async def sign(
         StageError: it signs with another key than the pinned one.
         PayloadError: it answers something else.
     """
-    text = files("orchestrator.stages").joinpath("sign.sh").read_text()
-    stdin = "".join(f"{path}\n" for path in paths).encode()
-    command = replace(script(text, "sign" if checked else "weigh"), stdin=stdin)
+    command = shipped("sign.sh", "sign" if checked else "weigh").with_lines(paths)
     said = (await builder.run(command)).check(_STAGE, "the builder can't sign the closure").stdout
     answer = _ANSWER.fullmatch(said)
     if answer is None or (checked and answer["key"] is None):

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from orchestrator.command import elevated, last_lines, script
+from orchestrator.command import elevated, last_lines
 from orchestrator.errors import UnreachableError
 from orchestrator.model.report import Fault, SmokeReport
 from orchestrator.model.variant import Backend
+from orchestrator.stages.shipped import shipped
 from orchestrator.transport.shell import LOST
 
 if TYPE_CHECKING:
@@ -100,11 +100,11 @@ class Observation:
 
 def smoke_command(model: str, smoke: Smoke) -> Command:
     """Give the command that runs the smoke with a model file on the host."""
-    text = files("orchestrator.stages").joinpath("smoke.sh").read_text()
     seconds = f"{smoke.timeout:g}"
     # The script ends llama-cli itself; ours is the net under it.
     timeout = smoke.timeout + _MARGIN
-    return script(text, model, smoke.prompt, str(smoke.tokens), seconds, timeout=timeout)
+    arguments = (model, smoke.prompt, str(smoke.tokens), seconds)
+    return shipped("smoke.sh", *arguments, timeout=timeout)
 
 
 async def run_smoke(

@@ -10,13 +10,13 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
-from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from orchestrator.command import Command, CommandResult, script
 from orchestrator.errors import StageError, UnreachableError
 from orchestrator.model.report import SwitchReport
 from orchestrator.model.store import StorePath
+from orchestrator.stages.shipped import text_of
 from orchestrator.transport.shell import LOST, TIMED_OUT
 
 if TYPE_CHECKING:
@@ -38,9 +38,7 @@ _FAILED_UNITS = re.compile(r"the following units failed: (.+)")
 
 def activation_script(name: str, *arguments: str, timeout: float | None = None) -> Command:
     """Join `activate.sh` and the script `name`, with its arguments."""
-    here = files("orchestrator.stages")
-    text = here.joinpath("activate.sh").read_text() + here.joinpath(name).read_text()
-    return script(text, *arguments, timeout=timeout)
+    return script(text_of("activate.sh") + text_of(name), *arguments, timeout=timeout)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from orchestrator.errors import CommandError, PayloadError
 from orchestrator.model.facts import GpuVendor
-from orchestrator.stages.facts import facts_script, gather_facts, parse_facts
+from orchestrator.stages.facts import gather_facts, parse_facts
+from orchestrator.stages.shipped import text_of
 from orchestrator.transport.shell import LocalShell
 
 RECORDED = Path(__file__).parent / "facts"
@@ -28,7 +29,7 @@ def run_script(*shell: str, path: str | None = None) -> str:
     environment = os.environ | ({} if path is None else {"PATH": path})
     done = subprocess.run(
         [*shell, "-s"],
-        input=facts_script(),
+        input=text_of("facts.sh"),
         capture_output=True,
         text=True,
         check=True,
@@ -59,7 +60,9 @@ def test_script_needs_no_program_at_all(tmp_path: Path) -> None:
     """With nothing on PATH but what cuts the text, the script still ends well."""
     for name in ("tr", "uname"):
         (tmp_path / name).symlink_to(str(shutil.which(name)))
-    script = facts_script().replace("/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", str(tmp_path))
+    script = text_of("facts.sh").replace(
+        "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", str(tmp_path)
+    )
     done = subprocess.run(
         ["/bin/sh", "-s"],
         input=script,
