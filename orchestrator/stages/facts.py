@@ -139,12 +139,12 @@ class _Reader:
         lines = [line.removesuffix("\r") for line in text.split("\n")]
         if "begin=1" not in lines:
             raise self._error(message="no facts: the line begin=1 is missing", line=text)
-        lines = lines[lines.index("begin=1") + 1 :]
+        lines = lines[lines.index("begin=1") :]
         if "end=1" not in lines:
             raise self._error(
                 message="the facts are cut off: the line end=1 is missing", line=lines[-1]
             )
-        lines = lines[: lines.index("end=1")]
+        lines = lines[1 : lines.index("end=1")]
         for line in lines:
             if len(line) > _LONGEST_LINE or _CONTROL.search(line):
                 raise self._error(
