@@ -14,7 +14,8 @@ from orchestrator.cli.invocation import (
     json_option,
 )
 from orchestrator.cli.run import resume
-from orchestrator.deploy.journal import Journal, find_run, runs
+from orchestrator.deploy.journal import Journal
+from orchestrator.deploy.runs import find_run, runs
 from orchestrator.errors import UsageError
 
 

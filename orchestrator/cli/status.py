@@ -19,7 +19,8 @@ from orchestrator.cli.invocation import (
     target_argument,
 )
 from orchestrator.deploy.history import OpenRun, read_open
-from orchestrator.deploy.journal import Journal, last_results, runs
+from orchestrator.deploy.journal import Journal
+from orchestrator.deploy.runs import last_results, runs
 from orchestrator.errors import OrchestrateError
 from orchestrator.model.report import HostResult
 from orchestrator.model.store import StorePath, store_hash

@@ -20,7 +20,7 @@ import structlog
 
 from orchestrator.deploy.heartbeat import beating
 from orchestrator.deploy.journal import now
-from orchestrator.errors import PayloadError
+from orchestrator.deploy.stored import read_back
 from orchestrator.model.ledger import Ledger, RunningBuild
 from orchestrator.model.store import DerivationPath, derivation_name, store_hash
 
@@ -117,7 +117,7 @@ class BuildLedger:
         held: Any = self.client.eval(_TAKE, 1, lease, instead_of, builder, milliseconds)
         name = held.decode() if isinstance(held, bytes) else str(held)
         found: Any = self.client.hget(_RUNNING, derivation)
-        noted = _decode(found, RunningBuild, _RUNNING) if found is not None else None
+        noted = _read_back(found, RunningBuild, _RUNNING) if found is not None else None
         if noted is None or noted.builder != name:
             entry = RunningBuild(derivation, name, now(self.client))
             self.client.hset(_RUNNING, derivation, msgspec.json.encode(entry))
@@ -186,13 +186,13 @@ class BuildLedger:
         found: Any = self.client.hgetall(_SECONDS)
         seconds: dict[str, dict[str, float]] = {}
         for field, value in found.items():
-            name, builder = _decode(field, tuple[str, str], _SECONDS)
-            seconds.setdefault(name, {})[builder] = _decode(value, float, _SECONDS)
+            name, builder = _read_back(field, tuple[str, str], _SECONDS)
+            seconds.setdefault(name, {})[builder] = _read_back(value, float, _SECONDS)
         return seconds
 
     def _table(self, key: str, kind: type[T]) -> dict[str, T]:
         found: Any = self.client.hgetall(key)
-        return {name.decode(): _decode(value, kind, key) for name, value in found.items()}
+        return {name.decode(): _read_back(value, kind, key) for name, value in found.items()}
 
 
 def _lease(derivation: DerivationPath) -> str:
@@ -203,10 +203,5 @@ def _wanted_by(derivation: DerivationPath) -> str:
     return f"orchestrate:build:{store_hash(derivation)}:wanted-by"
 
 
-def _decode(data: bytes, kind: type[T], what: str) -> T:
-    try:
-        return msgspec.json.decode(data, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        message = f"an entry of {what} can't be read back: {error}"
-        hint = f"another version wrote it, or it was changed in Redis: DEL {what} forgets it"
-        raise PayloadError(message, stage="build", hint=hint) from error
+def _read_back(data: bytes, kind: type[T], key: str) -> T:
+    return read_back(data, kind, f"an entry of {key}", f"DEL {key} forgets it", "build")

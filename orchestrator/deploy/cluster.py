@@ -13,7 +13,8 @@ import msgspec
 import redis
 import structlog
 
-from orchestrator.deploy.journal import Journal, now, runs
+from orchestrator.deploy.journal import Journal, now
+from orchestrator.deploy.runs import runs
 from orchestrator.errors import PayloadError, UsageError
 from orchestrator.model.cluster import QueueState, Worker
 from orchestrator.model.journal import Step, StepKey

@@ -6,8 +6,6 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from orchestrator.deploy.journal import Journal
 from orchestrator.deploy.runtime import Runtime
 from orchestrator.errors import PayloadError
@@ -46,8 +44,13 @@ class Context:
         raise PayloadError(message)
 
     def build_report(self, derivation: DerivationPath) -> BuildReport | None:
-        """Give the report of a build; None where it is not done."""
-        record = self.journal.records().get(StepKey(Step.BUILD, derivation))
+        """Give the report of a build; None where it is not done.
+
+        Raises:
+            PayloadError: what the journal holds is no such report.
+        """
+        key = StepKey(Step.BUILD, derivation)
+        record = self.journal.records().get(key)
         if record is None or record.state is not StepState.DONE:
             return None
-        return msgspec.convert(record.report, BuildReport)
+        return record.report_as(BuildReport, key)

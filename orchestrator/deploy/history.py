@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import msgspec
-
-from orchestrator.deploy.journal import Journal, runs
+from orchestrator.deploy.journal import Journal
 from orchestrator.deploy.rollout import settled_results, smoke_report
+from orchestrator.deploy.runs import runs
 from orchestrator.errors import PayloadError
 from orchestrator.model.history import BuildRecord, HostRecord, RunHeader, RunRecord
 from orchestrator.model.journal import Step, StepKey, StepState
@@ -106,8 +105,10 @@ def _host_record(
 
 
 def _build_record(build: Build, records: Mapping[StepKey, StepRecord]) -> BuildRecord:
-    record = records.get(StepKey(Step.BUILD, build.derivation))
-    report = _build_report(record) if record is not None else None
+    key = StepKey(Step.BUILD, build.derivation)
+    record = records.get(key)
+    built = record is not None and record.state is StepState.DONE
+    report = record.report_as(BuildReport, key) if record is not None and built else None
     return BuildRecord(
         derivation=build.derivation,
         output=build.output,
@@ -117,16 +118,6 @@ def _build_record(build: Build, records: Mapping[StepKey, StepRecord]) -> BuildR
         was_valid=report is not None and report.was_valid,
         message=str(record.error.get("message", "")) if record is not None else "",
     )
-
-
-def _build_report(record: StepRecord) -> BuildReport | None:
-    if record.state is not StepState.DONE:
-        return None
-    try:
-        return msgspec.convert(record.report, BuildReport)
-    except msgspec.ValidationError as error:
-        message = f"the journal's report of a build can't be read: {error}"
-        raise PayloadError(message, stage=Step.BUILD) from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,10 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from orchestrator.deploy.journal import Journal
-from orchestrator.errors import PayloadError
+from orchestrator.deploy.stored import read_back
 from orchestrator.model.lock import HostLock, Taken
 
 if TYPE_CHECKING:
@@ -122,7 +120,7 @@ class HostLocks:
         keys = (_LOCKS, _TOKENS, self.journal.key("locks"))
         found, overtaken = client.eval(_TAKE, len(keys), *keys, *asked)
         self.journal.keep(client, "locks")
-        return Taken(_decode(found, place), bool(overtaken))
+        return Taken(_read_back(found, place), bool(overtaken))
 
     def renew(self, host: str) -> bool:
         """Renew the lock of the host called so; False where the run has lost it."""
@@ -154,7 +152,7 @@ def find_lock(client: redis.Redis, host: Host) -> HostLock | None:
     """
     place = place_of(host)
     found: Any = client.hget(_LOCKS, place)
-    return None if found is None else _decode(found, place)
+    return None if found is None else _read_back(found, place)
 
 
 def end_lock(client: redis.Redis, host: Host, lock: HostLock) -> bool:
@@ -167,10 +165,5 @@ def silent_seconds(lock: HostLock, now: float) -> float:
     return now - (lock.ends_at - LOCK_SECONDS)
 
 
-def _decode(data: bytes, place: str) -> HostLock:
-    try:
-        return msgspec.json.decode(data, type=HostLock)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        message = f"the lock of {place} can't be read back: {error}"
-        hint = f"another version wrote it, or it was changed in Redis: HDEL {_LOCKS} '{place}'"
-        raise PayloadError(message, stage="switch", hint=hint) from error
+def _read_back(data: bytes, place: str) -> HostLock:
+    return read_back(data, HostLock, f"the lock of {place}", f"HDEL {_LOCKS} '{place}'", "switch")

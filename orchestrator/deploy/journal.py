@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 import redis
 
-from orchestrator.errors import PayloadError, UsageError
+from orchestrator.deploy.stored import as_text, read_back
+from orchestrator.errors import PayloadError
 from orchestrator.model.event import Event
 from orchestrator.model.history import RunHeader
 from orchestrator.model.journal import Control, Step, StepKey, StepRecord, StepState
@@ -36,7 +37,11 @@ EVENTS_KEPT = 20_000
 
 _DAY_SECONDS = 24 * 3600
 
-_RUNS = "orchestrate:runs"
+LAST_RESULTS = "orchestrate:hosts"
+"""Each host's last result and the run it comes from."""
+
+RUNS = "orchestrate:runs"
+"""The ids of all runs, by when they began."""
 
 _FIRST = StepRecord(StepState.SENT)
 """What stands for a step that was never sent: token 0."""
@@ -103,7 +108,7 @@ class Journal:
         pipeline = self.client.pipeline(transaction=True)
         pipeline.set(self.key("plan"), msgspec.json.encode(plan), ex=expiry)
         pipeline.set(self.key("header"), msgspec.json.encode(header), ex=expiry)
-        pipeline.zadd(_RUNS, {self.run: time.time()})
+        pipeline.zadd(RUNS, {self.run: time.time()})
         pipeline.execute()
 
     def header(self) -> RunHeader:
@@ -115,7 +120,7 @@ class Journal:
         found = self.client.get(self.key("header"))
         if found is None:
             raise _no_run(self.run)
-        return _decode(found, RunHeader, f"the header of run {self.run}")
+        return _read_back(found, RunHeader, f"the header of run {self.run}")
 
     def plan(self) -> Plan:
         """Read the plan back, each host's previous system as it was when it was switched.
@@ -126,7 +131,7 @@ class Journal:
         found = self.client.get(self.key("plan"))
         if found is None:
             raise _no_run(self.run)
-        return _decode(found, Plan, f"the plan of run {self.run}").after(self.previous())
+        return _read_back(found, Plan, f"the plan of run {self.run}").after(self.previous())
 
     def set_previous(self, host: str, previous: StorePath) -> None:
         """Note that a host ran another system before its switch than when it was planned."""
@@ -140,7 +145,7 @@ class Journal:
             PayloadError: an entry was damaged.
         """
         found: Any = self.client.hgetall(self.key("previous"))
-        return {_text(host): parse_store_path(_text(path)) for host, path in found.items()}
+        return {as_text(host): parse_store_path(as_text(path)) for host, path in found.items()}
 
     def records(self) -> dict[StepKey, StepRecord]:
         """Read where every step stands that was ever sent.
@@ -150,8 +155,8 @@ class Journal:
         """
         found = self.client.hgetall(self.key("steps"))
         return {
-            parse_step_key(_text(field)): _decode(
-                value, StepRecord, f"step {_text(field)} of run {self.run}"
+            parse_step_key(as_text(field)): _read_back(
+                value, StepRecord, f"step {as_text(field)} of run {self.run}"
             )
             for field, value in found.items()
         }
@@ -259,7 +264,7 @@ class Journal:
         for _, found in streams:
             entries = found[0] if found and isinstance(found[0], list) else found
             for number, fields in entries:
-                event = _decode(fields.get(b"event", b""), Event, f"an event of run {self.run}")
+                event = _read_back(fields.get(b"event", b""), Event, f"an event of run {self.run}")
                 yield number.decode(), event
 
     def save_results(self, results: dict[str, HostResult]) -> None:
@@ -268,7 +273,7 @@ class Journal:
         pipeline.set(self.key("results"), msgspec.json.encode(results))
         self.keep(pipeline, "results")
         for host, result in results.items():
-            pipeline.hset("orchestrate:hosts", host, msgspec.json.encode((self.run, result)))
+            pipeline.hset(LAST_RESULTS, host, msgspec.json.encode((self.run, result)))
         pipeline.execute()
 
     def results(self) -> dict[str, HostResult] | None:
@@ -280,7 +285,7 @@ class Journal:
         found = self.client.get(self.key("results"))
         if found is None:
             return None
-        return _decode(found, dict[str, HostResult], f"the results of run {self.run}")
+        return _read_back(found, dict[str, HostResult], f"the results of run {self.run}")
 
     def set_control(self, control: Control | None) -> None:
         """Tell drivers and workers, who look for it every second; None to go on."""
@@ -302,9 +307,9 @@ class Journal:
         if found is None:
             return None
         try:
-            return Control(_text(found))
+            return Control(as_text(found))
         except ValueError as error:
-            message = f"run {self.run} was told {_text(found)[:60]!r}, which means nothing"
+            message = f"run {self.run} was told {as_text(found)[:60]!r}, which means nothing"
             raise PayloadError(message, hint=f"orchestrate cancel {self.run}") from error
 
     def is_cancelled(self) -> bool:
@@ -359,56 +364,11 @@ def now(client: redis.Redis) -> float:
     return float(seconds) + microseconds / 1e6
 
 
-def runs(client: redis.Redis) -> tuple[str, ...]:
-    """Give the ids of the runs that are still readable, the newest first."""
-    listed: Any = client.zrevrange(_RUNS, 0, -1)
-    pipeline = client.pipeline(transaction=False)
-    for run in listed:
-        pipeline.exists(f"orchestrate:run:{_text(run)}:plan")
-    kept = dict(zip(listed, pipeline.execute(), strict=True))
-    expired = [run for run, there in kept.items() if not there]
-    if expired:
-        client.zrem(_RUNS, *expired)
-    return tuple(_text(run) for run, there in kept.items() if there)
-
-
-def find_run(client: redis.Redis, wanted: str) -> str:
-    """Give the run that `wanted` means: an id, its beginning, or `last` for the newest.
-
-    Raises:
-        UsageError: it means no run, or several.
-    """
-    known = runs(client)
-    if wanted == "last" and known:
-        return known[0]
-    meant = [wanted] if wanted in known else [run for run in known if run.startswith(wanted)]
-    if len(meant) > 1:
-        message = f"{wanted} means {len(meant)} runs"
-        raise UsageError(message, hint=f"say more of one: {', '.join(meant[:5])}")
-    if not meant:
-        message = f"there is no run {wanted}"
-        raise UsageError(message, hint=_SEE_HISTORY)
-    return meant[0]
-
-
-def last_results(client: redis.Redis) -> dict[str, tuple[str, HostResult]]:
-    """Give each host's last result and the run it comes from.
-
-    Raises:
-        PayloadError: an entry was damaged.
-    """
-    found = client.hgetall("orchestrate:hosts")
-    return {
-        _text(host): _decode(value, tuple[str, HostResult], f"the last result of {host!r}")
-        for host, value in found.items()
-    }
-
-
-_SEE_HISTORY = "see `orchestrate history` for the runs that are kept"
+SEE_HISTORY = "see `orchestrate history` for the runs that are kept"
 
 
 def _no_run(run: str) -> PayloadError:
-    return PayloadError(f"there is no run {run}", hint=_SEE_HISTORY)
+    return PayloadError(f"there is no run {run}", hint=SEE_HISTORY)
 
 
 def parse_step_key(text: str) -> StepKey:
@@ -424,14 +384,5 @@ def parse_step_key(text: str) -> StepKey:
     return StepKey(Step(name), subject)
 
 
-def _text(value: bytes | str) -> str:
-    return value if isinstance(value, str) else value.decode(errors="replace")
-
-
-def _decode(data: bytes | str, kind: type[T], what: str) -> T:
-    try:
-        return msgspec.json.decode(data, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        message = f"{what} can't be read back: {error}"
-        hint = "another version wrote it, or it was changed in Redis; start a new run"
-        raise PayloadError(message, hint=hint) from error
+def _read_back(data: bytes | str, kind: type[T], what: str) -> T:
+    return read_back(data, kind, what, "start a new run")

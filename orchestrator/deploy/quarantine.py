@@ -12,7 +12,7 @@ import msgspec
 import redis
 
 from orchestrator.deploy.journal import now
-from orchestrator.errors import PayloadError
+from orchestrator.deploy.stored import read_back
 from orchestrator.model.ledger import Quarantined
 from orchestrator.model.store import StorePath
 from orchestrator.stages.quarantine import blamed
@@ -37,7 +37,7 @@ class Quarantine:
             PayloadError: an entry was damaged.
         """
         found: Any = self.client.hgetall(_QUARANTINE)
-        return {StorePath(path.decode()): _decode(value) for path, value in found.items()}
+        return {StorePath(path.decode()): _read_back(value) for path, value in found.items()}
 
     def judge(self, report: SmokeReport, evaluation: Evaluation, run: str) -> tuple[StorePath, ...]:
         """Put in what a smoke speaks against, or let go of what passed it.
@@ -56,10 +56,6 @@ class Quarantine:
         return paths
 
 
-def _decode(data: bytes) -> Quarantined:
-    try:
-        return msgspec.json.decode(data, type=Quarantined)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        message = f"an entry of {_QUARANTINE} can't be read back: {error}"
-        hint = f"another version wrote it, or it was changed in Redis: DEL {_QUARANTINE} forgets it"
-        raise PayloadError(message, stage="plan", hint=hint) from error
+def _read_back(data: bytes) -> Quarantined:
+    remedy = f"DEL {_QUARANTINE} forgets all of it"
+    return read_back(data, Quarantined, "an entry of the quarantine", remedy, "plan")

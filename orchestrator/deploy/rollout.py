@@ -12,10 +12,7 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
-import msgspec
-
 from orchestrator.deploy.policy import Decision, Phase, Standing, decide
-from orchestrator.errors import PayloadError
 from orchestrator.model.journal import Step, StepKey, StepRecord, StepState
 from orchestrator.model.plan import Action, Goal
 from orchestrator.model.report import (
@@ -177,7 +174,7 @@ def _phase_back(host: HostPlan, records: Mapping[StepKey, StepRecord]) -> Phase:
         return Phase.GOING_BACK
     if record.state is StepState.FAILED:
         return Phase.OUT_OF_SERVICE
-    report = _report(record, RollbackReport, Step.ROLLBACK, host.name)
+    report = record.report_as(RollbackReport, StepKey(Step.ROLLBACK, host.name))
     phases = {Verdict.GOOD: Phase.ROLLED_BACK, Verdict.UNTOUCHED: Phase.FAILED}
     return phases.get(report.verdict, Phase.OUT_OF_SERVICE)
 
@@ -369,7 +366,7 @@ def _with_reboot(
     copied = records.get(StepKey(Step.COPY, host.name))
     if copied is None or not copied.report or _done(records, Step.REBOOT, host.name):
         return result
-    parts = _report(copied, CopyReport, Step.COPY, host.name).reboot_for
+    parts = copied.report_as(CopyReport, StepKey(Step.COPY, host.name)).reboot_for
     if not parts or result.outcome is Outcome.DRY_ACTIVATED:
         return result
     why = f" ({refusal})" if refusal else ""
@@ -391,7 +388,7 @@ def _failed_units(host: str, records: Mapping[StepKey, StepRecord]) -> tuple[str
     for step in (Step.SWITCH, Step.CONFIRM):
         record = records.get(StepKey(step, host))
         if record is not None and record.report:
-            found |= dict.fromkeys(_report(record, SwitchReport, step, host).failed_units)
+            found |= dict.fromkeys(record.report_as(SwitchReport, StepKey(step, host)).failed_units)
     return tuple(found)
 
 
@@ -408,7 +405,7 @@ def _rolled_back(
             verdict=Verdict.NEEDS_HANDS,
             message=f"{base.message}; rollback: {why}" if why else base.message,
         )
-    report = _report(record, RollbackReport, Step.ROLLBACK, host.name)
+    report = record.report_as(RollbackReport, StepKey(Step.ROLLBACK, host.name))
     good = report.verdict is Verdict.GOOD
     return replace(
         base,
@@ -448,15 +445,7 @@ def smoke_report(host: str, records: Mapping[StepKey, StepRecord]) -> SmokeRepor
     record = records.get(StepKey(Step.SMOKE, host))
     if record is None or record.state is not StepState.DONE:
         return None
-    return _report(record, SmokeReport, Step.SMOKE, host)
-
-
-def _report(record: StepRecord, kind: type[T], step: Step, host: str) -> T:
-    try:
-        return msgspec.convert(record.report, kind)
-    except msgspec.ValidationError as error:
-        message = f"the journal's {step} report can't be read: {error}"
-        raise PayloadError(message, host=host, stage=step) from error
+    return record.report_as(SmokeReport, StepKey(Step.SMOKE, host))
 
 
 def _done(records: Mapping[StepKey, StepRecord], step: Step, subject: str) -> bool:

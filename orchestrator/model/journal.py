@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
+
+import msgspec
+
+from orchestrator.errors import PayloadError
+
+T = TypeVar("T")
 
 
 class Step(StrEnum):
@@ -88,3 +94,16 @@ class StepRecord:
     ended_at: float = 0.0
     report: dict[str, Any] = field(default_factory=dict)
     error: dict[str, Any] = field(default_factory=dict)
+
+    def report_as(self, kind: type[T], key: StepKey) -> T:
+        """Read the report of the step `key`, whose record this is.
+
+        Raises:
+            PayloadError: it is something else.
+        """
+        try:
+            return msgspec.convert(self.report, kind)
+        except msgspec.ValidationError as error:
+            host = "" if key.step is Step.BUILD else key.subject
+            message = f"the journal's report of {key} can't be read: {error}"
+            raise PayloadError(message, host=host, stage=key.step) from error

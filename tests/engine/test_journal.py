@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orchestrator.deploy.journal import Journal, last_results, parse_step_key, runs
+from orchestrator.deploy.journal import Journal, parse_step_key
+from orchestrator.deploy.runs import last_results, runs
 from orchestrator.errors import PayloadError
 from orchestrator.model.event import Event
 from orchestrator.model.journal import Step, StepKey, StepState
