@@ -9,6 +9,7 @@ state=/run/orchestrate
 # killed by it. Its output goes to a file, for a broken pipe would kill it too, and
 # its exit code to another, for whoever comes back when the session was lost.
 activate() {
+  # shellcheck disable=SC2154 # the script behind this text sets it
   what="$run $1 $2" seconds=$4
   if [ "$3" = nixos-rebuild ]; then
     set -- nixos-rebuild "$2" --store-path "$1"

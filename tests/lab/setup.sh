@@ -21,6 +21,7 @@ setpriv:util-linux:util-linux
 mount:mount:util-linux
 git:git:git
 bash:bash:bash
+busybox:busybox:busybox
 '
 
 missing() { # FIELD: that field of what is not there, each once

