@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from inventory.copying import Compression, CopyRoute
 from inventory.host import Host
-from orchestrator.errors import CommandError, OrchestrateError, UnreachableError
+from orchestrator.errors import CommandError, OrchestrateError
 from orchestrator.model.report import CopyReport
 from orchestrator.model.store import StorePath
 from orchestrator.stages.copy_progress import CopyProgress
@@ -23,11 +23,12 @@ from orchestrator.stages.delivery import (
     STAGE,
     Delivery,
     Receiver,
+    copy_cut_off,
     copy_failure,
-    lacking,
     missing_paths,
 )
 from orchestrator.stages.direct import direct
+from orchestrator.stages.presence import lacking
 from orchestrator.stages.relay import relay
 from orchestrator.stages.signature import sign
 from orchestrator.transport.forward import Pace
@@ -131,7 +132,7 @@ async def _from_peer(connect: Connect, delivery: Delivery) -> str:
     """Let a host that has a part of the paths give it; nothing is lost where it can't."""
     try:
         peer, _ = await connect(compressed=False)
-        absent = set(await lacking(peer, delivery.paths))
+        absent = set(await lacking(peer, delivery.paths, STAGE))
         there = tuple(path for path in delivery.paths if path not in absent)
         if not there:
             return ""
@@ -199,12 +200,7 @@ def _check(delivery: Delivery, result: CommandResult) -> None:
     if result.returncode == 0:
         return
     if result.returncode == LOST:
-        raise UnreachableError(
-            message=f"the connection to {result.host} broke in the middle of the copy",
-            hint="run the same command again: what arrived whole is not sent twice",
-            host=result.host,
-            stage=STAGE,
-        )
+        raise copy_cut_off(result.host)
     blamed = CommandError(
         message="",
         host=result.host,

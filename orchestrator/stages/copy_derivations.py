@@ -24,13 +24,10 @@ STAGE = "evaluate"
 
 async def copy_derivations(
     source: Shell, receiver: Receiver, derivations: tuple[DerivationPath, ...]
-) -> int:
+) -> None:
     """Make `derivations` and all that they are built from valid at the receiver.
 
     Interrupted, it can be run again: paths that arrived whole are there.
-
-    Returns:
-        how many paths travelled.
 
     Raises:
         CommandError: one of the two sides failed.
@@ -49,4 +46,3 @@ async def copy_derivations(
             # The side that said something: the other one only saw the stream end.
             blamed = failures[1] if failures[1].last_lines else failures[0]
             raise copy_failure(source.host, destination.host, blamed)
-    return len(missing)

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 from inventory.host import Become, Host
 from orchestrator import nix
 from orchestrator.command import elevated
-from orchestrator.errors import CommandError
+from orchestrator.errors import CommandError, UnreachableError
 from orchestrator.hints import hint_for
 from orchestrator.model.store import StorePath
 from orchestrator.stages.copy_progress import CopyProgress
+from orchestrator.stages.presence import lacking
 from orchestrator.stages.signature import Signature
 from orchestrator.transport.forward import Pace
 from orchestrator.transport.shell import Shell, SshShell, follow
@@ -129,29 +130,25 @@ async def missing_paths(
     """
     wanted = await source.run(nix.requisites(paths))
     closure = nix.parse_store_paths(wanted.check(STAGE, "its store can't be asked").stdout)
-    return await lacking(destination, closure)
-
-
-async def lacking(shell: Shell, paths: tuple[StorePath, ...]) -> tuple[StorePath, ...]:
-    """Give those of `paths` that a store lacks, in their order.
-
-    Raises:
-        CommandError: the store can't be asked.
-        PayloadError: it answers something else.
-    """
-    asked = await shell.run(nix.invalid_among(paths))
-    found = set(nix.parse_store_paths(asked.check(STAGE, "its store can't be asked").stdout))
-    return tuple(path for path in paths if path in found)
+    return await lacking(destination, closure, STAGE)
 
 
 def copy_failure(source: str, destination: str, blamed: CommandError) -> CommandError:
     """Make the error of a copy: which side failed, what it said, what to do."""
     return CommandError(
         message=f"copying from {source} to {destination} failed on {blamed.host}",
-        hint=hint_for("\n".join(blamed.last_lines))
-        or "run the same command again: what arrived whole is not sent twice",
+        hint=hint_for("\n".join(blamed.last_lines)) or _AGAIN,
         host=destination,
         stage=STAGE,
         command=blamed.command,
         last_lines=blamed.last_lines,
     )
+
+
+def copy_cut_off(host: str) -> UnreachableError:
+    """Make the error of a copy whose connection to `host` broke."""
+    message = f"the connection to {host} broke in the middle of the copy"
+    return UnreachableError(message, hint=_AGAIN, host=host, stage=STAGE)
+
+
+_AGAIN = "run the same command again: what arrived whole is not sent twice"

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from orchestrator import nix
-from orchestrator.errors import PayloadError
+from orchestrator.errors import CommandError, PayloadError
 from orchestrator.model.plan import Evaluation
 from orchestrator.model.store import parse_derivation_path, parse_store_path
+from orchestrator.stages.presence import lacking
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -64,10 +65,10 @@ async def recall(shell: Shell, file: Path, mark: str) -> dict[str, Evaluation]:
         for name, one in known.hosts.items()
     }
     asked = tuple(drv for drvs in derivations.values() for drv in drvs)
-    result = await shell.run(nix.invalid_among(asked))
-    if result.returncode != 0:
+    try:
+        gone = frozenset(await lacking(shell, asked, "evaluate"))
+    except CommandError:
         return {}
-    gone = set(result.stdout.split())
     return {name: one for name, one in known.hosts.items() if gone.isdisjoint(derivations[name])}
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from orchestrator.command import script
 from orchestrator.errors import PlanError
 from orchestrator.model.store import StorePath, parse_store_path
-from orchestrator.nix import invalid_among
+from orchestrator.stages.presence import lacking
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,8 +53,7 @@ async def check_there(shell: Shell, toplevel: StorePath) -> None:
         PlanError: it isn't: its generation was deleted, and then collected.
         CommandError: the host can't be asked.
     """
-    result = await shell.run(invalid_among((toplevel,)))
-    if result.check(STAGE, "its store can't be asked").stdout.strip():
+    if await lacking(shell, (toplevel,), STAGE):
         message = f"{toplevel} is not in its store any more"
         hint = "deploy it again, or go back to one of its generations: --to N"
         raise PlanError(message, host=shell.host, stage=STAGE, hint=hint)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from inventory.copying import Caches
 from orchestrator import nix
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
     from orchestrator.command import Command
     from orchestrator.transport.shell import Shell
+
+P = TypeVar("P", bound=str)
+"""A store path, a derivation's own among them."""
 
 _ASK_SECONDS = 60.0
 
@@ -121,6 +124,18 @@ def _unexpected(text: str) -> PayloadError:
     return PayloadError(f"a store was asked what it has, and said {text[:120]!r}", stage="plan")
 
 
+async def lacking(shell: Shell, paths: tuple[P, ...], stage: str) -> tuple[P, ...]:
+    """Give those of `paths` that a store lacks, in their order; `stage` is who asks.
+
+    Raises:
+        CommandError: the store can't be asked.
+        PayloadError: it answers something else.
+    """
+    asked = await shell.run(nix.invalid_among(paths))
+    found = set(nix.parse_store_paths(asked.check(stage, "its store can't be asked").stdout))
+    return tuple(path for path in paths if path in found)
+
+
 async def require_system(shell: Shell, system: StorePath) -> None:
     """Make sure that a system which the plan found on a host is still there.
 
@@ -128,8 +143,7 @@ async def require_system(shell: Shell, system: StorePath) -> None:
         StageError: the garbage collector took it.
         CommandError: the store can't be asked.
     """
-    contents = await ask_store(shell, (system,))
-    if system not in contents.valid:
+    if await lacking(shell, (system,), "copy_closure"):
         raise StageError(
             message="its system was there when the plan was made, and is no more",
             hint="run the same command again: it will be built",

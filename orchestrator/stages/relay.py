@@ -13,8 +13,8 @@ import asyncssh
 
 from orchestrator import nix
 from orchestrator.command import script
-from orchestrator.errors import StageError, UnreachableError
-from orchestrator.stages.delivery import STAGE
+from orchestrator.errors import StageError
+from orchestrator.stages.delivery import STAGE, copy_cut_off
 from orchestrator.transport.forward import served_socket
 
 if TYPE_CHECKING:
@@ -63,12 +63,7 @@ async def relay(
     if result is None or result.returncode == 0:
         return result
     if served.lost:
-        raise UnreachableError(
-            message="the connection broke in the middle of the copy",
-            hint="run the same command again: what arrived whole is not sent twice",
-            host=target.host,
-            stage=STAGE,
-        )
+        raise copy_cut_off(target.host)
     for end in served.ends:
         # What the daemon can't say through the protocol, it says before it ends.
         for line in end.stderr.splitlines():
