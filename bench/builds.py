@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from bench.report import Comparison, json_line, table
+from bench.report import Comparison, json_line, say, table
 from tests.fleet.fleet import BUILDERS, ORCHESTRATE, TARGETS
 from tests.lab import Controller, Lab, running_lab
 from tests.lab.fleet_flake import LLAMA_CPP_STANDIN, write_fleet_flake
@@ -195,12 +194,6 @@ def measure(bench: Bench) -> tuple[float, list[dict[str, float]]]:
         rounds.append({name: run_contender(bench, name, number) for name in CONTENDERS})
         say(f"round {number}: {json.dumps(rounds[-1])}")
     return first, rounds
-
-
-def say(text: str) -> None:
-    """Print a line now."""
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
 
 
 def main() -> None:

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 import redis
-import structlog
 
 from orchestrator.deploy.heartbeat import beating
 from orchestrator.deploy.journal import now
@@ -44,7 +43,6 @@ _SECONDS = "orchestrate:builds:seconds"
 _FAILED = "orchestrate:builds:failed"
 _BROKEN = "orchestrate:builders:broken"
 
-log = structlog.get_logger()
 
 T = TypeVar("T")
 

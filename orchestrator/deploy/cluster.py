@@ -55,12 +55,12 @@ class Cluster:
 
     def show(self, worker: Worker) -> None:
         """Write a worker's entry, good for `sign_seconds`."""
-        now = time.time()
+        shown_at = time.time()
         expiry = int(self.sign_seconds * 1000)
         pipeline = self.client.pipeline(transaction=True)
         pipeline.set(_entry(worker.name), msgspec.json.encode(worker), px=expiry)
-        pipeline.zadd(_WORKERS, {worker.name: now})
-        pipeline.zremrangebyscore(_WORKERS, 0, now - _FORGOTTEN_SECONDS)
+        pipeline.zadd(_WORKERS, {worker.name: shown_at})
+        pipeline.zremrangebyscore(_WORKERS, 0, shown_at - _FORGOTTEN_SECONDS)
         pipeline.execute()
 
     def leave(self, name: str) -> None:

@@ -93,15 +93,19 @@ def _host_record(
     results: Mapping[str, HostResult],
 ) -> HostRecord:
     host = next((host for host in plan.hosts if host.name == name), None)
-    reached = [step for step in Step if StepKey(step, name) in records]
     return HostRecord(
         host=name,
         result=results.get(name),
-        stage=reached[-1] if reached else "",
+        stage=_last_stage(name, records),
         wanted=host.evaluation.toplevel if host else None,
         reason=host.choice.reason if host else "",
         smoke=smoke_report(name, records),
     )
+
+
+def _last_stage(host: str, records: Mapping[StepKey, StepRecord]) -> str:
+    """Name the last stage that was sent for a host; empty where none was."""
+    return next((step for step in reversed(Step) if StepKey(step, host) in records), "")
 
 
 def _build_record(build: Build, records: Mapping[StepKey, StepRecord]) -> BuildRecord:
@@ -149,14 +153,14 @@ def read_open(journal: Journal) -> dict[str, OpenRun]:
     Nothing where its plan can't be read: other hosts' states are no less true for it.
     """
     try:
-        plan, records = journal.plan().after(journal.previous()), journal.records()
+        plan, records = journal.plan(), journal.records()
     except PayloadError:
         return {}
     settled = settled_results(plan, records)
     return {
         host.name: OpenRun(
             journal.run,
-            next((s for s in reversed(Step) if StepKey(s, host.name) in records), ""),
+            _last_stage(host.name, records),
             host.previous,
             host.evaluation.toplevel,
         )

@@ -207,9 +207,9 @@ class Plan:
 
     `unreachable`, `blocked` (by a pin, by policy, by a build that failed before)
     and `failed` (its facts or its evaluation) map a host's name to the report of
-    why it is left out.
-    `retry_failed` builds also what is remembered to have failed; `terms` are
-    those of its copies. `cancelled` is what a driver makes of a plan whose run was cancelled.
+    why it is left out. `retry_failed` builds also what is remembered to have
+    failed; `terms` are those of its copies. `cancelled` is what a driver makes of a
+    plan whose run was cancelled.
     """
 
     run: str

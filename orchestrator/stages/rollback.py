@@ -31,9 +31,8 @@ def reactivate(session: Session, activation: Activation, previous: StorePath) ->
     """Activate `previous`, and boot what booted before where that has changed.
 
     A host that the switch has not begun to change is left as it is, whatever runs.
-
-    Where that fails the host may reboot into its boot default, which ends the
-    session; done again, this finds it so.
+    One whose activation of the old system fails may reboot into its boot default,
+    which ends the session; done again, this finds it so.
 
     Raises:
         UnreachableError: the connection broke; done again, it waits for the end.
