@@ -20,34 +20,57 @@ activate() {
   rm -f "$state/activation.code"
   : >"$state/activation.log"
   echo "$what" >"$state/activation.what"
-  # A file, for systemd would expand what looks like a variable in an argument.
-  echo '"$@"; echo $? >/run/orchestrate/activation.code' >"$state/activation.sh"
-  systemctl reset-failed "$activation" 2>/dev/null
+  # A file, for systemd would expand what looks like a variable in an argument. Its
+  # shell has the lock until the end; what the activation leaves behind hasn't.
+  printf '%s\n' "exec 8>$state/activation.lock" 'flock 8' '"$@" 8>&-' \
+    "echo \$? >$state/activation.code" >"$state/activation.sh"
+  if ! begin_activation "$@" 2>/dev/null; then
+    # One whose end was just seen may not be gone yet.
+    tries=0
+    while is_under_way && [ "$tries" -lt 50 ]; do
+      tries=$((tries + 1))
+      sleep 0.1
+    done
+    systemctl reset-failed "$activation" 2>/dev/null
+    begin_activation "$@" || return
+  fi
+  activation_end "$seconds"
+}
+
+begin_activation() {
   systemd-run --quiet --collect --no-ask-password --service-type=exec --unit="$activation" \
     --setenv=PATH="$PATH" --setenv=LOCALE_ARCHIVE="${LOCALE_ARCHIVE-}" \
     --property=StandardOutput="append:$state/activation.log" \
     --property=StandardError="append:$state/activation.log" \
     --property=TimeoutStopSec=10 \
-    sh "$state/activation.sh" "$@" || return
-  activation_end "$seconds"
+    sh "$state/activation.sh" "$@"
 }
 
 # Whether $run has begun to activate $1 by action $2, and nothing else since.
 has_begun() { [ "$(cat "$state/activation.what" 2>/dev/null)" = "$run $1 $2" ]; }
 
 # Wait $1 seconds for the end of the activation, and give its output and exit
-# code: 75 where it goes on, 143 where it was stopped.
+# code: 75 where it goes on, 143 where it was stopped. To wait for its lock costs
+# nothing meanwhile, and needs no answer of a systemd that is being replaced.
 activation_end() {
-  limit=$(($(date +%s) + $1))
-  while is_under_way; do
-    if [ "$(date +%s)" -ge "$limit" ]; then
+  read -r up _ </proc/uptime
+  limit=$((${up%.*} + $1)) left=$1
+  while [ "$left" -gt 0 ]; do
+    flock -s -E 75 -w "$left" 8 8>>"$state/activation.lock"
+    [ "$?" != 75 ] || break
+    # Free: it has ended, or its shell has yet to take it.
+    if [ -s "$state/activation.code" ] || ! is_under_way; then
+      ended=143
+      read -r ended 2>/dev/null <"$state/activation.code"
       cat "$state/activation.log"
-      return 75
+      return "$ended"
     fi
     sleep 0.1
+    read -r up _ </proc/uptime
+    left=$((limit - ${up%.*}))
   done
   cat "$state/activation.log"
-  return "$(cat "$state/activation.code" 2>/dev/null || echo 143)"
+  return 75
 }
 
 # Wait $2 seconds for the end of what $run has begun: the activation of $1 by test.
