@@ -3,7 +3,10 @@
 # $1 new toplevel   $2 run   $3 nixos-rebuild or switch-to-configuration   $4 seconds
 set -u
 run=$2
-if has_begun "$1" switch; then
+# By its own hand, nixos-rebuild commits by `switch`. Without it, `boot` does the rest
+# of what `switch` is: the system was activated by `test`, and runs.
+if [ "$3" = nixos-rebuild ]; then action=switch; else action=boot; fi
+if has_begun "$1" "$action"; then
   # Its session was lost: it goes on, or has ended.
   activation_end "$4"
 else
@@ -14,7 +17,7 @@ else
   if [ "$3" != nixos-rebuild ]; then
     nix-env --profile /nix/var/nix/profiles/system --set "$1" || exit 72
   fi
-  activate "$1" switch "$3" "$4"
+  activate "$1" "$action" "$3" "$4"
 fi
 code=$?
 # 4: it runs, with failed units; whether that will do isn't for a script to say.
