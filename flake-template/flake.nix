@@ -39,6 +39,22 @@
       overlaysOf =
         nixos: map (overlay: builtins.attrNames (overlay nixos.pkgs nixos.pkgs)) nixos.config.nixpkgs.overlays;
 
+      # What is in use only once it is booted, under the names of its links in the
+      # system. Everything here must be a derivation: the system itself stands for
+      # what it lacks, and for what it has another one of than is known here.
+      bootOf =
+        { config, ... }:
+        let
+          inherit (config.system) build;
+          isLinked = build ? kernel && (config.system.replaceDependencies.replacements or [ ]) == [ ];
+          linked = part: if isLinked then part else build.toplevel;
+        in
+        {
+          kernel = linked build.kernel;
+          initrd = linked (build.initialRamdisk or build.toplevel);
+          kernel-modules = linked (config.system.modulesTree or build.toplevel);
+        };
+
       # What a deployment builds, under names that need no knowledge of NixOS.
       derivationsOf =
         name: nixos:
@@ -48,6 +64,7 @@
         {
           inherit (build) toplevel;
           overlays = overlaysOf nixos;
+          boot = bootOf nixos;
         }
         // (if fleet.hosts.${name}.attribute == null then { } else { llama = build.llama-cpp; });
       # A host that the user's flake lacks is told of where it is evaluated itself.

@@ -26,10 +26,11 @@ from orchestrator.deploy.prepare import new_run_id, prepare
 from orchestrator.deploy.survey import Surveyor
 from orchestrator.model.plan import Action
 from orchestrator.model.store import store_name
+from orchestrator.stages.reboot_need import reboot_note
 from orchestrator.transport.connect import connections
 
 if TYPE_CHECKING:
-    from orchestrator.model.plan import Build, HostPlan, Plan
+    from orchestrator.model.plan import Build, Goal, HostPlan, Plan
     from orchestrator.model.policy import Policy
 
 
@@ -68,7 +69,7 @@ async def _plan(invocation: Invocation) -> Plan:
 
 def describe(plan: Plan) -> str:
     """Render a plan for a reader."""
-    lines = [line for host in plan.hosts for line in _host_lines(host)]
+    lines = [line for host in plan.hosts for line in _host_lines(host, plan.goal)]
     if plan.builds:
         lines += ["", "builds"]
         lines += [line for build in plan.builds for line in _build_lines(build)]
@@ -83,7 +84,7 @@ def describe(plan: Plan) -> str:
     return "\n".join(lines)
 
 
-def _host_lines(host: HostPlan) -> list[str]:
+def _host_lines(host: HostPlan, goal: Goal) -> list[str]:
     what = "unchanged"
     if host.action is Action.DEPLOY:
         what = f"deploy in batch {host.batch + 1}"
@@ -93,6 +94,8 @@ def _host_lines(host: HostPlan) -> list[str]:
         f"  runs     {host.previous or 'no NixOS system yet'}",
         f"  becomes  {host.evaluation.toplevel}",
     ]
+    reboots = reboot_note(host, goal)
+    lines += [f"  reboot   {reboots}"] if reboots else []
     return [*lines, *(f"  warning  {text}" for text in (*host.choice.warnings, *host.notes))]
 
 

@@ -178,9 +178,20 @@ _LASTING = {
     "input_locked": "bold",
     "upgrades": "bold",
     "closure_size": "dim",
+    "reboot_needed": "yellow",
     "lock_settled": "bold",
 }
 """Events that stay on the screen, and their colour."""
+
+
+_SPEAKING = frozenset(
+    {
+        *("builder_lost", "worker_lost", "message_refused", "waits_for_lock", "quarantined"),
+        *("budget_spent", "batch_pause", "input_locked", "upgrades", "lock_settled"),
+        "reboot_needed",
+    }
+)
+"""Events whose message is all there is to say."""
 
 
 def sentence(event: Event, *, with_logs: bool = False) -> str:
@@ -192,9 +203,7 @@ def sentence(event: Event, *, with_logs: bool = False) -> str:
             text = f"building {store_name(data['derivation']).removesuffix('.drv')}"
         case "stage_failed" | "queue_unserved" | "worker_restarted":
             text = _failure(data)
-        case "builder_lost" | "worker_lost" | "message_refused" | "budget_spent" | "batch_pause":
-            text = str(data.get("message", ""))
-        case "waits_for_lock" | "quarantined" | "input_locked" | "upgrades" | "lock_settled":
+        case kind if kind in _SPEAKING:
             text = str(data.get("message", ""))
         case "closure_size":
             text = _closure(data["before"], data["after"])

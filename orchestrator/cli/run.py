@@ -23,9 +23,10 @@ from orchestrator.deploy.survey import Surveyor
 from orchestrator.deploy.upgrade import settle_lock
 from orchestrator.errors import UsageError
 from orchestrator.model.event import Event, run_finished
-from orchestrator.model.plan import CopyTerms, Origin
+from orchestrator.model.plan import Action, CopyTerms, Origin
 from orchestrator.model.report import Outcome, Verdict
 from orchestrator.stages.batches import reboots_of
+from orchestrator.stages.reboot_need import reboot_note
 from orchestrator.transport.connect import connections
 
 if TYPE_CHECKING:
@@ -80,6 +81,8 @@ def run(invocation: Invocation, preparing: Preparing) -> int:
             async with connections() as pool:
                 surveyor = _surveyor(run_id, invocation, pool, hear, ledger)
                 plan, evaluator = await preparing(surveyor, hosts)
+                for event in reboot_events(plan, may_reboot):
+                    hear(event)
                 engine = opened() if plan.has_work else None
                 if plan.builds and evaluator is not None:
                     await send_derivations(surveyor, plan, evaluator)
@@ -128,6 +131,23 @@ def _is_end(event: Event) -> bool:
 async def _settle(run_id: str, upgrade: Upgrade, *, good: bool) -> str:
     async with connections() as pool:
         return await settle_lock(pool, run_id, upgrade, good=good)
+
+
+def reboot_events(plan: Plan, may_reboot: Sequence[str]) -> list[Event]:
+    """Say of each changing host what it needs a reboot for, before anything is touched.
+
+    Args:
+        plan: the run's.
+        may_reboot: the hosts that reboot in it where they need to.
+    """
+    found = []
+    for host in plan.hosts:
+        said = reboot_note(host, plan.goal, allowed=host.name in may_reboot)
+        if said and host.action is Action.DEPLOY:
+            parts = {"parts": host.reboot_for, "unknown": host.reboot_unknown}
+            data = {"message": said, **parts}
+            found.append(Event(time.time(), plan.run, host.name, "plan", "reboot_needed", data))
+    return found
 
 
 def _decided(invocation: Invocation, plan: Plan, may_reboot: Sequence[str]) -> Plan:

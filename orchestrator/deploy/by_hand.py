@@ -23,6 +23,7 @@ from orchestrator.stages.generations import (
     list_generations,
 )
 from orchestrator.stages.plan import action_for
+from orchestrator.stages.reboot import reboot_for
 from orchestrator.stages.variant import choose_variant
 
 if TYPE_CHECKING:
@@ -114,6 +115,7 @@ async def _plan_host(surveyor: Surveyor, host: Host, to: int | After | None) -> 
         evaluation=evaluation,
         action=action_for(facts, evaluation),
         notes=(where,),
+        reboot_for=await reboot_for(shell, toplevel),
     )
 
 

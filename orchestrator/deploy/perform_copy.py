@@ -18,7 +18,7 @@ from orchestrator.stages.changes import closure_sizes, parse_sizes
 from orchestrator.stages.copy_closure import Order, copy_closure
 from orchestrator.stages.delivery import Receiver
 from orchestrator.stages.presence import require_system
-from orchestrator.stages.reboot import boot_state, parse_boot_state
+from orchestrator.stages.reboot import reboot_for
 from orchestrator.stages.smoke_model import deliver_model, model_path, read_model
 from orchestrator.transport.become import become_password
 
@@ -65,18 +65,13 @@ def perform_copy(context: Context, host: HostPlan) -> CopyReport:
             report = CopyReport(host.name, 0, 0, "it is there already")
         else:
             report = await _copy(context, host, made, hear)
-        report = replace(report, reboot_for=await _reboot_for(host, shell))
+        parts = await reboot_for(shell, host.evaluation.toplevel)
+        report = replace(report, reboot_for=parts)
         if context.plan.upgrade is not None:
             await _tell_sizes(context, host, shell)
         return report
 
     return context.runtime.run(work())
-
-
-async def _reboot_for(host: HostPlan, shell: SshShell) -> tuple[str, ...]:
-    """Ask what of the new system needs a reboot; not to know it stops nothing."""
-    asked = await shell.run(boot_state(host.evaluation.toplevel))
-    return parse_boot_state(asked.stdout).changed if asked.returncode == 0 else ()
 
 
 async def _tell_sizes(context: Context, host: HostPlan, shell: SshShell) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
+from orchestrator.model.boot_part import BootPart
 from orchestrator.model.store import StorePath
 
 
@@ -45,7 +46,8 @@ class Facts:
 
     Sizes are MiB. Paths are None where the host has none (a machine that isn't
     NixOS yet has no running system). `model_files` lists the files that an
-    earlier run left in the model directory, as `name:bytes`.
+    earlier run left in the model directory, as `name:bytes`. `booted_parts` is
+    where the booted system's kernel, initrd and modules are.
     """
 
     host: str
@@ -74,3 +76,4 @@ class Facts:
     llama_cli: str
     model_files: tuple[str, ...]
     load_average: float
+    booted_parts: dict[BootPart, StorePath] = field(default_factory=dict)

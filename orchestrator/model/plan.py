@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from inventory.copying import CopyLimits
 from inventory.host import Host
+from orchestrator.model.boot_part import BootPart
 from orchestrator.model.facts import Facts
 from orchestrator.model.journal import Step
 from orchestrator.model.policy import Policy, Reboots
@@ -30,7 +31,9 @@ class Evaluation:
     """What Nix made of one host: its system and the llama package in it.
 
     A system that is on the host already, as an earlier generation is, has no
-    derivation here, and which package is in it isn't known.
+    derivation here, and which package is in it isn't known. `boot_parts` is
+    where its kernel, initrd and modules are, or will be once they are built; it
+    lacks what the system lacks and what isn't known.
     """
 
     host: str
@@ -38,6 +41,7 @@ class Evaluation:
     toplevel: StorePath
     llama_drv: DerivationPath | None
     llama: StorePath | None
+    boot_parts: dict[BootPart, StorePath] = field(default_factory=dict)
 
 
 class Action(StrEnum):
@@ -135,7 +139,9 @@ class HostPlan:
     """One host's way through the run.
 
     `batch` counts from 0. A `canary` is the first host to get its package. With
-    `has_system` the wanted system is in the host's store already.
+    `has_system` the wanted system is in the host's store already. `reboot_for`
+    names what is in use after a reboot only, and `reboot_unknown` that of which
+    the copy will say whether it is.
     """
 
     host: Host
@@ -147,6 +153,8 @@ class HostPlan:
     canary: bool = False
     notes: tuple[str, ...] = ()
     has_system: bool = False
+    reboot_for: tuple[BootPart, ...] = ()
+    reboot_unknown: tuple[BootPart, ...] = ()
 
     @property
     def name(self) -> str:

@@ -31,6 +31,19 @@ def parse_store_path(text: str) -> StorePath:
     return StorePath(text)
 
 
+def store_path_around(text: str) -> StorePath:
+    """Give the store path that a file is in, or that `text` is itself.
+
+    Raises:
+        PayloadError: it is in none.
+    """
+    found = _STORE_PATH.match(text)
+    end = found.end() if found else 0
+    if text[end : end + 1] not in ("", "/"):
+        end = 0
+    return parse_store_path(text[:end])
+
+
 def parse_derivation_path(text: str) -> DerivationPath:
     """Check that `text` is the store path of a derivation.
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from orchestrator import nix
 from orchestrator.command import printable
 from orchestrator.errors import StageError
+from orchestrator.model.boot_part import BootPart
 from orchestrator.model.plan import Evaluation, FlakeRef
 
 if TYPE_CHECKING:
@@ -73,13 +74,17 @@ async def evaluate(
 
 
 async def _evaluate_host(shell: Shell, flake: FlakeRef, host: str) -> Evaluation:
-    attributes = (f'orchestrate."{host}".toplevel', f'orchestrate."{host}".llama')
+    names = ("toplevel", "llama", *(f"boot.{part}" for part in BootPart))
+    attributes = tuple(f'orchestrate."{host}".{name}' for name in names)
     command = nix.instantiate(flake.directory, attributes)
     result = await shell.run(command)
     if result.returncode != 0:
         raise _evaluation_failed(host, result)
-    (toplevel_drv, toplevel), (llama_drv, llama) = nix.parse_instantiated(result.stdout)
-    return Evaluation(host, toplevel_drv, toplevel, llama_drv, llama)
+    (toplevel_drv, toplevel), (llama_drv, llama), *boot = nix.parse_instantiated(result.stdout)
+    # The flake gives the system itself for a part of which it knows nothing.
+    known = zip(BootPart, (path for _, path in boot), strict=True)
+    parts = {part: path for part, path in known if path != toplevel}
+    return Evaluation(host, toplevel_drv, toplevel, llama_drv, llama, parts)
 
 
 def _evaluation_failed(host: str, result: CommandResult) -> StageError:

@@ -87,7 +87,7 @@ def _check(evaluation: Evaluation) -> None:
     for derivation in (evaluation.toplevel_drv, evaluation.llama_drv):
         if derivation is not None:
             parse_derivation_path(derivation)
-    for path in (evaluation.toplevel, evaluation.llama):
+    for path in (evaluation.toplevel, evaluation.llama, *evaluation.boot_parts.values()):
         if path is not None:
             parse_store_path(path)
 

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 from orchestrator.command import Command
 from orchestrator.errors import PayloadError
+from orchestrator.model.boot_part import BootPart
 from orchestrator.model.facts import Facts, GpuVendor, NvidiaGpu, PciDisplay
-from orchestrator.model.store import parse_store_path
+from orchestrator.model.store import parse_store_path, store_path_around
 from orchestrator.stages.shipped import text_of
 
 if TYPE_CHECKING:
@@ -112,6 +113,7 @@ def parse_facts(host: str, text: str) -> Facts:
         llama_cli=reader.text("llama_cli"),
         model_files=reader.each("model_file", _model_file),
         load_average=reader.load("load_average"),
+        booted_parts=dict(reader.each("booted_part", _booted_part)),
     )
 
 
@@ -242,6 +244,15 @@ def _gfx_target(text: str) -> str:
         message = "not a gfx target"
         raise PayloadError(message)
     return text
+
+
+def _booted_part(text: str) -> tuple[BootPart, StorePath]:
+    """Read `kernel /nix/store/…-linux-6.12.30/bzImage`."""
+    name, _, file = text.partition(" ")
+    if name not in set(BootPart):
+        message = "not a part of a booted system"
+        raise PayloadError(message)
+    return BootPart(name), store_path_around(file)
 
 
 def _model_file(text: str) -> str:

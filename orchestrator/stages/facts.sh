@@ -48,6 +48,11 @@ system() {
 		boot_default:/nix/var/nix/profiles/system; do
 		[ ! -e "${link#*:}" ] || emit "${link%%:*}" "$(readlink -f "${link#*:}")"
 	done
+	# What of the booted system is in use until the next boot.
+	for part in kernel initrd kernel-modules; do
+		[ ! -e "/run/booted-system/$part" ] ||
+			emit booted_part "$part $(readlink -f "/run/booted-system/$part")"
+	done
 	if have systemd-detect-virt; then
 		emit virtualization "$(bounded systemd-detect-virt)"
 	fi

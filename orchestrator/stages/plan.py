@@ -27,6 +27,7 @@ from orchestrator.stages.placement import (
     rank,
     reason_for,
 )
+from orchestrator.stages.reboot_need import reboot_need
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -127,15 +128,7 @@ def make_plan(
         PlanError: a host has to change and no builder fits what it needs.
     """
     ready = [
-        HostPlan(
-            host=host,
-            facts=survey.facts[host.name],
-            choice=survey.choices[host.name],
-            evaluation=survey.evaluations[host.name],
-            action=action_for(survey.facts[host.name], survey.evaluations[host.name], goal),
-            notes=notes_for(host, survey.choices[host.name], inventory.fleet),
-            has_system=survey.has_system(host.name),
-        )
+        _host_plan(host, inventory.fleet, survey, goal)
         for host in hosts
         if host.name in survey.evaluations
     ]
@@ -152,6 +145,23 @@ def make_plan(
         way_back_timeout=inventory.fleet.way_back_timeout,
         policy=policy_of(ready, inventory, survey.unreachable),
         goal=goal,
+    )
+
+
+def _host_plan(host: Host, fleet: Fleet, survey: Survey, goal: Goal) -> HostPlan:
+    facts, choice = survey.facts[host.name], survey.choices[host.name]
+    evaluation = survey.evaluations[host.name]
+    need = reboot_need(facts, evaluation)
+    return HostPlan(
+        host=host,
+        facts=facts,
+        choice=choice,
+        evaluation=evaluation,
+        action=action_for(facts, evaluation, goal),
+        notes=notes_for(host, choice, fleet),
+        has_system=survey.has_system(host.name),
+        reboot_for=need.changed,
+        reboot_unknown=need.unknown,
     )
 
 

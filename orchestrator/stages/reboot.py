@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.command import Command, script
 from orchestrator.errors import PayloadError, StageError
+from orchestrator.model.boot_part import BootPart
 from orchestrator.stages.shipped import shipped
 from orchestrator.transport.shell import LOST
 
@@ -16,12 +17,13 @@ if TYPE_CHECKING:
     from orchestrator.command import CommandResult
     from orchestrator.model.store import StorePath
     from orchestrator.transport.session import Session
+    from orchestrator.transport.shell import Shell
 
 STAGE = "reboot"
 
 _TIMEOUT = 30.0
 
-_NAMES = {"kernel": "kernel", "initrd": "initrd", "kernel-modules": "kernel modules and drivers"}
+_LABELS: dict[str, str] = {part.value: part.label for part in BootPart}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +65,21 @@ def parse_boot_state(text: str) -> BootState:
     return BootState(found["boot_id"], *systems, changed=changed)
 
 
+async def reboot_for(shell: Shell, toplevel: StorePath) -> tuple[BootPart, ...]:
+    """Ask a host what of a system that it has needs a reboot; not to know it stops nothing.
+
+    Raises:
+        PayloadError: it says something else.
+        UnreachableError: the connection broke.
+    """
+    asked = await shell.run(boot_state(toplevel))
+    state = parse_boot_state(asked.stdout) if asked.returncode == 0 else None
+    return tuple(part for part in BootPart if state and part in state.changed)
+
+
 def changed_parts(parts: Sequence[str]) -> str:
     """Name what needs a reboot for a reader."""
-    return ", ".join(_NAMES.get(part, part) for part in parts)
+    return ", ".join(_LABELS.get(part, part) for part in parts)
 
 
 def look(session: Session, toplevel: StorePath) -> BootState:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
@@ -46,6 +47,38 @@ def test_a_needed_reboot_is_told_and_left_to_the_user(booted: Fleet) -> None:
     assert result["message"] == "it needs a reboot: initrd"
     assert "carbon: nobody to ask" in deployment.stderr
     assert state_of(booted["carbon"]).boot_id == before.boot_id
+
+
+KERNEL = "{ pkgs, ... }: { boot.kernelPackages = pkgs.linuxPackages_latest; }"
+DRIVER = """
+  { pkgs, ... }: {
+    boot.extraModulePackages = [
+      (pkgs.runCommandLocal "nvidia-x11" { } "mkdir -p $out/lib; echo 580 >$out/lib/nvidia.ko")
+    ];
+  }
+"""
+
+
+def test_the_plan_says_what_the_copy_finds(booted: Fleet) -> None:
+    """Kernel, initrd and driver are compared before anything is built, by the same rule."""
+    booted.change(extra={"carbon": KERNEL, "boron": DRIVER})
+    target = ",".join(NAMES)
+    planned = json.loads(booted.orchestrate("plan", target, "--json").stdout)
+    needs = {host["host"]["name"]: host["reboot_for"] for host in planned["hosts"]}
+    assert needs == {"carbon": ["kernel", "initrd", "kernel-modules"], "boron": ["kernel-modules"]}
+    told = booted.orchestrate("plan", target).stdout
+    assert "the kernel, the initrd and the kernel modules and drivers change; it needs" in told
+    assert "(orchestrate_reboot: never)" in told
+    deployment = booted.deploy_json(target)
+    assert deployment.outcomes() == dict.fromkeys(NAMES, "deployed"), deployment.why()
+    for name in NAMES:
+        (before,) = deployment.find(host=name, event="reboot_needed")
+        (copied,) = deployment.find(host=name, stage="copy_closure", event="stage_finished")
+        assert before["parts"] == copied["report"]["reboot_for"] == needs[name]
+        assert deployment.events.index(before) < deployment.events.index(copied)
+    back = booted.events_of("rollback", target)
+    assert back.outcomes() == dict.fromkeys(NAMES, "deployed"), back.why()
+    assert back.find(event="reboot_needed") == []
 
 
 def test_machines_reboot_one_by_one_where_needed(booted: Fleet) -> None:

@@ -14,6 +14,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from orchestrator.errors import CommandError, PayloadError
+from orchestrator.model.boot_part import BootPart
 from orchestrator.model.facts import GpuVendor
 from orchestrator.stages.facts import gather_facts, parse_facts
 from orchestrator.stages.shipped import text_of
@@ -162,6 +163,15 @@ def test_every_field_is_read() -> None:
     assert facts.nixos_rebuild_store_path
 
 
+def test_the_booted_parts_are_store_paths() -> None:
+    """A kernel is a file in one, modules are one; what the host has none of is absent."""
+    linux, modules = f"/nix/store/{'a' * 32}-linux-6.12", f"/nix/store/{'b' * 32}-modules"
+    said = f"booted_part=kernel {linux}/bzImage\nbooted_part=kernel-modules {modules}\n"
+    facts = parse_facts("x", CPU_SERVER.replace("end=1", f"{said}end=1"))
+    assert facts.booted_parts == {BootPart.KERNEL: linux, BootPart.KERNEL_MODULES: modules}
+    assert parse_facts("x", CPU_SERVER).booted_parts == {}
+
+
 def test_pci_vendors_are_known() -> None:
     """NVIDIA and AMD devices are told apart, a missing driver is empty."""
     text = CPU_SERVER.replace("end=1", "pci_display=0000:01:00.0 0x10de 0x2684 -\nend=1")
@@ -194,6 +204,9 @@ def test_unknown_keys_and_greetings_are_skipped() -> None:
         ("end=1", "pci_display=all of them\nend=1", "not a PCI device"),
         ("end=1", "nvidia_gpu=RTX, 580\nend=1", "2 columns"),
         ("end=1", "model_file=../../etc/passwd:1\nend=1", "not a file name"),
+        ("end=1", "booted_part=kernel /boot/vmlinuz\nend=1", "expected a store path"),
+        ("end=1", f"booted_part=kernel /nix/store/{'a' * 32}-x y\nend=1", "expected a store"),
+        ("end=1", f"booted_part=disk /nix/store/{'a' * 32}-x\nend=1", "not a part"),
         ("end=1", "vulkan_device=x\n" * 300 + "end=1", "more than 256"),
         ("end=1", "x=" + "y" * 9000 + "\nend=1", "too long"),
         ("end=1", "x=y\n" * 100_000 + "end=1", "more than 256 KiB"),

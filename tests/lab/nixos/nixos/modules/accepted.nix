@@ -3,7 +3,6 @@
 { lib, ... }:
 let
   paths = [
-    "boot.extraModulePackages"
     "boot.initrd"
     "boot.kernel"
     "boot.loader"

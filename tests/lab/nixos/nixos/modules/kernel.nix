@@ -1,4 +1,4 @@
-# Placeholders that differ when the kernel or its parameters do.
+# Placeholders that differ when the kernel, its modules or its parameters do.
 { config, lib, pkgs, ... }:
 let
   inherit (config.boot.kernelPackages) kernel;
@@ -8,7 +8,15 @@ in
     kernelPackages = lib.mkOption { type = lib.types.raw; default = pkgs.linuxPackages; };
     kernelParams = lib.mkOption { type = lib.types.listOf lib.types.str; default = [ ]; };
     kernelModules = lib.mkOption { type = lib.types.listOf lib.types.str; default = [ ]; };
+    extraModulePackages = lib.mkOption { type = lib.types.listOf lib.types.package; default = [ ]; };
   };
+  # As in NixOS a list that is one tree for whoever reads it.
+  options.system.modulesTree = lib.mkOption {
+    type = lib.types.listOf lib.types.raw;
+    default = [ ];
+    apply = paths: pkgs.buildEnv { name = "${kernel.name}-modules"; inherit paths; };
+  };
+  config.system.modulesTree = [ config.system.build.kernel ] ++ config.boot.extraModulePackages;
   config.system.build = {
     kernel = pkgs.runCommandLocal kernel.name { } ''
       mkdir -p $out/lib/modules/${kernel.version}

@@ -43,7 +43,7 @@ in
   config.system.build.toplevel = checked (
     pkgs.runCommandLocal "nixos-system-${cfg.name}-${cfg.nixos.label}"
       {
-        inherit (cfg) path extraDependencies;
+        inherit (cfg) path extraDependencies modulesTree;
         inherit (cfg.build) kernel initialRamdisk units activationSnippets;
         etcTree = cfg.build.etc;
         kernelParams = toString config.boot.kernelParams;
@@ -59,7 +59,7 @@ in
         printf %s "$hostSystem" >$out/system
         printf %s "$kernelParams" >$out/kernel-params
         ln -s $kernel/bzImage $out/kernel
-        ln -s $kernel $out/kernel-modules
+        ln -s $modulesTree $out/kernel-modules
         ln -s $initialRamdisk/initrd $out/initrd
         ln -s $path $out/sw
         ln -s $etcTree/etc $out/etc

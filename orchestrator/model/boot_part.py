@@ -1,0 +1,18 @@
+"""What of a system is in use only once the host has booted it."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class BootPart(StrEnum):
+    """A link in a system, as NixOS calls it, to what only a reboot puts in use."""
+
+    KERNEL = "kernel"
+    INITRD = "initrd"
+    KERNEL_MODULES = "kernel-modules"
+
+    @property
+    def label(self) -> str:
+        """What it is for a reader: drivers that aren't the kernel's own are modules too."""
+        return "kernel modules and drivers" if self is BootPart.KERNEL_MODULES else self.value
