@@ -7,12 +7,14 @@ built: a derivation that instantiates is what there is to see without a cache.
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from inventory.host import Connection, Fleet, Host, Inventory, Licence
+from orchestrator.model.boot_part import BootPart
 from orchestrator.model.variant import Variant, VariantChoice
 from orchestrator.stages.flake import flake_url, write_flake
 from tests.lab.fleet_flake import track
@@ -30,27 +32,40 @@ pytestmark = [
     ),
 ]
 
-# A container needs no disks and no boot loader, and its manual no Haskell.
+# A container needs no disks and no boot loader; boron has a kernel of its own. Their
+# manuals would need Haskell.
 USER_FLAKE = """
 {
   inputs.nixpkgs.url = "@nixpkgs@";
-  outputs = { nixpkgs, ... }: {
-    nixosConfigurations.carbon = nixpkgs.lib.nixosSystem {
-      modules = [
-        {
-          nixpkgs.hostPlatform = "x86_64-linux";
-          boot.isContainer = true;
-          documentation.enable = false;
-          networking.hostName = "carbon";
-          system.stateVersion = "25.11";
-        }
-      ];
+  outputs = { nixpkgs, ... }:
+    let
+      machine = module: nixpkgs.lib.nixosSystem {
+        modules = [
+          module
+          {
+            nixpkgs.hostPlatform = "x86_64-linux";
+            documentation.enable = false;
+            system.stateVersion = "25.11";
+          }
+        ];
+      };
+    in
+    {
+      nixosConfigurations.carbon = machine {
+        boot.isContainer = true;
+        networking.hostName = "carbon";
+      };
+      nixosConfigurations.boron = machine {
+        boot.loader.systemd-boot.enable = true;
+        fileSystems."/" = { device = "/dev/sda1"; fsType = "ext4"; };
+        networking.hostName = "boron";
+      };
     };
-  };
 }
 """
 
 MACHINE = "path:{}#orchestrate.carbon"
+METAL = "path:{}#orchestrate.boron"
 
 
 @dataclass(frozen=True)
@@ -62,9 +77,9 @@ class Real:
 
     def write(self, name: str, choice: VariantChoice | None) -> Path:
         """Write the wrapper around the user's flake for one choice."""
-        host = Host("carbon", Connection("carbon"), nixos_name="carbon")
+        hosts = tuple(Host(name, Connection(name), nixos_name=name) for name in ("carbon", "boron"))
         fleet = Fleet(flake=str(self.user), llama_cpp=LLAMA_CPP, accept_licences=(Licence.CUDA,))
-        inventory = Inventory("inventory.yml", (host,), {}, fleet)
+        inventory = Inventory("inventory.yml", hosts, {}, fleet)
         return write_flake(self.directory / name, inventory, [choice] if choice else [])
 
 
@@ -95,6 +110,16 @@ def test_a_machine_gets_the_package_of_its_variant(real: Real) -> None:
     toplevel, llama = derivations(real.directory, f"{machine}.toplevel", f"{machine}.llama")
     assert "nixos-system-carbon" in toplevel
     assert "llama-cpp" in llama
+
+
+def test_a_machine_tells_its_kernel_initrd_and_modules(real: Real) -> None:
+    """What a real NixOS system links to what only a reboot puts in use, by its names."""
+    flake = real.write("plain", None)
+    parts = [f"{METAL.format(flake)}.boot.{part}" for part in BootPart]
+    kernel, initrd, modules = derivations(real.directory, *parts)
+    assert re.search(r"-linux-[0-9.]+\.drv$", kernel), kernel
+    assert re.search(r"-initrd-linux-[0-9.]+\.drv$", initrd), initrd
+    assert re.search(r"-linux-[0-9.]+-modules\.drv$", modules), modules
 
 
 @pytest.mark.parametrize("variant", Variant)
