@@ -121,7 +121,7 @@ def _as_it_is_now(context: Context, host: HostPlan) -> HostPlan:
         return host
 
     async def look() -> Facts:
-        return await gather_facts(await context.runtime.pool.shell(host.host))
+        return await gather_facts(await context.runtime.pool.shell(host.host), as_target=True)
 
     running = context.runtime.run(look()).running_system
     # Whatever else runs there is for the switch itself to refuse.

@@ -118,7 +118,7 @@ async def survey_fleet(
     for path in {model_path(host.smoke) for host in hosts}:
         read_model(path)
     left_out = LeftOut()
-    facts = await look(surveyor, hosts, left_out)
+    facts = await look(surveyor, hosts, left_out, as_targets=True)
     choices = choose(surveyor, hosts, facts, left_out)
     chosen = [host for host in hosts if host.name in choices]
     evaluator = await pick_evaluator(surveyor) if chosen else None
@@ -136,11 +136,13 @@ async def survey_fleet(
     return survey, evaluator
 
 
-async def look(surveyor: Surveyor, hosts: Sequence[Host], left_out: LeftOut) -> dict[str, Facts]:
-    """Read the facts of `hosts`, all at once."""
+async def look(
+    surveyor: Surveyor, hosts: Sequence[Host], left_out: LeftOut, *, as_targets: bool = False
+) -> dict[str, Facts]:
+    """Read the facts of `hosts`, all at once; of targets less than of builders."""
 
     async def one(host: Host) -> Facts:
-        return await gather_facts(await surveyor.pool.shell(host))
+        return await gather_facts(await surveyor.pool.shell(host), as_target=as_targets)
 
     return await _each(surveyor, "facts", {host.name: one(host) for host in hosts}, left_out)
 

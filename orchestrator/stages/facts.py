@@ -63,15 +63,21 @@ _VENDORS = {
 }
 
 
-async def gather_facts(shell: Shell) -> Facts:
+async def gather_facts(shell: Shell, *, as_target: bool = False) -> Facts:
     """Run the script on the host behind `shell` and read what it prints.
+
+    Args:
+        shell: the host.
+        as_target: leave out what only a builder is asked for, and what only a user
+            wants to see: Nix's version and features, the virtualization.
 
     Raises:
         CommandError: no shell ran there, or not within 30 seconds.
         PayloadError: what it printed is incomplete or malformed.
         UnreachableError: the host could not be connected to.
     """
-    command = Command(("sh", "-s"), stdin=text_of("facts.sh").encode(), timeout=30.0)
+    role = ("target",) if as_target else ()
+    command = Command(("sh", "-s", *role), stdin=text_of("facts.sh").encode(), timeout=30.0)
     result = await shell.run(command)
     return parse_facts(shell.host, result.check(STAGE, "the facts could not be read").stdout)
 
