@@ -21,9 +21,10 @@ cd "$state" || exit 73
 # begins waits for them instead of giving up.
 running() { ! flock -n -s lock true; }
 
-if ! running && nix-store --check-validity "$out" 2>/dev/null; then
-  # Held before it is reported: the garbage collector may run between.
-  nix-store --realise --add-root "$state/result" "$drv" >/dev/null 2>&1
+# Held before it is reported: the garbage collector may run between. Nix takes the
+# output itself only where it is valid, or can be fetched.
+if [ -e "$out" ] && ! running &&
+  nix-store --realise --add-root "$state/result" "$out" >/dev/null 2>&1; then
   exit 75
 fi
 

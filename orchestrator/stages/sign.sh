@@ -25,4 +25,8 @@ if ! [ -s "$key" ]; then
   rm -f "$key.$$"
 fi
 printf '%s\n' "$paths" | nix_ store sign --key-file "$key" --stdin >&2 || exit
-echo "key=$(nix_ key convert-secret-to-public <"$key")"
+# A secret key is NAME:BASE64, of 64 bytes, and ends in the public one (libsodium's
+# crypto_sign): what `nix key convert-secret-to-public` prints, without a start of Nix.
+IFS=: read -r name secret <"$key"
+public=$(printf %s "$secret" | base64 -d | tail -c 32 | base64)
+echo "key=$name:$public"

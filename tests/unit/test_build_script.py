@@ -43,9 +43,6 @@ BUILD = Build(
 
 # Waits until the test lets it end, and ends as the test says.
 NIX_STORE = """#!/bin/sh
-case $1 in
-  --check-validity) [ -e "$FAKE/valid" ]; exit ;;
-esac
 echo "$@" >>"$FAKE/calls"
 echo $$ >"$FAKE/pid"
 echo "building the first part" >&2
@@ -67,7 +64,10 @@ class Builder:
         text = command.argv[2].replace("/var/lib/orchestrate", f"{self.directory}/var")
         path = f"{self.directory}/bin:{os.environ['PATH']}"
         environment = (("PATH", path), ("FAKE", str(self.directory)), ("HOME", str(self.directory)))
-        return Command((*command.argv[:2], text, *command.argv[3:]), environment=environment)
+        # Its store has the output once the test says "valid".
+        valid = str(self.directory / "valid")
+        arguments = (valid if part == BUILD.output else part for part in command.argv[3:])
+        return Command((*command.argv[:2], text, *arguments), environment=environment)
 
     @property
     def host(self) -> str:
@@ -253,4 +253,8 @@ def test_what_is_there_is_not_built(builder: Builder) -> None:
     builder.say("go")
     report = asyncio.run(build(builder, BUILD, BuildLog(print)))
     assert report.was_valid
-    assert [call.split()[:2] for call in builder.calls()] == [["--realise", "--add-root"]]
+    (call,) = builder.calls()
+    assert (call.split()[:2], call.split()[-1]) == (
+        ["--realise", "--add-root"],
+        str(builder.directory / "valid"),
+    )
