@@ -75,9 +75,9 @@ def evaluate_json(directory: str, attribute: str, function: str = "value: value"
     return Command(("nix", *_FLAKES, "eval", "--json", *asked))
 
 
-def system_of(derivation: DerivationPath) -> Command:
-    """Ask which system a derivation is built for, such as x86_64-linux."""
-    return script('exec nix-store --query --binding system "$1"', derivation)
+def binding_of(derivation: DerivationPath, name: str) -> Command:
+    """Ask for a value in a derivation, such as its `system`."""
+    return script('exec nix-store --query --binding "$2" "$1"', derivation, name)
 
 
 def parse_instantiated(text: str) -> tuple[tuple[DerivationPath, StorePath], ...]:

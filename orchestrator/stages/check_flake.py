@@ -143,7 +143,7 @@ async def system_of(shell: Shell, derivation: DerivationPath) -> str:
     Raises:
         CommandError: the evaluator doesn't have it.
     """
-    result = await shell.run(nix.system_of(derivation))
+    result = await shell.run(nix.binding_of(derivation, "system"))
     return result.check(STAGE, "a derivation's system can't be read").stdout.strip()
 
 

@@ -8,16 +8,20 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from orchestrator import nix
 from orchestrator.command import printable
-from orchestrator.errors import StageError
+from orchestrator.errors import PayloadError, StageError
 from orchestrator.model.boot_part import BootPart
 from orchestrator.model.plan import Evaluation, FlakeRef
+from orchestrator.model.store import parse_derivation_path, parse_store_path
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from orchestrator.command import CommandResult
+    from orchestrator.model.store import StorePath
     from orchestrator.transport.shell import Shell
 
 _MESSAGE_LINES = 3
@@ -74,17 +78,53 @@ async def evaluate(
 
 
 async def _evaluate_host(shell: Shell, flake: FlakeRef, host: str) -> Evaluation:
-    names = ("toplevel", "llama", *(f"boot.{part}" for part in BootPart))
-    attributes = tuple(f'orchestrate."{host}".{name}' for name in names)
-    command = nix.instantiate(flake.directory, attributes)
+    command = nix.instantiate(flake.directory, (f'orchestrate."{host}".answer',))
     result = await shell.run(command)
     if result.returncode != 0:
         raise _evaluation_failed(host, result)
-    (toplevel_drv, toplevel), (llama_drv, llama), *boot = nix.parse_instantiated(result.stdout)
-    # The flake gives the system itself for a part of which it knows nothing.
-    known = zip(BootPart, (path for _, path in boot), strict=True)
-    parts = {part: path for part, path in known if path != toplevel}
-    return Evaluation(host, toplevel_drv, toplevel, llama_drv, llama, parts)
+    ((answer, _),) = nix.parse_instantiated(result.stdout)
+    read = await shell.run(nix.binding_of(answer, "answer"))
+    return parse_answer(host, read.check("evaluate", "what Nix made of it can't be read").stdout)
+
+
+class _Paths(msgspec.Struct, frozen=True):
+    drv: str
+    out: str
+
+
+class _Answer(msgspec.Struct, frozen=True):
+    toplevel: _Paths
+    llama: _Paths
+    boot: dict[str, str | None]
+
+
+def parse_answer(host: str, text: str) -> Evaluation:
+    """Read what the generated flake says of a host. Pure.
+
+    Raises:
+        PayloadError: it is anything else.
+    """
+    try:
+        found = msgspec.json.decode(text, type=_Answer)
+    except msgspec.DecodeError as error:
+        message = f"expected what the flake makes of it, found {text[:120]!r}: {error}"
+        raise PayloadError(message, host=host, stage="evaluate") from error
+    return Evaluation(
+        host,
+        parse_derivation_path(found.toplevel.drv),
+        parse_store_path(found.toplevel.out),
+        parse_derivation_path(found.llama.drv),
+        parse_store_path(found.llama.out),
+        {part: path for part in BootPart if (path := _known(found.boot.get(part)))},
+    )
+
+
+def _known(text: str | None) -> StorePath | None:
+    """Give a store path; whatever else somebody's kernel may be is not known."""
+    try:
+        return parse_store_path(text or "")
+    except PayloadError:
+        return None
 
 
 def _evaluation_failed(host: str, result: CommandResult) -> StageError:

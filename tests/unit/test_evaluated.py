@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from orchestrator.errors import PayloadError
+from orchestrator.model.boot_part import BootPart
 from orchestrator.model.plan import Evaluation, FlakeRef
 from orchestrator.model.store import DerivationPath, StorePath
 from orchestrator.model.variant import Variant, VariantChoice
-from orchestrator.stages.evaluate import evaluate, lock_flake
+from orchestrator.stages.evaluate import evaluate, lock_flake, parse_answer
 from orchestrator.stages.evaluated import (
     fingerprint,
     is_pinned,
@@ -76,6 +78,25 @@ def test_a_damaged_file_is_nothing(tmp_path: Path, damage: tuple[str, str]) -> N
     keep_evaluated(file, "mark", {"carbon": CARBON})
     file.write_text(file.read_text().replace(*damage))
     assert read_evaluated(file) is None
+
+
+def test_an_answer_is_read() -> None:
+    """Systems and packages must be store paths; a kernel that is none isn't known."""
+    drv, out = f"/nix/store/{HASH}-x.drv", f"/nix/store/{HASH}-x"
+    paths = {"drv": drv, "out": out}
+    boot = {"kernel": out, "initrd": None, "kernel-modules": "/lib/modules", "moon": out}
+    text = json.dumps({"toplevel": paths, "llama": paths, "boot": boot})
+    parts = {BootPart.KERNEL: StorePath(out)}
+    drv, out = DerivationPath(drv), StorePath(out)
+    assert parse_answer("carbon", text) == Evaluation("carbon", drv, out, drv, out, parts)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"toplevel": {"drv": "x", "out": "x"}}'])
+def test_another_answer_is_refused(text: str) -> None:
+    """What the flake doesn't say is an error of this host."""
+    with pytest.raises(PayloadError, match="what the flake makes of it") as raised:
+        parse_answer("carbon", text)
+    assert raised.value.host == "carbon"
 
 
 def test_another_flake_is_not_recalled(tmp_path: Path) -> None:
