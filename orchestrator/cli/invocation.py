@@ -170,17 +170,21 @@ def ask_become_pass_option(function: F) -> F:
     )(function)
 
 
-def ask_become_password(invocation: Invocation) -> None:
+def ask_become_password(invocation: Invocation, *, for_workers: bool = True) -> None:
     """Ask for the password of sudo, where the invocation says so.
 
     It is typed on a terminal, or is the first line of standard input.
+
+    Args:
+        invocation: the command's.
+        for_workers: whether workers need it, and not just this process.
 
     Raises:
         UsageError: there is none, or workers elsewhere would need it.
     """
     if not invocation.ask_become_password:
         return
-    if invocation.broker is not None:
+    if for_workers and invocation.broker is not None:
         raise UsageError(
             message="--ask-become-pass: what is typed here can't reach the workers of a cluster",
             hint="set orchestrate_become_password_file or orchestrate_become_password_command,"

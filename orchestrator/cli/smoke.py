@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from orchestrator.cli.invocation import Invocation, inventory_option, json_option, target_argument
+from orchestrator.cli.invocation import (
+    Invocation,
+    ask_become_pass_option,
+    ask_become_password,
+    inventory_option,
+    invoked,
+    json_option,
+    target_argument,
+)
 from orchestrator.errors import OrchestrateError
 from orchestrator.stages.delivery import Receiver
 from orchestrator.stages.facts import gather_facts
@@ -20,7 +28,6 @@ from orchestrator.transport.connect import connections
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from inventory.host import Host
     from orchestrator.model.report import SmokeReport
@@ -30,15 +37,19 @@ if TYPE_CHECKING:
 @click.command(name="smoke")
 @target_argument
 @inventory_option
+@ask_become_pass_option
 @json_option
-def command(target: str, inventory: Path, *, as_json: bool) -> int:
+@invoked
+def command(invocation: Invocation) -> int:
     """Run the smoke inference on each machine's installed llama-cli.
 
     The backend must be the one of the variant that the hardware asks for.
     """
-    answers = asyncio.run(_smoke_all(Invocation(inventory, target).hosts))
+    hosts = invocation.hosts
+    ask_become_password(invocation, for_workers=False)
+    answers = asyncio.run(_smoke_all(hosts))
     for host, answer in answers.items():
-        if as_json:
+        if invocation.as_json:
             error = {"host": host, "passed": False, "failure": str(answer)}
             found = error if isinstance(answer, OrchestrateError) else msgspec.to_builtins(answer)
             click.echo(msgspec.json.encode(found).decode())

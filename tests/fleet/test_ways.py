@@ -220,6 +220,22 @@ def test_a_typed_password_reaches_the_worker_alone(fleet: Fleet) -> None:
     assert "sesame" not in everything
 
 
+def test_a_typed_password_is_for_the_smoke_by_hand_too(fleet: Fleet) -> None:
+    """With -K `smoke` brings a model where sudo asks, whatever broker there is."""
+    fleet["beryllium"].shell("rm -rf /var/lib/orchestrate/models")
+    with _asking(fleet) as password:
+        refused = fleet.orchestrate("smoke", "beryllium", check=False)
+        answered = fleet.controller.run(
+            fleet.argv("smoke", "beryllium", "-K"),
+            env=fleet.env,
+            cwd=fleet.directory,
+            stdin=f"{password}\n",
+        )
+    assert refused.returncode == 3
+    assert "--ask-become-pass" in refused.stdout + refused.stderr
+    assert "tokens/s" in answered.stdout
+
+
 def _known_of_processes(fleet: Fleet) -> set[str]:
     """Give the arguments and environments of all processes on the controller."""
     group = fleet.lab.site.cgroup / "controller" / "cgroup.procs"
