@@ -3,14 +3,63 @@
 way_back=orchestrate-way-back
 activation=orchestrate-activate.service
 state=/run/orchestrate
+lock=$state/lock
+held=no
 
-# For $run, activate $1 by action $2 with $3 and wait for the end, $4 seconds at most,
-# in a unit of its own: an activation that restarts sshd or the network must not be
-# killed by it. Its output goes to a file, for a broken pipe would kill it too, and
-# its exit code to another, for whoever comes back when the session was lost.
+# One script at a time changes the host: one that was orphaned, its session gone, may
+# still be at work when the next one comes. Wait $1 seconds for the lock, for $2; 78
+# where it isn't let go. The kernel takes it from the dead. Whoever waits has the file
+# as 8 and who holds it as 9, by which the way back finds the holder.
+take_host() {
+  [ "$held" = no ] || return 0
+  # Root's alone: whoever can open a file can hold its lock.
+  { mkdir -p "$state" && (umask 077 && : >>"$lock"); } || return
+  exec 8<>"$lock"
+  flock -E 78 -w "$1" 8
+  answer=$?
+  if [ "$answer" != 0 ]; then
+    exec 8>&-
+    [ "$answer" != 78 ] ||
+      echo "$(cat "$lock") (process$(holders)) did not let go of the host in $1 seconds" >&2
+    return "$answer"
+  fi
+  exec 9>&8 8>&-
+  held=yes
+  echo "$2" >"$lock"
+}
+
+# Who holds the lock: a script, and what it waits for.
+holders() {
+  for file in /proc/[0-9]*/fd/9; do
+    if [ "$(readlink "$file")" = "$lock" ]; then
+      pid=${file#/proc/}
+      printf ' %s' "${pid%%/*}"
+    fi
+  done
+}
+
+# Unlock, and not only close: a child may have it open.
+let_go() {
+  [ "$held" = yes ] || return 0
+  flock -u 9
+  exec 9>&-
+  held=no
+}
+
+# What comes late of a run that goes back must not bring the new system again.
+# shellcheck disable=SC2154 # the script behind this text sets it
+give_up() { echo "$run" >"$state/given-up"; }
+is_given_up() { [ "$(cat "$state/given-up" 2>/dev/null)" = "$run" ]; }
+
+# For $run, begin to activate $1 by action $2 with $3, in a unit of its own: an
+# activation that restarts sshd or the network must not be killed by it. Its output
+# goes to a file, for a broken pipe would kill it too, and its exit code to another,
+# for whoever comes back when the session was lost.
+#
+# The lock is for the beginning: what hangs must let itself be stopped.
 activate() {
   # shellcheck disable=SC2154 # the script behind this text sets it
-  what="$run $1 $2" seconds=$4
+  what="$run $1 $2"
   if [ "$3" = nixos-rebuild ]; then
     set -- nixos-rebuild "$2" --store-path "$1"
   else
@@ -32,9 +81,8 @@ activate() {
       sleep 0.1
     done
     systemctl reset-failed "$activation" 2>/dev/null
-    begin_activation "$@" || return
+    begin_activation "$@"
   fi
-  activation_end "$seconds"
 }
 
 begin_activation() {

@@ -31,7 +31,8 @@ def make_boot_default(session: Session, activation: Activation) -> BootReport:
         activation.run,
         activation.activator,
         whole(_TIMEOUT),
-        timeout=2 * _TIMEOUT + _MARGIN,
+        whole(activation.patience),
+        timeout=2 * (activation.patience + _TIMEOUT) + _MARGIN,
     )
     result = session.run_privileged(command)
     if result.returncode != 0:

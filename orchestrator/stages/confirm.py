@@ -40,7 +40,8 @@ def confirm(session: Session, activation: Activation) -> SwitchReport:
         activation.run,
         activation.activator,
         whole(limit),
-        timeout=limit + _MARGIN,
+        whole(activation.patience),
+        timeout=activation.patience + limit + _MARGIN,
     )
     result = session.run_privileged(command)
     report = activated(result, activation)
@@ -56,7 +57,13 @@ def keep(session: Session, activation: Activation) -> SwitchReport:
         UnreachableError: the connection broke; it can be done again.
         CommandError: the way back was taken.
     """
-    command = activation_script("keep.sh", activation.toplevel, activation.run, timeout=_MARGIN)
+    command = activation_script(
+        "keep.sh",
+        activation.toplevel,
+        activation.run,
+        whole(activation.patience),
+        timeout=activation.patience + _MARGIN,
+    )
     result = session.run_privileged(command)
     report = activated(result, activation)
     if report is None:

@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from orchestrator.command import Command, CommandResult, script
+from orchestrator.command import Command, CommandResult, last_lines, script
 from orchestrator.errors import StageError, UnreachableError
 from orchestrator.model.report import SwitchReport
 from orchestrator.model.store import StorePath
@@ -27,12 +27,16 @@ STAGE = "switch"
 UNITS_FAILED = 4
 """switch-to-configuration's exit code when a unit didn't start (its main.rs)."""
 
+_WAY_BACK = 60.0
+"""Seconds that a way back may need on top of the old system's activation."""
+
 _MARGIN = 5.0
 """Seconds that a session may need on top of what it waits for."""
 
 _DRIFTED = 71
 _GOES_ON = 75
 _WENT_BACK = 76
+_HELD = 78
 _FAILED_UNITS = re.compile(r"the following units failed: (.+)")
 
 
@@ -80,6 +84,14 @@ class Activation:
         return "nixos-rebuild" if self.by_nixos_rebuild else "switch-to-configuration"
 
     @property
+    def patience(self) -> float:
+        """Seconds that a script waits for another one to let go of the host.
+
+        A way back that is being taken holds it longest.
+        """
+        return self.way_back_timeout + _WAY_BACK
+
+    @property
     def last_resort(self) -> str:
         """What the scripts are told to do where the old system can't be activated."""
         return "reboot" if self.reboot_as_last_resort else "stay"
@@ -104,7 +116,8 @@ def switch(session: Session, activation: Activation) -> SwitchReport:
         activation_script("way_back.sh").argv[2],
         whole(activation.way_back_timeout),
         activation.last_resort,
-        timeout=activation.confirm_timeout + _MARGIN,
+        whole(activation.patience),
+        timeout=activation.patience + activation.confirm_timeout + _MARGIN,
     )
     return _switched(session.run_privileged(command), activation)
 
@@ -121,7 +134,8 @@ def await_switch(session: Session, activation: Activation) -> SwitchReport:
         activation.toplevel,
         activation.run,
         whole(activation.confirm_timeout),
-        timeout=activation.confirm_timeout + _MARGIN,
+        whole(activation.patience),
+        timeout=activation.patience + activation.confirm_timeout + _MARGIN,
     )
     return _switched(session.run_privileged(command), activation)
 
@@ -191,6 +205,9 @@ def activation_failure(result: CommandResult, stage: str, what: str) -> StageErr
             host=result.host,
             stage=stage,
         )
-    error = result.failure(stage, what)
+    held = result.returncode == _HELD and last_lines(result.stderr, 1)
+    error = result.failure(stage, held[0] if held else what)
     error.command = ""
+    if held:
+        error.hint = "wait for it or, where it hangs, kill it there; then run the command again"
     return error

@@ -4,12 +4,18 @@
 # $1 new toplevel   $2 the toplevel that must run now, or empty   $3 run
 # $4 seconds until the way back is taken   $5 nixos-rebuild or switch-to-configuration
 # $6 the way back's script   $7 seconds that the old system's activation may take
-# $8 reboot or stay, where that fails
+# $8 reboot or stay, where that fails   $9 seconds to wait for the lock
 set -u
 new=$1 old=$2 run=$3
+take_host "$9" "the switch of run $run" || exit
+if is_given_up; then
+  echo "its run has gone back: it runs $(running)" >&2
+  exit 76
+fi
 if has_begun "$new" test; then
   # Whoever began it is gone. It goes on or has ended, and isn't done again, not
   # even where the host has left it by the way back.
+  let_go
   rejoin "$new" "$4"
   exit
 fi
@@ -36,4 +42,4 @@ if [ -n "$old" ]; then
 fi
 # A second less than the way back is armed for: which of the two comes first would be
 # chance, and that it did not end is to be told.
-activate "$new" test "$5" "$(($4 > 1 ? $4 - 1 : 1))"
+activate "$new" test "$5" && let_go && activation_end "$(($4 > 1 ? $4 - 1 : 1))"

@@ -8,11 +8,17 @@ import subprocess
 import sys
 from importlib.resources import files
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from orchestrator.stages.shipped import shipped
 from orchestrator.stages.switch import activation_script
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    TakeTheHost = Callable[[str], subprocess.Popen[str]]
 
 SCRIPTS = sorted(
     entry.name for entry in files("orchestrator.stages").iterdir() if entry.name.endswith(".sh")
@@ -37,6 +43,11 @@ def text_of(name: str) -> str:
     if name in ACTIVATING:
         return activation_script(name).argv[2]
     return shipped(name).argv[2]
+
+
+def text_in(name: str, state: Path) -> str:
+    """Give an activating script as it is sent, with its state in another place."""
+    return text_of(name).replace("state=/run/orchestrate\n", f"state='{state}'\n")
 
 
 def test_all_scripts_are_found() -> None:
@@ -91,9 +102,9 @@ def test_a_confirmation_that_comes_too_late(tmp_path: Path) -> None:
     systemctl.write_text('#!/bin/sh\necho "$@" >>"$CALLS"\n[ "$1" = stop ]\n')
     systemctl.chmod(0o755)
     calls = tmp_path / "calls"
-    command = activation_script("confirm.sh", "/nix/store/none", "run", "nixos-rebuild", "9")
+    arguments = ("/nix/store/none", "run", "nixos-rebuild", "9", "9")
     done = subprocess.run(
-        command.argv,
+        ["sh", "-c", text_in("confirm.sh", tmp_path), "confirm", *arguments],
         env={"PATH": f"{bin_directory}:/usr/bin:/bin", "CALLS": str(calls)},
         capture_output=True,
         text=True,
@@ -103,3 +114,59 @@ def test_a_confirmation_that_comes_too_late(tmp_path: Path) -> None:
     assert done.returncode == 71
     assert "the way back was taken" in done.stderr
     assert calls.read_text().splitlines()[0] == "stop orchestrate-way-back.timer"
+
+
+@pytest.fixture(params=SHELLS, ids=lambda shell: shell[0])
+def take_the_host(request: pytest.FixtureRequest, tmp_path: Path) -> TakeTheHost:
+    """Give a way to start a script that takes the host in each shell."""
+    shell: tuple[str, ...] = request.param
+    if shutil.which(shell[0]) is None:
+        pytest.skip(f"no {shell[0]} here")
+    prelude = text_of("keep.sh").partition("# Let the running system stay")[0]
+    prelude = prelude.replace("state=/run/orchestrate\n", f"state='{tmp_path}'\n")
+
+    def start(rest: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [*shell, "-c", f"{prelude}\nset -u\n{rest}"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    return start
+
+
+HOLDS = "take_host 9 'the switch of run one' || exit; echo holds; read -r line; echo lets go"
+
+
+def test_one_script_at_a_time_has_the_host(take_the_host: TakeTheHost) -> None:
+    """The second waits as long as it may, names who holds the host, and gets it from the dead."""
+    with take_the_host(HOLDS) as first:
+        assert first.stdout is not None
+        assert first.stdout.readline() == "holds\n"
+        with take_the_host("take_host 1 'the second'") as second:
+            _, said = second.communicate(timeout=20)
+        assert second.returncode == 78
+        held = f"the switch of run one (process {first.pid}) did not let go of the host"
+        assert said == f"{held} in 1 seconds\n"
+        first.kill()
+        first.wait(timeout=20)
+    with take_the_host("take_host 0 'the third'") as third:
+        assert third.wait(timeout=20) == 0
+
+
+def test_one_that_waits_goes_on_when_the_host_is_free(take_the_host: TakeTheHost) -> None:
+    """The second has the host once the first lets go of it, even if a child of that one lives."""
+    with take_the_host(f"{HOLDS}; sleep 20 & let_go; echo done; read -r line; kill $!") as first:
+        assert first.stdin is not None
+        assert first.stdout is not None
+        assert first.stdout.readline() == "holds\n"
+        with take_the_host("take_host 15 'the second' && echo holds") as second:
+            with pytest.raises(subprocess.TimeoutExpired):
+                second.wait(timeout=0.5)
+            first.stdin.write("\n")
+            first.stdin.flush()
+            assert second.wait(timeout=10) == 0
+        first.stdin.write("\n")
+        first.stdin.flush()
