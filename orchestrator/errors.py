@@ -90,6 +90,14 @@ class UnreachableError(StageError):
         return {**super().as_data(), "unreachable": self.host}
 
 
+class RebootedError(StageError):
+    """The host has booted its new system and runs it, and a check of it fails."""
+
+    def as_data(self) -> dict[str, Any]:
+        """Name the host besides, for whoever says what it runs."""
+        return {**super().as_data(), "rebooted": self.host}
+
+
 class BuilderError(StageError):
     """A builder can't do its work; another one may."""
 

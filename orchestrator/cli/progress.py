@@ -289,7 +289,9 @@ def _smoked(report: dict[str, Any]) -> str:
 def _rebooted(report: dict[str, Any]) -> str:
     if not report["changed"]:
         return "no reboot needed"
-    return f"back in {report['seconds']:.0f} s; the new system is booted, and its llama-cli answers"
+    healthy = ", and the health check passed" if report.get("health") else ""
+    answers = f"its llama-cli answers{healthy}"
+    return f"back in {report['seconds']:.0f} s; the new system is booted, {answers}"
 
 
 def _units(report: dict[str, Any]) -> str:

@@ -15,7 +15,7 @@ from orchestrator.deploy.context import Context
 from orchestrator.deploy.host_lock import HostLocks
 from orchestrator.deploy.perform_build import perform_build
 from orchestrator.deploy.perform_copy import perform_copy
-from orchestrator.deploy.perform_reboot import perform_reboot
+from orchestrator.deploy.perform_reboot import Checks, perform_reboot
 from orchestrator.deploy.quarantine import Quarantine
 from orchestrator.deploy.runtime import process_runtime
 from orchestrator.errors import CommandError, PayloadError, UnreachableError
@@ -208,7 +208,11 @@ def _confirm(context: Context, host: HostPlan) -> SwitchReport:
 def _reboot(context: Context, host: HostPlan) -> RebootReport:
     package = host.evaluation.llama
     expected = host.choice.variant.backend if package is not None else None
-    return perform_reboot(context, host, lambda: _run_smoke(context, host, expected, package))
+    checks = Checks(
+        smoke=lambda: _run_smoke(context, host, expected, package),
+        health=(lambda: _health(context, host)) if host.host.health is not None else None,
+    )
+    return perform_reboot(context, host, checks)
 
 
 def _boot(context: Context, host: HostPlan) -> BootReport:

@@ -3,36 +3,43 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
 
-from orchestrator.errors import CommandError, StageError, UnreachableError
-from orchestrator.model.report import RebootReport
+from orchestrator.errors import CommandError, RebootedError, StageError, UnreachableError
+from orchestrator.model.report import HealthReport, RebootReport, SmokeReport
 from orchestrator.stages.reboot import STAGE, check_rebooted, look, reboot
 from orchestrator.transport.session import session
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from orchestrator.deploy.context import Context
     from orchestrator.model.plan import HostPlan
-    from orchestrator.model.report import SmokeReport
     from orchestrator.stages.reboot import BootState
+
+T = TypeVar("T")
 
 _INTERVAL = 1.0
 """Seconds between two looks at a host that reboots."""
 
 
-def perform_reboot(
-    context: Context, host: HostPlan, smoke: Callable[[], SmokeReport]
-) -> RebootReport:
+@dataclass(frozen=True, slots=True)
+class Checks:
+    """What a host must pass in its new boot; it may have no health check of its own."""
+
+    smoke: Callable[[], SmokeReport]
+    health: Callable[[], HealthReport] | None = None
+
+
+def perform_reboot(context: Context, host: HostPlan, checks: Checks) -> RebootReport:
     """Reboot a host whose kernel, initrd or drivers have changed, and prove what it boots.
 
     Done again after a worker's death, it finds a reboot that is done, and
     reboots no more.
 
     Raises:
-        StageError: it isn't back in time, boots another system, or its
-            llama-cli fails.
+        StageError: it isn't back in time, or boots another system.
+        RebootedError: it runs the new system, and fails its smoke or health check.
     """
     began = time.monotonic()
     deadline = began + host.host.reboot_timeout
@@ -47,19 +54,53 @@ def perform_reboot(
         return RebootReport(host.name, (), before.boot_id, 0.0)
     # Its connection may be of before the reboot.
     context.runtime.run(context.runtime.pool.drop(host.host))
-    smoked = _passed(host, smoke())
-    return RebootReport(host.name, before.changed, after.boot_id, time.monotonic() - began, smoked)
+    smoked = passes(host, lambda: _passed(checks.smoke()), deadline)
+    health = checks.health
+    healthy = passes(host, health, deadline) if health is not None else None
+    seconds = time.monotonic() - began
+    return RebootReport(host.name, before.changed, after.boot_id, seconds, smoked, healthy)
 
 
-def _passed(host: HostPlan, smoked: SmokeReport) -> SmokeReport:
-    if smoked.passed:
-        return smoked
-    raise StageError(
-        message=f"it has booted the new system, and its llama-cli fails: {smoked.failure}",
-        hint=f"`orchestrate rollback {host.name}` takes it to its previous generation",
+def _passed(smoked: SmokeReport) -> SmokeReport:
+    if not smoked.passed:
+        message = f"its llama-cli fails: {smoked.failure}"
+        raise StageError(message, last_lines=smoked.last_lines)
+    return smoked
+
+
+def passes(host: HostPlan, check: Callable[[], T], deadline: float) -> T:
+    """Check again and again until that passes: what comes up with the host takes a while.
+
+    It is checked once at least.
+
+    Args:
+        host: which has booted its new system.
+        check: raises a StageError where the host fails it.
+        deadline: when to give up, by the monotonic clock.
+
+    Raises:
+        RebootedError: it failed to the end; it says where `orchestrate rollback` leads.
+    """
+    while True:
+        try:
+            return check()
+        except StageError as error:
+            if time.monotonic() + _INTERVAL >= deadline:
+                raise _failed(host, error) from error
+        time.sleep(_INTERVAL)
+
+
+def _failed(host: HostPlan, error: StageError) -> RebootedError:
+    back = host.facts.boot_default or "its generation before"
+    return RebootedError(
+        message=f"it has booted the new system, and fails there: {error.message};"
+        f" `orchestrate rollback {host.name}` takes it back to {back}",
+        hint=error.hint
+        or "look at it there; another kernel or driver needs a reboot to go back too",
         host=host.name,
         stage=STAGE,
-        last_lines=smoked.last_lines,
+        command=error.command,
+        last_lines=error.last_lines,
     )
 
 
@@ -76,8 +117,8 @@ def _wait(host: HostPlan, boot_id: str, deadline: float) -> BootState:
         time.sleep(_INTERVAL)
     raise StageError(
         message=f"it is not back from its reboot within {host.host.reboot_timeout:g} seconds",
-        hint="look at its console; its boot default is the new system, and"
-        " orchestrate_reboot_timeout is how long it may take",
+        hint="look at its console: its boot default is the new system, the one before is in its"
+        " boot loader's menu; orchestrate_reboot_timeout is how long it may take",
         host=host.name,
         stage=STAGE,
     )

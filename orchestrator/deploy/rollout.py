@@ -334,9 +334,12 @@ def host_result(
 
 def _failed(base: HostResult, host: HostPlan, records: Mapping[StepKey, StepRecord]) -> HostResult:
     """Give the end of a host that failed where there is no way back, or needs none."""
-    if _state(records, Step.REBOOT, host.name) is StepState.FAILED:
-        # The new system is the boot default, and nothing else is known.
-        return replace(base, outcome=Outcome.FAILED, current=None, verdict=Verdict.NEEDS_HANDS)
+    reboot = records.get(StepKey(Step.REBOOT, host.name))
+    if reboot is not None and reboot.state is StepState.FAILED:
+        # The new system is the boot default; whether it runs, only a check of it says.
+        runs = reboot.error.get("rebooted") == host.name
+        current = host.evaluation.toplevel if runs else None
+        return replace(base, outcome=Outcome.FAILED, current=current, verdict=Verdict.NEEDS_HANDS)
     lost = _is_unreachable(host, records)
     return replace(base, outcome=Outcome.UNREACHABLE if lost else Outcome.FAILED)
 
@@ -376,7 +379,10 @@ def _with_reboot(
 
 _REACHED = {
     Goal.SWITCH: (Outcome.DEPLOYED, ""),
-    Goal.BOOT: (Outcome.BOOTS_NEXT, "the next boot gives it; nothing was activated, no smoke ran"),
+    Goal.BOOT: (
+        Outcome.BOOTS_NEXT,
+        "the next boot, which is left to you, gives it; nothing was activated, no smoke ran",
+    ),
     Goal.TEST: (Outcome.TESTED, "it runs until the next boot; the boot default is as it was"),
     Goal.DRY_ACTIVATE: (Outcome.DRY_ACTIVATED, "nothing was changed"),
 }

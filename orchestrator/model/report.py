@@ -121,6 +121,7 @@ class RebootReport:
     boot_id: str
     seconds: float
     smoke: SmokeReport | None = None
+    health: HealthReport | None = None
 
 
 class Verdict(StrEnum):

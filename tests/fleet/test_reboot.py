@@ -107,6 +107,38 @@ def test_machines_reboot_one_by_one_where_needed(booted: Fleet) -> None:
     assert ended["report"]["changed"] == []
 
 
+def test_the_health_check_decides_after_a_reboot_as_well(booted: Fleet) -> None:
+    """It is asked again until it passes; where it never does, the message says the way back."""
+    before = state_of(booted["carbon"])
+    # /run is new in each boot.
+    booted["boron"].shell("touch /run/ready")
+    passes_later = "[ -e /run/ready ] || { touch /run/ready; exit 1; }"
+    fails_booted = "[ $(readlink -f /run/booted-system) != $(readlink -f /run/current-system) ]"
+    checked = rebooting(booted, "if-needed", 15).with_vars(
+        host_vars={
+            "carbon": {"orchestrate_health_check": fails_booted},
+            "boron": {"orchestrate_health_check": passes_later},
+        }
+    )
+    booted.change(extra=another_initrd("health"))
+    later = checked.deploy_json("boron")
+    assert later.outcomes() == {"boron": "deployed"}, later.why()
+    (ended,) = later.find(stage="reboot", event="stage_finished")
+    assert ended["report"]["health"]["host"] == "boron"
+    deployment = checked.deploy_json("carbon")
+    assert deployment.outcomes() == {"carbon": "failed"}, deployment.why()
+    assert deployment.returncode == 4
+    result = deployment.hosts["carbon"]
+    assert result["verdict"] == "needs hands"
+    assert result["current"] == state_of(booted["carbon"]).running
+    assert "the health check failed" in result["message"]
+    way_back = f"`orchestrate rollback carbon` takes it back to {before.running}"
+    assert way_back in result["message"]
+    back = booted.events_of("rollback", "carbon")
+    assert back.outcomes() == {"carbon": "deployed"}, back.why()
+    assert state_of(booted["carbon"]).running == before.running
+
+
 def test_a_machine_that_is_not_back_in_time_needs_hands(booted: Fleet) -> None:
     """The time limit ends the wait; the machine comes up with its new system all the same."""
     booted.change(extra=another_initrd("late"))

@@ -11,6 +11,7 @@ from orchestrator.errors import (
     OrchestrateError,
     PayloadError,
     PlanError,
+    RebootedError,
     RunInterruptedError,
     StageError,
     UnreachableError,
@@ -62,6 +63,7 @@ def test_what_is_unknown_leaves_no_trace(kind: type[OrchestrateError]) -> None:
         (PayloadError, 2),
         (StageError, 3),
         (UnreachableError, 3),
+        (RebootedError, 3),
         (BuilderError, 3),
         (CommandError, 3),
         (RunInterruptedError, 4),
@@ -74,7 +76,7 @@ def test_exit_codes(kind: type[OrchestrateError], code: int) -> None:
 
 def test_every_error_is_in_the_table_of_exit_codes() -> None:
     """A new kind of error gets an exit code on purpose."""
-    assert len(ALL) == 10
+    assert len(ALL) == 11
 
 
 def test_one_place_is_enough() -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 
 from inventory.host import Connection, Host, Inventory, RebootPolicy
-from orchestrator.errors import PayloadError, StageError
+from orchestrator.deploy.perform_reboot import passes
+from orchestrator.errors import PayloadError, RebootedError, StageError
 from orchestrator.model.policy import Reboots
 from orchestrator.stages.batches import reboots_of
 from orchestrator.stages.reboot import (
@@ -18,7 +20,7 @@ from orchestrator.stages.reboot import (
     check_rebooted,
     parse_boot_state,
 )
-from tests.plans import output
+from tests.plans import Wanted, host_plan, output
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,6 +62,35 @@ def test_a_reboot_is_proven_by_boot_id_and_system(after: BootState, what: str) -
     with pytest.raises(StageError, match=what):
         check_rebooted("carbon", BEFORE, after, NEW)
     check_rebooted("carbon", BEFORE, BootState("two", NEW, NEW), NEW)
+
+
+def test_a_check_after_a_reboot_may_take_a_while() -> None:
+    """What comes up with the host is asked again, once at least, and passes in the end."""
+    answers: list[StageError | str] = ["yes", StageError("no"), StageError("no")]
+
+    def check() -> str:
+        answer = answers.pop()
+        if isinstance(answer, StageError):
+            raise answer
+        return answer
+
+    assert passes(host_plan(Wanted("carbon")), check, time.monotonic() + 10) == "yes"
+
+
+def test_a_check_that_fails_after_a_reboot_says_where_back_is() -> None:
+    """The system that it booted before is named, and the command that leads there."""
+
+    def check() -> None:
+        message = "the health check failed (exit code 3)"
+        raise StageError(message, last_lines=("bad",))
+
+    with pytest.raises(RebootedError) as raised:
+        passes(host_plan(Wanted("carbon")), check, 0.0)
+    assert raised.value.message == (
+        "it has booted the new system, and fails there: the health check failed (exit code 3);"
+        f" `orchestrate rollback carbon` takes it back to {output('old-carbon')}"
+    )
+    assert raised.value.last_lines == ("bad",)
 
 
 def host(name: str, *groups: str) -> Host:

@@ -20,7 +20,7 @@ from orchestrator.deploy.rollout import (
     results,
     settled_results,
 )
-from orchestrator.errors import PayloadError
+from orchestrator.errors import PayloadError, RebootedError
 from orchestrator.model.journal import Step, StepKey, StepRecord, StepState
 from orchestrator.model.plan import Action, Goal, Plan
 from orchestrator.model.policy import Reboots
@@ -540,6 +540,19 @@ def test_a_failed_reboot_needs_hands() -> None:
     result = results(plan, records)["carbon"]
     assert (result.outcome, result.verdict) == (Outcome.FAILED, Verdict.NEEDS_HANDS)
     assert result.message == "reboot broke"
+    assert result.current is None
+
+
+def test_what_fails_a_check_after_its_reboot_runs_its_new_system() -> None:
+    """It needs hands, and it is known what runs there."""
+    plan = rebooting(make_plan(Wanted("carbon")), "carbon")
+    records = run(plan, reboot_carbon=BAD)
+    error = RebootedError("it fails", host="carbon").as_data()
+    key = StepKey(Step.REBOOT, "carbon")
+    records[key] = replace(records[key], error=error)
+    result = results(plan, records)["carbon"]
+    assert (result.outcome, result.verdict) == (Outcome.FAILED, Verdict.NEEDS_HANDS)
+    assert result.current == plan.hosts[0].evaluation.toplevel
 
 
 def test_a_cancelled_run_reboots_nobody() -> None:
