@@ -216,7 +216,16 @@ def ask_for_reboots(invocation: Invocation) -> tuple[str, ...]:
 
     It is asked before the run begins, which can then go on without anybody.
     Without a terminal nobody answers, and those hosts don't reboot.
+
+    Raises:
+        UsageError: reboots are asked for with a goal that has none.
     """
+    if invocation.reboot and invocation.goal is not Goal.SWITCH:
+        raise UsageError(
+            message=f"--reboot: goal {invocation.goal} reboots no machine",
+            hint="only what has passed its smoke is rebooted: leave --goal out, or reboot by hand"
+            " and ask `orchestrate smoke`",
+        )
     if invocation.goal is not Goal.SWITCH or invocation.reboot is False:
         return ()
     hosts = invocation.hosts

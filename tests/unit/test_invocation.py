@@ -10,8 +10,9 @@ from click.testing import CliRunner
 
 from orchestrator.cli.deploy import command as deploy
 from orchestrator.cli.init import inventory_text
-from orchestrator.cli.invocation import Invocation
+from orchestrator.cli.invocation import Invocation, ask_for_reboots
 from orchestrator.errors import UsageError
+from orchestrator.model.plan import Goal
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -86,6 +87,14 @@ def test_the_serial_of_the_command_line_wins(inventory: Path) -> None:
 def test_a_limit_leaves_some_of_the_target(inventory: Path) -> None:
     """Of TARGET's hosts those remain that the limit means too."""
     assert [host.name for host in Invocation(inventory, limit="b*").hosts] == ["boron"]
+
+
+@pytest.mark.parametrize("goal", [Goal.BOOT, Goal.TEST, Goal.DRY_ACTIVATE])
+def test_only_what_was_proven_reboots(inventory: Path, goal: Goal) -> None:
+    """Asking for reboots with another goal is refused; an inventory that allows them is not."""
+    with pytest.raises(UsageError, match=f"goal {goal} reboots no machine"):
+        ask_for_reboots(Invocation(inventory, goal=goal, reboot=True))
+    assert ask_for_reboots(Invocation(inventory, goal=goal)) == ()
 
 
 @pytest.mark.parametrize("serial", ["", "0", "1,x", "1,,2", "120%"])
