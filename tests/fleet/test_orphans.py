@@ -72,7 +72,7 @@ def test_the_next_script_waits_for_an_orphaned_one(fleet: Fleet, unit: str) -> N
         deploying, _ = orphaned(begun)
         resumed = fleet.start("resume", deploying.run, "--json")
         wait_until(lambda: is_waited_for(begun.host))
-        assert begun.count == 0
+        assert begun.done == []
         begun.host.shell("rm /run/stand-still")
         output, said = resumed.communicate(timeout=60)
     deployment = parse(output, resumed.returncode, said)
@@ -80,7 +80,7 @@ def test_the_next_script_waits_for_an_orphaned_one(fleet: Fleet, unit: str) -> N
     state = settled(begun.host)
     assert state.is_whole, state
     assert begun.runs(state.running)
-    assert begun.count == 1
+    assert begun.done == ["test", "confirm"]
 
 
 def test_the_way_back_ends_a_script_that_does_not_let_go(fleet: Fleet) -> None:
@@ -92,7 +92,7 @@ def test_the_way_back_ends_a_script_that_does_not_let_go(fleet: Fleet) -> None:
         begun.host.exec("kill", "-STOP", script)
         wait_until(lambda: settled(begun.host).is_whole)
         assert begun.host.exec("test", "-e", f"/proc/{script}", check=False).returncode != 0
-    assert begun.count == 0
+    assert begun.done == []
     resumed = fleet.events_of("resume", deploying.run)
     assert resumed.outcomes() == {NAME: "rolled_back"}, resumed.why()
     state = settled(begun.host)

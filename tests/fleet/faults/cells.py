@@ -59,7 +59,7 @@ class Cell:
         ends: where the host may end; one of them, and nothing between.
         struck: breaks it in the middle of the moment; None for what the new
             system brings along itself.
-        hook: what the new system's activation at that moment does.
+        hook: what the new system does at that moment.
         module: what the new system has besides.
         llama: how its llama.cpp is bad; `held` is not.
         variables: of the inventory.

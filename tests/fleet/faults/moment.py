@@ -26,14 +26,18 @@ _number = count()
 
 PATIENCE_SECONDS = 60
 
-# Counts its activations since the host booted; at the first and the second one
-# it does what lies there for it.
+# Notes what was done of the new system since the host booted, and does then what lies
+# there for it.
 HOOKED = """
     system.activationScripts.hook = ''
       mkdir -p /run/faults/{token}
-      echo activated >>/run/faults/{token}/count
-      hook=/run/faults/{token}/hook-$(grep -c . /run/faults/{token}/count)
-      [ ! -x "$hook" ] || "$hook"
+      echo test >>/run/faults/{token}/done
+      [ ! -x /run/faults/{token}/test ] || /run/faults/{token}/test
+    '';
+    boot.loader.systemd-boot.extraInstallCommands = ''
+      mkdir -p /run/faults/{token}
+      echo confirm >>/run/faults/{token}/done
+      [ ! -x /run/faults/{token}/confirm ] || /run/faults/{token}/confirm
     '';
 """
 SLOW_BUILD = """
@@ -61,9 +65,9 @@ class Moment(StrEnum):
         return {"copy": "copy_closure", "test": "switch"}.get(self.value, self.value)
 
     @property
-    def activation(self) -> int:
-        """Which activation of the new system it is, 0 where it is none."""
-        return {"test": 1, "confirm": 2}.get(self.value, 0)
+    def is_hooked(self) -> bool:
+        """Whether it is in what the new system does itself: its activation, its boot loader."""
+        return self in (Moment.TEST, Moment.CONFIRM)
 
     @property
     def slows(self) -> str:
@@ -91,16 +95,15 @@ class Attempt:
         return self.fleet[NAME]
 
     @property
-    def count(self) -> int:
-        """How often the new system was activated since the host booted."""
-        counted = self.host.shell(f"cat /run/faults/{self.token}/count 2>/dev/null || true")
-        return len(counted.splitlines())
+    def done(self) -> list[str]:
+        """What was done of the new system since the host booted: `test`, `confirm`."""
+        return self.host.shell(f"cat /run/faults/{self.token}/done 2>/dev/null || true").split()
 
-    def hook(self, activation: int, script: str) -> None:
-        """Have an activation of the new system do something, after it says that it has begun."""
+    def hook(self, script: str) -> None:
+        """Have the new system do something at the moment, after it says that it has come."""
         directory = f"/run/faults/{self.token}"
-        text = f"#!/bin/sh\ntouch {directory}/at-{activation}\n{script}\n"
-        hook = f"{directory}/hook-{activation}"
+        text = f"#!/bin/sh\ntouch {directory}/at-{self.moment}\n{script}\n"
+        hook = f"{directory}/{self.moment}"
         self.host.exec("mkdir", "-p", directory)
         self.host.exec("tee", hook, stdin=text)
         self.host.exec("chmod", "+x", hook)
@@ -146,16 +149,16 @@ def attempt(
 def at_its_moment(begun: Attempt, seconds: float = 4) -> Iterator[Deploying]:
     """Deploy until the moment has come, which lasts for `seconds` or for the context."""
     moment, host = begun.moment, begun.host
-    if moment.activation:
-        begun.hook(moment.activation, f"sleep {seconds}")
+    if moment.is_hooked:
+        begun.hook(f"sleep {seconds}")
     if moment is Moment.SMOKE:
         host.shell("rm -f /run/llama-cli-is-held; touch /run/hold-llama-cli")
     deploying = begun.deploying()
     process = deploying.process
     try:
         deploying.read_until(deploying.has_come)
-        if moment.activation:
-            wait_until(lambda: _exists(host, f"/run/faults/{begun.token}/at-{moment.activation}"))
+        if moment.is_hooked:
+            wait_until(lambda: _exists(host, f"/run/faults/{begun.token}/at-{moment}"))
         if moment is Moment.SMOKE:
             wait_until(lambda: _exists(host, "/run/llama-cli-is-held"))
         yield deploying

@@ -78,7 +78,7 @@ def broken(begun: Attempt, cell: Cell) -> Deployment:
     """Deploy, break it, and bring the run to its end."""
     if cell.struck is None:
         if cell.hook:
-            begun.hook(cell.moment.activation, cell.hook)
+            begun.hook(cell.hook)
         return begun.deploying().end()
     with at_its_moment(begun) as deploying:
         cell.struck(deploying)

@@ -40,6 +40,7 @@ install_boot_loader() {
   sync /boot/loader/default.new || return 1
   mv -f /boot/loader/default.new /boot/loader/default || return 1
   sync /boot/loader
+  sh -e "$toplevel/extra-install-commands"
 }
 if [ "$action" = switch ] || [ "$action" = boot ]; then
   if ! install_boot_loader; then

@@ -48,6 +48,8 @@ in
         etcTree = cfg.build.etc;
         kernelParams = toString config.boot.kernelParams;
         nixosVersion = cfg.nixos.version;
+        # NixOS's option for what is done when the boot loader has been written.
+        extraInstallCommands = config.boot.loader.systemd-boot.extraInstallCommands or "";
         hostSystem = pkgs.stdenv.hostPlatform.system;
         switch = builtins.path { path = ../switch-to-configuration.sh; name = "switch-to-configuration"; };
         activation = builtins.path { path = ../activate.sh; name = "activate"; };
@@ -58,6 +60,7 @@ in
         printf %s "$nixosVersion" >$out/nixos-version
         printf %s "$hostSystem" >$out/system
         printf %s "$kernelParams" >$out/kernel-params
+        printf %s "$extraInstallCommands" >$out/extra-install-commands
         ln -s $kernel/bzImage $out/kernel
         ln -s $modulesTree $out/kernel-modules
         ln -s $initialRamdisk/initrd $out/initrd
