@@ -18,7 +18,7 @@ import structlog
 from orchestrator.cli.invocation import ask_become_password, ask_for_reboots
 from orchestrator.cli.progress import open_progress, summary
 from orchestrator.deploy.prepare import new_run_id, send_derivations
-from orchestrator.deploy.rollout import results
+from orchestrator.deploy.results import results
 from orchestrator.deploy.survey import Surveyor
 from orchestrator.deploy.upgrade import settle_lock
 from orchestrator.errors import UsageError

@@ -16,13 +16,8 @@ from orchestrator.deploy.cluster import Cluster, queue_of
 from orchestrator.deploy.hold_hosts import HeldHosts
 from orchestrator.deploy.host_lock import HostLocks
 from orchestrator.deploy.lost_steps import ATTEMPTS, Absences, LostSteps
-from orchestrator.deploy.rollout import (
-    decision_of,
-    is_finished,
-    next_steps,
-    results,
-    settled_results,
-)
+from orchestrator.deploy.results import results, settled_results
+from orchestrator.deploy.rollout import decision_of, is_finished, next_steps
 from orchestrator.errors import PayloadError, StageError
 from orchestrator.model.event import Event, run_finished
 from orchestrator.model.journal import Control, Step, StepKey, StepState

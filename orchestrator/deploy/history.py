@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orchestrator.deploy.journal import Journal
-from orchestrator.deploy.rollout import settled_results, smoke_report
+from orchestrator.deploy.results import settled_results
 from orchestrator.deploy.runs import runs
+from orchestrator.deploy.step_records import smoke_report
 from orchestrator.errors import PayloadError
 from orchestrator.model.history import BuildRecord, HostRecord, RunHeader, RunRecord
 from orchestrator.model.journal import Step, StepKey, StepState

@@ -149,15 +149,20 @@ def activation_of(plan: Plan, host: HostPlan) -> Activation:
 
 
 def _smoke(context: Context, host: HostPlan) -> SmokeReport:
-    """Smoke what was switched to; an earlier generation may be of another variant."""
-    package = host.evaluation.llama
-    expected = host.choice.variant.backend if package is not None else None
-    report = _run_smoke(context, host, expected, package)
+    """Smoke what was switched to, and note what it says of the package."""
+    report = _smoke_new(context, host)
     quarantine = Quarantine(context.journal.client)
     for path in quarantine.judge(report, host.evaluation, context.plan.run):
         message = f"{store_name(path)} is quarantined: no host gets it, but by --again"
         context.tell(host.name, Step.SMOKE, "quarantined", path=path, message=message)
     return report
+
+
+def _smoke_new(context: Context, host: HostPlan) -> SmokeReport:
+    """Smoke the run's system; an earlier generation may be of another variant."""
+    package = host.evaluation.llama
+    expected = host.choice.variant.backend if package is not None else None
+    return _run_smoke(context, host, expected, package)
 
 
 def _run_smoke(
@@ -206,10 +211,8 @@ def _confirm(context: Context, host: HostPlan) -> SwitchReport:
 
 
 def _reboot(context: Context, host: HostPlan) -> RebootReport:
-    package = host.evaluation.llama
-    expected = host.choice.variant.backend if package is not None else None
     checks = Checks(
-        smoke=lambda: _run_smoke(context, host, expected, package),
+        smoke=lambda: _smoke_new(context, host),
         health=(lambda: _health(context, host)) if host.host.health is not None else None,
     )
     return perform_reboot(context, host, checks)

@@ -14,7 +14,7 @@ from orchestrator.cli.history import history, logs, show
 from orchestrator.cli.init import inventory_text
 from orchestrator.deploy.drive import step_event
 from orchestrator.deploy.journal import Journal
-from orchestrator.deploy.rollout import results
+from orchestrator.deploy.results import results
 from orchestrator.deploy.runs import find_run, runs
 from orchestrator.errors import PayloadError, UsageError
 from orchestrator.model.journal import Step, StepKey

@@ -13,12 +13,11 @@ from hypothesis import strategies as st
 
 from inventory.rollout import Rollout
 from orchestrator.deploy.policy import Phase, Standing, decide
+from orchestrator.deploy.results import results, settled_results
 from orchestrator.deploy.rollout import (
     decision_of,
     is_finished,
     next_steps,
-    results,
-    settled_results,
     standing_of,
 )
 from orchestrator.model.journal import Step, StepKey, StepRecord, StepState

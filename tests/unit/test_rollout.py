@@ -12,14 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inventory.host import HealthCheck
-from orchestrator.deploy.rollout import (
-    failed_build,
-    is_finished,
-    must_roll_back,
-    next_steps,
-    results,
-    settled_results,
-)
+from orchestrator.deploy.results import results, settled_results
+from orchestrator.deploy.rollout import is_finished, next_steps
+from orchestrator.deploy.step_records import failed_build, must_roll_back
 from orchestrator.errors import PayloadError, RebootedError
 from orchestrator.model.journal import Step, StepKey, StepRecord, StepState
 from orchestrator.model.plan import Action, Goal, Plan
