@@ -39,6 +39,15 @@ def state_home() -> Path:
     return Path(base).expanduser() / "orchestrate"
 
 
+def kept_runs(broker: str | None) -> Path:
+    """Give where runs wait for this broker (`deploy.ended_runs`), None for the private one.
+
+    A broker's URL may hold a password, so that its directory has a digest for a name.
+    """
+    digest = "private" if broker is None else hashlib.sha256(broker.encode()).hexdigest()[:12]
+    return state_home() / "kept-runs" / digest
+
+
 def workspace_for(inventory: Path) -> Workspace:
     """Give the workspace of the project that this inventory describes."""
     path = inventory.resolve()

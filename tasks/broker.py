@@ -76,6 +76,18 @@ def _client(broker: str, _process: int) -> redis.Redis:
     return redis.Redis.from_url(broker, **options)
 
 
+def answers(broker: str, seconds: float) -> bool:
+    """Whether a broker answers within this time, for whom it isn't worth waiting."""
+    if urlsplit(broker).scheme == "redis+socket":
+        # Nobody waits for one on this machine.
+        return True
+    bounds: dict[str, Any] = {"socket_connect_timeout": seconds, "socket_timeout": seconds}
+    asking = redis.Redis.from_url(broker, retry=Retry(NoBackoff(), 0), **bounds)
+    with closing(asking), suppress(redis.RedisError):
+        return bool(asking.ping())
+    return False
+
+
 def check_broker(client: redis.Redis) -> None:
     """Check that a server keeps what it is given, and can do what is needed.
 

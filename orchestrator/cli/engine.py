@@ -21,15 +21,16 @@ from orchestrator.deploy.cluster import (
 )
 from orchestrator.deploy.drive import drive
 from orchestrator.deploy.journal import Journal
+from orchestrator.deploy.take_in import take_in
 from orchestrator.errors import RunInterruptedError
 from orchestrator.model.event import Event
 from orchestrator.transport.become import typed_password
-from orchestrator.workspace import state_home
+from orchestrator.workspace import kept_runs, state_home
 from tasks.broker import check_broker, forgetfulness, open_client, private_server
 from tasks.child import worker_process
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from orchestrator.cli.invocation import Invocation
     from orchestrator.model.plan import Plan
@@ -53,6 +54,7 @@ def open_broker(invocation: Invocation) -> Iterator[str]:
         configured = invocation.broker
         url = configured or stack.enter_context(private_server(state_home() / "broker"))
         check_broker(open_client(url))
+        take_in(open_client(url), kept_runs(configured))
         yield url
 
 
@@ -91,8 +93,13 @@ class Engine:
     broker: str
     watch: Watch
 
-    def run(self, plan: Plan, on_event: Hear) -> dict[str, HostResult]:
+    def run(self, plan: Plan, planning: Sequence[Event], on_event: Hear) -> dict[str, HostResult]:
         """Write the plan into the journal and drive it to its end.
+
+        Args:
+            plan: the run's.
+            planning: what was told while it was made, to be kept with what follows.
+            on_event: hears what follows.
 
         Raises:
             RunInterruptedError: it can't be driven any more; `resume` goes on.
@@ -100,7 +107,8 @@ class Engine:
         journal = Journal(open_client(self.broker), plan.run)
         with _interruptions(plan.run):
             journal.create(plan)
-        return go_on(self.broker, journal, on_event, self.watch)
+            heard = journal.emit(*planning)
+        return go_on(self.broker, journal, on_event, self.watch, heard)
 
     def plan(self, run: str) -> Plan:
         """Give the plan of a run.
@@ -142,8 +150,10 @@ def warn_of(risk: str) -> None:
         click.echo(f"orchestrate: warning: {risk}", err=True)
 
 
-def go_on(broker: str, journal: Journal, on_event: Hear, watch: Watch) -> dict[str, HostResult]:
-    """Drive a run to its end, from wherever it is.
+def go_on(
+    broker: str, journal: Journal, on_event: Hear, watch: Watch, after: str = "0"
+) -> dict[str, HostResult]:
+    """Drive a run to its end, from wherever it is; events up to `after` were heard before.
 
     Raises:
         RunInterruptedError: it can't be driven any more; `resume` goes on.
@@ -158,7 +168,7 @@ def go_on(broker: str, journal: Journal, on_event: Hear, watch: Watch) -> dict[s
         return restarted is not None
 
     with _interruptions(journal.run), sender(broker) as send:
-        return drive(journal, send, on_event, check)
+        return drive(journal, send, on_event, check, after)
 
 
 @contextmanager

@@ -50,7 +50,7 @@ def history(target: str | None, inventory: Path, broker: str | None, *, as_json:
     """List the runs that are kept, the newest first: who, when, what, how it ended.
 
     With TARGET only those that meant one of its hosts, with a line for each of
-    these. A run that found every host as it should be leaves no trace.
+    these. A run that found every host as it should be is one too.
     """
     invocation = Invocation(inventory, target or "all", broker_option=broker)
     with open_journal(invocation) as client:

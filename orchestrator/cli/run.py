@@ -7,8 +7,10 @@ import getpass
 import os
 import socket
 import time
+from collections import deque
+from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from typing import TYPE_CHECKING, Protocol
 
@@ -17,6 +19,7 @@ import structlog
 
 from orchestrator.cli.invocation import ask_become_password, ask_for_reboots
 from orchestrator.cli.progress import open_progress, summary
+from orchestrator.deploy.ended_runs import EndedRun, keep_run
 from orchestrator.deploy.prepare import new_run_id, send_derivations
 from orchestrator.deploy.results import results
 from orchestrator.deploy.survey import Surveyor
@@ -28,9 +31,10 @@ from orchestrator.model.report import Outcome, Verdict
 from orchestrator.stages.batches import reboots_of
 from orchestrator.stages.reboot_need import reboot_note
 from orchestrator.transport.connect import connections
+from orchestrator.workspace import kept_runs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from inventory.host import Host
     from orchestrator.cli.engine import Engine, Hear
@@ -43,6 +47,10 @@ if TYPE_CHECKING:
     from orchestrator.transport.connect import ConnectionPool
 
 log = structlog.get_logger()
+
+
+_BROKER_SECONDS = 2.0
+"""How long a run that had nothing to do waits for a broker to remember it."""
 
 
 class Preparing(Protocol):
@@ -68,6 +76,7 @@ def run(invocation: Invocation, preparing: Preparing) -> int:
     run_id = new_run_id()
     with ExitStack() as stack, open_progress(as_json=invocation.as_json) as progress:
         hear = _hearer(progress, invocation)
+        planning = _Planning(hear)
 
         @cache
         def opened() -> Engine:
@@ -79,10 +88,10 @@ def run(invocation: Invocation, preparing: Preparing) -> int:
 
         async def preparation() -> tuple[Plan, Engine | None]:
             async with connections() as pool:
-                surveyor = _surveyor(run_id, invocation, pool, hear, ledger)
+                surveyor = _surveyor(run_id, invocation, pool, planning.hear, ledger)
                 plan, evaluator = await preparing(surveyor, hosts)
                 for event in reboot_events(plan, may_reboot):
-                    hear(event)
+                    planning.hear(event)
                 engine = opened() if plan.has_work else None
                 if plan.builds and evaluator is not None:
                     await send_derivations(surveyor, plan, evaluator)
@@ -90,16 +99,31 @@ def run(invocation: Invocation, preparing: Preparing) -> int:
 
         plan, engine = asyncio.run(preparation())
         decided = _decided(invocation, plan, may_reboot)
-        drive = partial(engine.run, decided) if engine else partial(_end, invocation, decided)
-        ended = _to_its_end(decided, hear, drive)
+        begin = engine.run if engine else partial(_end, invocation)
+        ended = _to_its_end(decided, hear, partial(begin, decided, planning.events))
     return report(invocation, ended)
 
 
-def _end(invocation: Invocation, plan: Plan, hear: Hear) -> dict[str, HostResult]:
+@dataclass(frozen=True, slots=True)
+class _Planning:
+    """Hears what is told while a plan is made, and keeps the last of it for the journal."""
+
+    told: Callable[[Event], None]
+    events: deque[Event] = field(default_factory=partial(deque, maxlen=5000))
+
+    def hear(self, event: Event) -> None:
+        self.events.append(event)
+        self.told(event)
+
+
+def _end(
+    invocation: Invocation, plan: Plan, planning: Sequence[Event], hear: Hear
+) -> dict[str, HostResult]:
     """End a run that has nothing to do."""
     ended = results(plan, {})
-    hear(run_finished(plan.run, ended))
-    _remember(invocation, plan, ended)
+    finish = run_finished(plan.run, ended)
+    hear(finish)
+    _remember(invocation, EndedRun(plan, ended, (*planning, finish)))
     return ended
 
 
@@ -161,26 +185,26 @@ def _decided(invocation: Invocation, plan: Plan, may_reboot: Sequence[str]) -> P
     return replace(plan, terms=terms, origin=origin_of(invocation), reboots=reboots)
 
 
-def _remember(invocation: Invocation, plan: Plan, ended: dict[str, HostResult]) -> None:
-    """Keep a run that left hosts out and had nothing to do on the others.
+def _remember(invocation: Invocation, ended: EndedRun) -> None:
+    """Keep a run that had nothing to do.
 
-    Where all is as it should be there is nothing to tell later, and nobody pays
-    for a server.
+    Nobody pays for a private server: whoever starts it next brings it the run. A
+    broker that others share is told at once, unless it isn't there.
     """
-    if not (plan.unreachable or plan.blocked or plan.failed):
+    keep_run(kept_runs(invocation.broker), ended)
+    if invocation.broker is None:
         return
     from orchestrator.cli.engine import open_journal  # noqa: PLC0415 - see ledger_of
-    from orchestrator.deploy.journal import Journal  # noqa: PLC0415
+    from tasks.broker import answers  # noqa: PLC0415
 
     try:
-        with open_journal(invocation) as client:
-            journal = Journal(client, plan.run)
-            journal.create(plan)
-            journal.save_results(ended)
-            journal.emit(run_finished(plan.run, ended))
+        if answers(invocation.broker, _BROKER_SECONDS):
+            with open_journal(invocation):
+                return
     except UsageError as error:
-        # How the run ended is known, and says more than a broker that is down.
-        log.warning("the run is not remembered", **error.as_data())
+        log.warning("the broker can't be used", **error.as_data())
+    # How the run ended is known, and says more than a broker that is down.
+    log.warning("the run is remembered once the broker answers", run=ended.plan.run)
 
 
 def _surveyor(

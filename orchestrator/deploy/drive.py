@@ -46,6 +46,7 @@ def drive(
     send: Send,
     on_event: Callable[[Event], None],
     check: Callable[[], bool] = _no_check,
+    after: str = "0",
 ) -> dict[str, HostResult]:
     """Drive the journal's run until nothing more can be done.
 
@@ -55,13 +56,14 @@ def drive(
         on_event: hears every event of the run, the last being `run_finished`.
         check: asked between two waits; True where the workers there were have ended
             and others are there. It raises where nobody is left to work.
+        after: the id of the last event that was heard already, `0` for none.
 
     Raises:
         PayloadError: the journal was damaged.
     """
     written = journal.plan()
     holding = HeldHosts(HostLocks(journal))
-    seen = "0"
+    seen = after
     told: set[str] = set()
     lost = LostSteps(journal)
     unserved = Absences[str](journal.lease_seconds)

@@ -24,7 +24,7 @@ from orchestrator.model.report import HostResult
 from orchestrator.model.store import StorePath, parse_store_path
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
 LEASE_SECONDS = 10.0
 """How long a started step counts as alive after its worker's last sign."""
@@ -97,18 +97,24 @@ class Journal:
     run: str
     lease_seconds: float = LEASE_SECONDS
 
-    def create(self, plan: Plan) -> None:
+    def create(self, plan: Plan, began: float | None = None) -> None:
         """Write the plan; a run begins with this.
 
         Whatever is noted of the run from now on expires with its plan, so that
         only who begins it has to know for how long it is kept.
+
+        Args:
+            plan: the run's.
+            began: when it did, in seconds since the epoch; None for now.
         """
-        expiry = plan.origin.keep_days * _DAY_SECONDS
+        now = time.time()
+        began = now if began is None else began
+        expiry = max(1, int(began + plan.origin.keep_days * _DAY_SECONDS - now))
         header = RunHeader(plan.origin, plan.goal, plan.target_names)
         pipeline = self.client.pipeline(transaction=True)
         pipeline.set(self.key("plan"), msgspec.json.encode(plan), ex=expiry)
         pipeline.set(self.key("header"), msgspec.json.encode(header), ex=expiry)
-        pipeline.zadd(RUNS, {self.run: time.time()})
+        pipeline.zadd(RUNS, {self.run: began})
         pipeline.execute()
 
     def header(self) -> RunHeader:
@@ -243,17 +249,19 @@ class Journal:
         """Give the server's time, the one clock that drivers and workers share."""
         return now(self.client)
 
-    def emit(self, event: Event) -> None:
-        """Append an event to the run's stream."""
+    def emit(self, *events: Event) -> str:
+        """Append events to the run's stream; give the last one's id, `0` where there is none."""
         pipeline = self.client.pipeline(transaction=False)
-        pipeline.xadd(
-            self.key("events"),
-            {b"event": msgspec.json.encode(event)},
-            maxlen=EVENTS_KEPT,
-            approximate=True,
-        )
+        for event in events:
+            pipeline.xadd(
+                self.key("events"),
+                {b"event": msgspec.json.encode(event)},
+                maxlen=EVENTS_KEPT,
+                approximate=True,
+            )
         self.keep(pipeline, "events")
-        pipeline.execute()
+        *numbers, _ = pipeline.execute()
+        return as_text(numbers[-1]) if numbers else "0"
 
     def events(self, after: str, wait_seconds: float) -> Iterator[tuple[str, Event]]:
         """Give the events behind the id `after`, waiting a while for the first."""
@@ -267,13 +275,21 @@ class Journal:
                 event = _read_back(fields.get(b"event", b""), Event, f"an event of run {self.run}")
                 yield number.decode(), event
 
-    def save_results(self, results: dict[str, HostResult]) -> None:
-        """Keep the run's end per host, and each host's last result."""
+    def save_results(
+        self, results: dict[str, HostResult], newest: Collection[str] | None = None
+    ) -> None:
+        """Keep the run's end per host, and each host's last result.
+
+        Args:
+            results: how the run ended.
+            newest: the hosts where no later run has ended; None for all.
+        """
         pipeline = self.client.pipeline(transaction=True)
         pipeline.set(self.key("results"), msgspec.json.encode(results))
         self.keep(pipeline, "results")
         for host, result in results.items():
-            pipeline.hset(LAST_RESULTS, host, msgspec.json.encode((self.run, result)))
+            if newest is None or host in newest:
+                pipeline.hset(LAST_RESULTS, host, msgspec.json.encode((self.run, result)))
         pipeline.execute()
 
     def results(self) -> dict[str, HostResult] | None:

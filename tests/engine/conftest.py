@@ -53,10 +53,12 @@ class Engine:
         log = self.directory / "worker.log"
         return worker_process(concurrency, self.broker, log, settings, queues)
 
-    def drive(self, plan: Plan, check: Callable[[], bool] = lambda: False) -> dict[str, HostResult]:
+    def drive(
+        self, plan: Plan, check: Callable[[], bool] = lambda: False, after: str = "0"
+    ) -> dict[str, HostResult]:
         """Drive a run whose plan is written."""
         with sender(self.broker) as send:
-            return drive(self.journal(plan), send, self.events.append, check)
+            return drive(self.journal(plan), send, self.events.append, check, after)
 
     def run(self, plan: Plan) -> dict[str, HostResult]:
         """Write a plan and drive it."""

@@ -44,12 +44,30 @@ def test_a_run_is_remembered(fleet: Fleet) -> None:
     assert {build["state"] for build in shown["builds"]} == {"done"}
     told = fleet.events_of("logs", "last", "carbon")
     assert [event["stage"] for event in told.find(event="stage_finished")] == [
+        *("facts", "variant", "evaluate"),
         *["build"] * len(shown["builds"]),
         *("copy_closure", "switch", "smoke", "confirm"),
     ]
     assert "carbon confirm: the new system is the boot default" in (
         fleet.orchestrate("logs", "last").stdout
     )
+
+
+def test_a_run_with_nothing_to_do_is_remembered(fleet: Fleet) -> None:
+    """It starts no server; whoever asks for the history next finds it there, host by host."""
+    before = deployed(fleet)
+    again = fleet.deploy_json("carbon")
+    assert again.outcomes() == {"carbon": "unchanged"}, again.why()
+    assert fleet.processes() == []
+    newest = fleet.orchestrate("history", "carbon").stdout.splitlines()
+    assert newest[0].startswith(f"{run_of(again)}  ")
+    assert newest[0].endswith("deploy carbon: 1 unchanged")
+    assert newest[1].startswith("  carbon: unchanged, ")
+    assert newest[2].startswith(f"{run_of(before)}  ")
+    told = fleet.events_of("logs", run_of(again))
+    assert [event["event"] for event in told.events] == [event["event"] for event in again.events]
+    back = fleet.events_of("rollback", "carbon", "--to", run_of(again))
+    assert back.outcomes() == {"carbon": "unchanged"}, back.why()
 
 
 def test_back_to_what_a_run_had_left(fleet: Fleet) -> None:
