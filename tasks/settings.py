@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from orchestrator.deploy.cluster import LONGEST_STEP_SECONDS, VISIBILITY_TIMEOUT_SECONDS
-from orchestrator.deploy.journal import LEASE_SECONDS
+from orchestrator.model.cluster import LONGEST_STEP_SECONDS, VISIBILITY_TIMEOUT_SECONDS
+from orchestrator.model.journal import LEASE_SECONDS
 
 RESTORE_SECONDS = 60.0
 """How often a worker looks for messages that nobody acknowledged in time."""
 
 PERFORMER = "orchestrator.deploy.perform:perform"
 """Where the function that does a step is, as `module:name`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a waiting worker is to work, and the password that the user typed, if any."""
+
+    broker: str
+    password: str | None = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)

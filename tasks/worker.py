@@ -25,7 +25,7 @@ from orchestrator.transport.become import remember_typed
 from tasks.app import make_app
 from tasks.broker import check_broker, open_client
 from tasks.presence import process_presence
-from tasks.settings import WorkerSettings
+from tasks.settings import Place, WorkerSettings
 from tasks.steps import load_performer
 
 if TYPE_CHECKING:
@@ -101,13 +101,17 @@ def _wake_on_signals(sender: Any, **_: object) -> None:  # noqa: ANN401 - untype
 
 def main() -> None:
     """Serve as the child that `worker_process` starts."""
-    broker, concurrency, log, parent, settings, *queues = sys.argv[1:]
+    concurrency, log, parent, settings, *queues = sys.argv[1:]
     _die_with(int(parent))
-    if typed := sys.stdin.read():
-        remember_typed(typed)
     configure_log(Path(log).with_suffix(".jsonl"))
     given = msgspec.json.decode(settings, type=WorkerSettings)
-    status = serve(queues, broker, int(concurrency), given)
+    # What the first step would import, while nobody waits for it.
+    load_performer(given.performer)
+    # Ends without a word where there is no work in the end.
+    place = msgspec.json.decode(sys.stdin.buffer.read() or sys.exit(0), type=Place)
+    if place.password:
+        remember_typed(place.password)
+    status = serve(queues, place.broker, int(concurrency), given)
     # All is closed; taking the interpreter apart is a quarter of a second that the
     # user would wait for.
     sys.stdout.flush()

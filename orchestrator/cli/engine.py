@@ -12,35 +12,32 @@ from typing import TYPE_CHECKING, Any
 import click
 import redis
 
-from orchestrator.cli.kept_worker import kept_worker
-from orchestrator.deploy.cluster import (
-    LONGEST_STEP_SECONDS,
-    VISIBILITY_TIMEOUT_SECONDS,
-    Cluster,
-    check_timeouts,
-)
+from orchestrator.cli.kept_worker import kept_worker, worker_log
+from orchestrator.deploy.cluster import Cluster, check_timeouts
 from orchestrator.deploy.drive import drive
 from orchestrator.deploy.journal import Journal
 from orchestrator.deploy.take_in import take_in
 from orchestrator.errors import RunInterruptedError
+from orchestrator.model.cluster import LONGEST_STEP_SECONDS, VISIBILITY_TIMEOUT_SECONDS
 from orchestrator.model.event import Event
 from orchestrator.transport.become import typed_password
 from orchestrator.workspace import kept_runs, state_home
 from tasks.broker import check_broker, forgetfulness, open_client, private_server
-from tasks.child import worker_process
+from tasks.child import CONCURRENCY, worker_process
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Iterator, Sequence
+    from contextlib import AbstractContextManager
+    from pathlib import Path
 
     from orchestrator.cli.invocation import Invocation
     from orchestrator.model.plan import Plan
     from orchestrator.model.report import HostResult
+    from tasks.child import EarlyWorker
 
 Watch = Callable[[], dict[str, Any] | None]
 Hear = Callable[[Event], None]
-
-CONCURRENCY = 16
-"""Steps that the private worker does at a time: they wait for hosts, not for us."""
 
 
 @contextmanager
@@ -66,17 +63,21 @@ def open_journal(invocation: Invocation) -> Iterator[redis.Redis]:
 
 
 @contextmanager
-def workers(invocation: Invocation, broker: str) -> Iterator[Watch]:
+def workers(early: EarlyWorker | None, log: Path, broker: str) -> Iterator[Watch]:
     """Have workers for our run: our own beside a private broker, else the cluster's.
 
     Gives what looks after our own, as `kept_worker` does.
     """
-    if invocation.broker is not None:
+    if early is None:
         yield lambda: None
         return
-    log = invocation.workspace.directory / "worker.log"
     typed = typed_password()
-    start = partial(worker_process, CONCURRENCY, broker, log, password=typed)
+    another = partial(worker_process, CONCURRENCY, broker, log, password=typed)
+    first = [partial(early.put_to_work, broker, typed)]
+
+    def start() -> AbstractContextManager[subprocess.Popen[bytes]]:
+        return first.pop()() if first else another()
+
     with kept_worker(start, log) as watch:
         yield watch
 
@@ -130,8 +131,12 @@ class Engine:
 
 
 @contextmanager
-def open_engine(invocation: Invocation) -> Iterator[Engine]:
+def open_engine(invocation: Invocation, early: EarlyWorker | None) -> Iterator[Engine]:
     """Have a broker and workers for the time of the context.
+
+    Args:
+        invocation: names the broker, unless it is a private one.
+        early: our own worker, which waits for that; None where others do the work.
 
     Raises:
         UsageError: the broker can't be used, or not with its workers.
@@ -140,7 +145,7 @@ def open_engine(invocation: Invocation) -> Iterator[Engine]:
         client = open_client(broker)
         check_timeouts(VISIBILITY_TIMEOUT_SECONDS, LONGEST_STEP_SECONDS, Cluster(client).workers())
         warn_of(forgetfulness(client))
-        with workers(invocation, broker) as watch:
+        with workers(early, worker_log(invocation), broker) as watch:
             yield Engine(broker, watch)
 
 

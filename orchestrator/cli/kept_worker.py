@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
+    from orchestrator.cli.invocation import Invocation
+
     Start = Callable[[], AbstractContextManager[subprocess.Popen[bytes]]]
     Watch = Callable[[], dict[str, Any] | None]
 
@@ -26,6 +28,11 @@ RESTARTS = 5
 """How often a command starts its worker again; beyond that something is wrong with it."""
 
 _LAST_LINES = 10
+
+
+def worker_log(invocation: Invocation) -> Path:
+    """Name the file that the command's own worker writes to."""
+    return invocation.workspace.directory / "worker.log"
 
 
 @contextmanager

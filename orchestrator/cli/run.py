@@ -9,7 +9,7 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from typing import TYPE_CHECKING, Protocol
@@ -18,6 +18,7 @@ import click
 import structlog
 
 from orchestrator.cli.invocation import ask_become_password, ask_for_reboots
+from orchestrator.cli.kept_worker import worker_log
 from orchestrator.cli.progress import open_progress, summary
 from orchestrator.deploy.ended_runs import EndedRun, keep_run
 from orchestrator.deploy.prepare import new_run_id, send_derivations
@@ -34,7 +35,7 @@ from orchestrator.transport.connect import connections
 from orchestrator.workspace import kept_runs
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from inventory.host import Host
     from orchestrator.cli.engine import Engine, Hear
@@ -269,12 +270,20 @@ def resume(invocation: Invocation, run_id: str) -> int:
     return report(invocation, ended)
 
 
-def _open_engine(invocation: Invocation) -> AbstractContextManager[Engine]:
+@contextmanager
+def _open_engine(invocation: Invocation) -> Iterator[Engine]:
     # Celery, redis and fabric take a second to import on a small machine, which a
-    # run with nothing to do doesn't pay.
-    from orchestrator.cli.engine import open_engine  # noqa: PLC0415
+    # run with nothing to do doesn't pay. Our own worker imports them while we do, and
+    # while its server starts.
+    from tasks.child import CONCURRENCY, early_worker  # noqa: PLC0415
 
-    return open_engine(invocation)
+    with ExitStack() as stack:
+        early = None
+        if invocation.broker is None:
+            early = stack.enter_context(early_worker(CONCURRENCY, worker_log(invocation)))
+        from orchestrator.cli.engine import open_engine  # noqa: PLC0415
+
+        yield stack.enter_context(open_engine(invocation, early))
 
 
 def report(invocation: Invocation, ended: dict[str, HostResult]) -> int:

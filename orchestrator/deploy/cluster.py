@@ -29,15 +29,6 @@ if TYPE_CHECKING:
 SIGN_SECONDS = 10.0
 """How long a worker counts as there after its last sign."""
 
-LONGEST_STEP_SECONDS = 12 * 3600.0
-"""What a step may take: a CUDA build on a small builder."""
-
-VISIBILITY_TIMEOUT_SECONDS = 24 * 3600.0
-"""Until a message that isn't acknowledged is given out again: longer than any step.
-
-The fencing token makes a second delivery harmless; this makes it rare.
-"""
-
 _FORGOTTEN_SECONDS = 24 * 3600.0
 """How long the name of a worker that gives no sign is kept."""
 

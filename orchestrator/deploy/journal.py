@@ -18,16 +18,20 @@ from orchestrator.deploy.stored import as_text, read_back
 from orchestrator.errors import PayloadError
 from orchestrator.model.event import Event
 from orchestrator.model.history import RunHeader
-from orchestrator.model.journal import Control, Step, StepKey, StepRecord, StepState
+from orchestrator.model.journal import (
+    LEASE_SECONDS,
+    Control,
+    Step,
+    StepKey,
+    StepRecord,
+    StepState,
+)
 from orchestrator.model.plan import Origin, Plan
 from orchestrator.model.report import HostResult
 from orchestrator.model.store import StorePath, parse_store_path
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
-
-LEASE_SECONDS = 10.0
-"""How long a started step counts as alive after its worker's last sign."""
 
 UNCLAIMED_SECONDS = 60.0
 """How long a sent step waits for a worker before it is sent again."""

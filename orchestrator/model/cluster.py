@@ -4,6 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+LONGEST_STEP_SECONDS = 12 * 3600.0
+"""What a step may take: a CUDA build on a small builder."""
+
+VISIBILITY_TIMEOUT_SECONDS = 24 * 3600.0
+"""Until a message that isn't acknowledged is given out again: longer than any step.
+
+The fencing token makes a second delivery harmless; this makes it rare.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Work:

@@ -12,6 +12,9 @@ from orchestrator.errors import PayloadError
 
 T = TypeVar("T")
 
+LEASE_SECONDS = 10.0
+"""How long a started step counts as alive after its worker's last sign."""
+
 
 class Step(StrEnum):
     """A journaled part of a run; each is one task."""
