@@ -102,18 +102,21 @@ has_begun() { [ "$(cat "$state/activation.what" 2>/dev/null)" = "$run $1 $2" ]; 
 # nothing meanwhile, and needs no answer of a systemd that is being replaced.
 activation_end() {
   read -r up _ </proc/uptime
-  limit=$((${up%.*} + $1)) left=$1
+  limit=$((${up%.*} + $1)) left=$1 pause=0.02 tries=0
   while [ "$left" -gt 0 ]; do
     flock -s -E 75 -w "$left" 8 8>>"$state/activation.lock"
     [ "$?" != 75 ] || break
-    # Free: it has ended, or its shell has yet to take it.
-    if [ -s "$state/activation.code" ] || ! is_under_way; then
+    # Free: it has ended, or its shell has yet to take it, in a moment. Where it takes
+    # longer it may have been stopped.
+    [ "$tries" -lt 10 ] || pause=0.1
+    if [ -s "$state/activation.code" ] || { [ "$pause" = 0.1 ] && ! is_under_way; }; then
       ended=143
       read -r ended 2>/dev/null <"$state/activation.code"
       cat "$state/activation.log"
       return "$ended"
     fi
-    sleep 0.1
+    tries=$((tries + 1))
+    sleep "$pause"
     read -r up _ </proc/uptime
     left=$((limit - ${up%.*}))
   done

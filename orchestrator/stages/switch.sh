@@ -7,6 +7,12 @@
 # $8 reboot or stay, where that fails   $9 seconds to wait for the lock
 set -u
 new=$1 old=$2 run=$3
+# The default accuracy of a timer is a minute (systemd.timer(5)).
+arm() {
+  systemd-run --quiet --collect --unit="$way_back" --on-active="${4}s" \
+    --timer-property=AccuracySec=100ms --service-type=oneshot --setenv=PATH="$PATH" \
+    sh "$state/way-back.sh" "$2" "$7" "$8"
+}
 take_host "$9" "the switch of run $run" || exit
 if is_given_up; then
   echo "its run has gone back: it runs $(running)" >&2
@@ -32,13 +38,13 @@ ln -sfn "$new" "/nix/var/nix/gcroots/orchestrate/$run"
 grep -qs "^$run " "$state/before" || echo "$run $(boot_default)" >"$state/before"
 
 if [ -n "$old" ]; then
-  disarm
-  systemctl reset-failed "$way_back.service" "$way_back.timer" 2>/dev/null
   printf '%s\n' "$6" >"$state/way-back.sh"
-  # The default accuracy of a timer is a minute (systemd.timer(5)).
-  systemd-run --quiet --collect --unit="$way_back" --on-active="${4}s" \
-    --timer-property=AccuracySec=100ms --service-type=oneshot --setenv=PATH="$PATH" \
-    sh "$state/way-back.sh" "$old" "$7" "$8" || exit 73
+  if ! arm "$@" 2>/dev/null; then
+    # One is armed already, by a run that went before.
+    disarm
+    systemctl reset-failed "$way_back.service" "$way_back.timer" 2>/dev/null
+    arm "$@" || exit 73
+  fi
 fi
 # A second less than the way back is armed for: which of the two comes first would be
 # chance, and that it did not end is to be told.
