@@ -13,7 +13,7 @@ from orchestrator.cli.history import history, logs, show
 from orchestrator.cli.init import inventory_text
 from orchestrator.deploy.ended_runs import EndedRun, keep_run, waiting_runs
 from orchestrator.deploy.journal import Journal
-from orchestrator.deploy.rollout import results
+from orchestrator.deploy.results import results
 from orchestrator.deploy.runs import last_results, runs
 from orchestrator.deploy.take_in import take_in
 from orchestrator.model.event import Event, run_finished
