@@ -32,7 +32,7 @@ def make_boot_default(session: Session, activation: Activation) -> BootReport:
         activation.activator,
         whole(_TIMEOUT),
         whole(activation.patience),
-        timeout=2 * (activation.patience + _TIMEOUT) + _MARGIN,
+        timeout=activation.within(2 * _TIMEOUT) + _MARGIN,
     )
     result = session.run_privileged(command)
     if result.returncode != 0:

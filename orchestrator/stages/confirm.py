@@ -41,7 +41,7 @@ def confirm(session: Session, activation: Activation) -> SwitchReport:
         activation.activator,
         whole(limit),
         whole(activation.patience),
-        timeout=activation.patience + limit + _MARGIN,
+        timeout=activation.within(limit) + _MARGIN,
     )
     result = session.run_privileged(command)
     report = activated(result, activation)

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 STAGE = "rollback"
 
-_MARGIN = 60.0
-"""Seconds for all but the activations and what is waited for."""
+_MARGIN = 120.0
+"""Seconds for all but the activation: the way back's own end, the boot loader."""
 
 UNTOUCHED = 77
 """rollback.sh's exit code where the run has changed nothing on the host."""
@@ -48,8 +48,7 @@ def reactivate(session: Session, activation: Activation, previous: StorePath) ->
         activation.last_resort,
         activation.boot_id,
         whole(activation.patience),
-        # The lock, the way back's own end, the boot loader, the old system.
-        timeout=2 * activation.patience + 2 * activation.way_back_timeout + _MARGIN,
+        timeout=activation.within(3 * activation.way_back_timeout) + _MARGIN,
     )
     result = session.run_privileged(command)
     if result.returncode == UNTOUCHED:

@@ -91,6 +91,14 @@ class Activation:
         """
         return self.way_back_timeout + _WAY_BACK
 
+    def within(self, seconds: float) -> float:
+        """Seconds until a script that needs `seconds` for itself must have ended.
+
+        That alone tells of a network that is dead, so waiting for the host isn't
+        added: what has waited long has less for itself, and the run goes back.
+        """
+        return max(seconds, self.patience)
+
     @property
     def last_resort(self) -> str:
         """What the scripts are told to do where the old system can't be activated."""
@@ -117,7 +125,7 @@ def switch(session: Session, activation: Activation) -> SwitchReport:
         whole(activation.way_back_timeout),
         activation.last_resort,
         whole(activation.patience),
-        timeout=activation.patience + activation.confirm_timeout + _MARGIN,
+        timeout=activation.within(activation.confirm_timeout) + _MARGIN,
     )
     return _switched(session.run_privileged(command), activation)
 
@@ -135,7 +143,7 @@ def await_switch(session: Session, activation: Activation) -> SwitchReport:
         activation.run,
         whole(activation.confirm_timeout),
         whole(activation.patience),
-        timeout=activation.patience + activation.confirm_timeout + _MARGIN,
+        timeout=activation.within(activation.confirm_timeout) + _MARGIN,
     )
     return _switched(session.run_privileged(command), activation)
 
