@@ -192,7 +192,12 @@ def _remember(invocation: Invocation, ended: EndedRun) -> None:
     Nobody pays for a private server: whoever starts it next brings it the run. A
     broker that others share is told at once, unless it isn't there.
     """
-    keep_run(kept_runs(invocation.broker), ended)
+    try:
+        keep_run(kept_runs(invocation.broker), ended)
+    except OSError as error:
+        # How the run ended is known, and says more than a disk that is full.
+        log.warning("the run is not remembered", error=str(error))
+        return
     if invocation.broker is None:
         return
     from orchestrator.cli.engine import open_journal  # noqa: PLC0415 - see ledger_of
@@ -204,7 +209,6 @@ def _remember(invocation: Invocation, ended: EndedRun) -> None:
                 return
     except UsageError as error:
         log.warning("the broker can't be used", **error.as_data())
-    # How the run ended is known, and says more than a broker that is down.
     log.warning("the run is remembered once the broker answers", run=ended.plan.run)
 
 
