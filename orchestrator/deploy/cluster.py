@@ -15,6 +15,7 @@ import structlog
 
 from orchestrator.deploy.journal import Journal, now
 from orchestrator.deploy.runs import runs
+from orchestrator.deploy.stored import as_text
 from orchestrator.errors import PayloadError, UsageError
 from orchestrator.model.cluster import QueueState, Worker
 from orchestrator.model.journal import Step, StepKey
@@ -64,7 +65,7 @@ class Cluster:
     def workers(self) -> tuple[Worker, ...]:
         """Give the workers that are there, by name; an entry that can't be read isn't."""
         names: Any = self.client.zrange(_WORKERS, 0, -1)
-        found: Any = self.client.mget([_entry(_text(name)) for name in names]) if names else []
+        found: Any = self.client.mget([_entry(as_text(name)) for name in names]) if names else []
         read = (_read(entry) for entry in found if entry is not None)
         return tuple(sorted((worker for worker in read if worker), key=lambda worker: worker.name))
 
@@ -172,7 +173,3 @@ def _read(entry: bytes) -> Worker | None:
         # It expires by itself, and nobody's run should end of it.
         log.warning("a worker's entry can't be read", error=str(error))
         return None
-
-
-def _text(value: bytes) -> str:
-    return value.decode(errors="replace")

@@ -39,8 +39,6 @@ UNCLAIMED_SECONDS = 60.0
 EVENTS_KEPT = 20_000
 """Events that a run's stream holds; a long build's log is bounded by this."""
 
-_DAY_SECONDS = 24 * 3600
-
 LAST_RESULTS = "orchestrate:hosts"
 """Each host's last result and the run it comes from."""
 
@@ -113,7 +111,7 @@ class Journal:
         """
         now = time.time()
         began = now if began is None else began
-        expiry = max(1, int(began + plan.origin.keep_days * _DAY_SECONDS - now))
+        expiry = max(1, int(began + plan.origin.keep_seconds - now))
         header = RunHeader(plan.origin, plan.goal, plan.target_names)
         pipeline = self.client.pipeline(transaction=True)
         pipeline.set(self.key("plan"), msgspec.json.encode(plan), ex=expiry)
@@ -367,7 +365,7 @@ class Journal:
 
     def keep(self, client: redis.Redis, name: str) -> None:
         """Let a key that was just written expire with the run's plan."""
-        unplanned = Origin().keep_days * _DAY_SECONDS * 1000
+        unplanned = Origin().keep_seconds * 1000
         client.eval(_EXPIRE_WITH_PLAN, 2, self.key(name), self.key("plan"), unplanned)
 
     def key(self, name: str) -> str:

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
     from orchestrator.deploy.ended_runs import EndedRun
 
-_DAY_SECONDS = 24 * 3600
-
 log = structlog.get_logger()
 
 
@@ -60,7 +58,7 @@ def _write(client: redis.Redis, ended: EndedRun | None) -> None:
         return
     origin = ended.plan.origin
     journal = Journal(client, ended.plan.run)
-    is_over = time.time() > origin.started_at + origin.keep_days * _DAY_SECONDS
+    is_over = time.time() > origin.started_at + origin.keep_seconds
     if is_over or journal.is_finished():
         return
     client.delete(journal.key("events"))

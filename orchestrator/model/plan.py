@@ -195,6 +195,11 @@ class Origin:
     command: str = ""
     keep_days: int = 90
 
+    @property
+    def keep_seconds(self) -> int:
+        """How long it is remembered, in seconds."""
+        return self.keep_days * 24 * 3600
+
 
 @dataclass(frozen=True, slots=True)
 class Upgrade:
