@@ -6,6 +6,7 @@ are the events and errors; this is for the maintainer who reads afterwards.
 
 from __future__ import annotations
 
+import logging
 import re
 from typing import TYPE_CHECKING
 
@@ -48,6 +49,21 @@ def configure_log(file: Path) -> None:
         logger_factory=structlog.WriteLoggerFactory(file=file.open("a", encoding="utf-8")),
         cache_logger_on_first_use=True,
     )
+    # What libraries warn of goes there too, and not between the lines that a user reads.
+    logging.basicConfig(handlers=[_Handed()], level=logging.WARNING, force=True)
+
+
+class _Handed(logging.Handler):
+    """Hands what a library logs to structlog."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one record, with its traceback where it has one."""
+        structlog.get_logger().log(
+            record.levelno,
+            record.getMessage(),
+            library=record.name,
+            exc_info=record.exc_info,
+        )
 
 
 def redact(_logger: WrappedLogger, _method: str, entry: EventDict) -> EventDict:

@@ -7,9 +7,7 @@ measurements are in docs/engine.md.
 from __future__ import annotations
 
 from celery import Celery
-from celery.signals import worker_process_shutdown, worker_shutdown
 
-from orchestrator.deploy.runtime import process_runtime
 from tasks.settings import WorkerSettings
 from tasks.transport import register_transport
 
@@ -61,11 +59,3 @@ def make_app(broker: str, settings: WorkerSettings = WorkerSettings()) -> Celery
         worker_send_task_events=False,
     )
     return app
-
-
-def _close_runtime(**_: object) -> None:
-    process_runtime().close()
-
-
-worker_shutdown.connect(_close_runtime)
-worker_process_shutdown.connect(_close_runtime)

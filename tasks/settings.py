@@ -1,8 +1,8 @@
-"""What a worker is told; without Celery, so that who starts one doesn't import it."""
+"""What a worker is told."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from orchestrator.model.cluster import LONGEST_STEP_SECONDS, VISIBILITY_TIMEOUT_SECONDS
 from orchestrator.model.journal import LEASE_SECONDS
@@ -12,14 +12,6 @@ RESTORE_SECONDS = 60.0
 
 PERFORMER = "orchestrator.deploy.perform:perform"
 """Where the function that does a step is, as `module:name`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a waiting worker is to work, and the password that the user typed, if any."""
-
-    broker: str
-    password: str | None = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)

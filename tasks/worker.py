@@ -1,37 +1,41 @@
-"""Workers: a process that lives as long as a command, or one that serves a cluster.
+"""Workers: a thread of the command that has work for it, or a process that serves a cluster.
 
-Threads, not processes: a step waits for ssh nearly all its time, and threads
-share the process's connections.
+A step waits for ssh nearly all its time: each is a thread, and all of them share
+the process's connections, with a command's own look at its hosts before them.
 """
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
-import sys
+import threading
+from contextlib import contextmanager
 from importlib.metadata import version
-from pathlib import Path
 from socket import gethostname
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-from celery.signals import worker_ready
+from celery.app.trace import setup_worker_optimizations
+from celery.worker import state as celery_state
 
 from orchestrator.deploy.cluster import Cluster, check_timeouts
-from orchestrator.log import configure_log
+from orchestrator.deploy.runtime import process_runtime
+from orchestrator.errors import RunInterruptedError
 from orchestrator.model.cluster import Worker
-from orchestrator.transport.become import remember_typed
+from orchestrator.model.queue import QUEUES
 from tasks.app import make_app
 from tasks.broker import check_broker, open_client
 from tasks.presence import process_presence
-from tasks.settings import Place, WorkerSettings
+from tasks.settings import WorkerSettings
 from tasks.steps import load_performer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
-_PR_SET_PDEATHSIG = 1
+CONCURRENCY = 16
+"""Steps that a command's own worker does at a time: they wait for hosts, not for us."""
+
+_STOP_SECONDS = 5.0
+"""How long an interrupted command waits for the steps that its worker is at."""
 
 # What a worker chats with others about costs seconds at its start, and nothing
 # here listens. Its banner would hide what it says at its end.
@@ -41,6 +45,10 @@ _QUIET = {
     "without_mingle": True,
     "without_heartbeat": True,
 }
+
+
+_CELERY: Any = celery_state
+"""What Celery's workers of this process look at, to see whether they are to stop."""
 
 
 def serve(
@@ -57,16 +65,75 @@ def serve(
     Raises:
         UsageError: the broker can't be used, or not beside its other workers.
     """
-    client = open_client(broker)
-    check_broker(client)
-    # What the first step would import, while nobody waits for it.
+    check_broker(open_client(broker))
     load_performer(settings.performer)
+    worker, wake = _made(make_app(broker, settings).Worker, queues, concurrency)
+    signal.set_wakeup_fd(wake)
+    with _shown(broker, queues, concurrency, settings):
+        worker.start()
+    process_runtime().close()
+    return int(worker.exitcode or 0)
+
+
+@contextmanager
+def own_worker(
+    broker: str,
+    settings: WorkerSettings = WorkerSettings(),  # noqa: B008 - frozen
+) -> Iterator[Callable[[], None]]:
+    """Have a worker of all queues on a thread of this process for the time of the context.
+
+    Yields:
+        What to call now and then: it raises `RunInterruptedError` where the worker
+        has ended.
+    """
     app = make_app(broker, settings)
-    make_worker: Any = app.Worker
-    worker = make_worker(
-        pool="threads", concurrency=concurrency, queues=queues, loglevel="WARNING", **_QUIET
+    # What Celery's own program does: its tasks belong to this application, on whatever thread.
+    setup_worker_optimizations(app)
+    worker, wake = _made(app.WorkController, QUEUES, CONCURRENCY)
+    thread = threading.Thread(target=worker.start, daemon=True, name="worker")
+
+    def check() -> None:
+        if not thread.is_alive():
+            message = "the worker of this command has ended"
+            raise RunInterruptedError(message, hint="the log of this command says why")
+
+    with _shown(broker, QUEUES, CONCURRENCY, settings):
+        thread.start()
+        try:
+            yield check
+        finally:
+            _CELERY.should_stop = 0
+            os.write(wake, b"\0")
+            thread.join(_STOP_SECONDS)
+            _CELERY.should_stop = None
+
+
+def _made(make: Any, queues: Sequence[str], concurrency: int) -> tuple[Any, int]:  # noqa: ANN401 - untyped in Celery
+    """Make a worker, and a file descriptor that, written to, ends its wait for a message.
+
+    It would else notice that it is to stop by the next message, or after a second.
+    """
+    read, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+
+    def listen(consumer: Any) -> None:  # noqa: ANN401 - untyped in Celery
+        consumer.hub.add_reader(read, os.read, read, 1)
+
+    worker = make(
+        pool="threads", concurrency=concurrency, queues=queues, ready_callback=listen, **_QUIET
     )
-    cluster = Cluster(client)
+    return worker, write
+
+
+@contextmanager
+def _shown(
+    broker: str, queues: Sequence[str], concurrency: int, settings: WorkerSettings
+) -> Iterator[None]:
+    """Show this process as a worker for the time of the context.
+
+    Raises:
+        UsageError: its visibility timeout isn't that of the other workers.
+    """
+    cluster = Cluster(open_client(broker))
     shown = Worker(
         name=f"{gethostname()}:{os.getpid()}",
         version=version("orchestrate"),
@@ -79,45 +146,4 @@ def serve(
         # Shown first: of two that start at once and differ, one sees the other.
         others = [other for other in cluster.workers() if other.name != shown.name]
         check_timeouts(settings.visibility_timeout, settings.longest_step, others)
-        worker.start()
-    return int(worker.exitcode or 0)
-
-
-def _die_with(parent: int) -> None:
-    """Be killed when the parent dies (prctl(2)); it may have died before we asked."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        sys.exit(1)
-
-
-@worker_ready.connect
-def _wake_on_signals(sender: Any, **_: object) -> None:  # noqa: ANN401 - untyped in Celery
-    """Let a signal end the wait for the next message, which else lasts a second."""
-    hub = sender.controller.hub
-    read, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-    hub.add_reader(read, os.read, read, 1)
-    signal.set_wakeup_fd(write)
-
-
-def main() -> None:
-    """Serve as the child that `worker_process` starts."""
-    concurrency, log, parent, settings, *queues = sys.argv[1:]
-    _die_with(int(parent))
-    configure_log(Path(log).with_suffix(".jsonl"))
-    given = msgspec.json.decode(settings, type=WorkerSettings)
-    # What the first step would import, while nobody waits for it.
-    load_performer(given.performer)
-    # Ends without a word where there is no work in the end.
-    place = msgspec.json.decode(sys.stdin.buffer.read() or sys.exit(0), type=Place)
-    if place.password:
-        remember_typed(place.password)
-    status = serve(queues, place.broker, int(concurrency), given)
-    # All is closed; taking the interpreter apart is a quarter of a second that the
-    # user would wait for.
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)
-
-
-if __name__ == "__main__":
-    main()
+        yield

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from orchestrator.cli.engine import open_journal
+from orchestrator.cli.broker import open_journal
 from orchestrator.cli.invocation import Invocation, broker_option, inventory_option
 from orchestrator.cli.resume import meant_run
 from orchestrator.deploy.journal import Journal

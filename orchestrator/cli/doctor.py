@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator.cli.engine import open_broker
+from orchestrator.cli.broker import open_broker
 from orchestrator.cli.invocation import Invocation, broker_option, inventory_option
 from orchestrator.command import elevated, script
 from orchestrator.errors import OrchestrateError

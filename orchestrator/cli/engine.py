@@ -1,85 +1,35 @@
-"""The engine of a command: a broker, and a worker beside us where it is private."""
+"""The engine of a command: a broker, and a worker of our own where it is private."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import click
 import redis
+from kombu.exceptions import OperationalError
 
-from orchestrator.cli.kept_worker import kept_worker, worker_log
+from orchestrator.cli.broker import open_broker, warn_of
 from orchestrator.deploy.cluster import Cluster, check_timeouts
-from orchestrator.deploy.drive import drive
+from orchestrator.deploy.drive import drive, others_work
 from orchestrator.deploy.journal import Journal
-from orchestrator.deploy.take_in import take_in
 from orchestrator.errors import RunInterruptedError
 from orchestrator.model.cluster import LONGEST_STEP_SECONDS, VISIBILITY_TIMEOUT_SECONDS
 from orchestrator.model.event import Event
-from orchestrator.transport.become import typed_password
-from orchestrator.workspace import kept_runs, state_home
-from tasks.broker import check_broker, forgetfulness, open_client, private_server
-from tasks.child import CONCURRENCY, worker_process
+from tasks.broker import forgetfulness, open_client
+from tasks.send import sender
+from tasks.worker import own_worker
 
 if TYPE_CHECKING:
-    import subprocess
     from collections.abc import Iterator, Sequence
-    from contextlib import AbstractContextManager
-    from pathlib import Path
 
     from orchestrator.cli.invocation import Invocation
     from orchestrator.model.plan import Plan
     from orchestrator.model.report import HostResult
-    from tasks.child import EarlyWorker
 
-Watch = Callable[[], dict[str, Any] | None]
+Check = Callable[[], None]
 Hear = Callable[[Event], None]
-
-
-@contextmanager
-def open_broker(invocation: Invocation) -> Iterator[str]:
-    """Give the URL of the broker: the configured one, or a private one for us.
-
-    Raises:
-        UsageError: it can't be used.
-    """
-    with ExitStack() as stack:
-        configured = invocation.broker
-        url = configured or stack.enter_context(private_server(state_home() / "broker"))
-        check_broker(open_client(url))
-        take_in(open_client(url), kept_runs(configured))
-        yield url
-
-
-@contextmanager
-def open_journal(invocation: Invocation) -> Iterator[redis.Redis]:
-    """Give a client on the broker, to read what runs have left there."""
-    with open_broker(invocation) as url:
-        yield open_client(url)
-
-
-@contextmanager
-def workers(early: EarlyWorker | None, log: Path, broker: str) -> Iterator[Watch]:
-    """Have workers for our run: our own beside a private broker, else the cluster's.
-
-    Gives what looks after our own, as `kept_worker` does.
-    """
-    if early is None:
-        yield lambda: None
-        return
-    typed = typed_password()
-    another = partial(worker_process, CONCURRENCY, broker, log, password=typed)
-    first = [partial(early.put_to_work, broker, typed)]
-
-    def start() -> AbstractContextManager[subprocess.Popen[bytes]]:
-        return first.pop()() if first else another()
-
-    with kept_worker(start, log) as watch:
-        yield watch
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +38,11 @@ class Engine:
 
     Args:
         broker: the broker's URL.
-        watch: looks after our own worker; gives what to tell of one that died.
+        check: raises where our own worker has ended.
     """
 
     broker: str
-    watch: Watch
+    check: Check
 
     def run(self, plan: Plan, planning: Sequence[Event], on_event: Hear) -> dict[str, HostResult]:
         """Write the plan into the journal and drive it to its end.
@@ -109,7 +59,7 @@ class Engine:
         with _interruptions(plan.run):
             journal.create(plan)
             heard = journal.emit(*planning)
-        return go_on(self.broker, journal, on_event, self.watch, heard)
+        return go_on(self.broker, journal, on_event, self.check, heard)
 
     def plan(self, run: str) -> Plan:
         """Give the plan of a run.
@@ -127,51 +77,39 @@ class Engine:
             RunInterruptedError: it can't be driven any more; `resume` goes on.
         """
         journal = Journal(open_client(self.broker), run)
-        return go_on(self.broker, journal, on_event, self.watch)
+        return go_on(self.broker, journal, on_event, self.check)
 
 
 @contextmanager
-def open_engine(invocation: Invocation, early: EarlyWorker | None) -> Iterator[Engine]:
+def open_engine(invocation: Invocation) -> Iterator[Engine]:
     """Have a broker and workers for the time of the context.
 
-    Args:
-        invocation: names the broker, unless it is a private one.
-        early: our own worker, which waits for that; None where others do the work.
+    Beside a private broker that is a worker of our own, else those of the cluster.
 
     Raises:
         UsageError: the broker can't be used, or not with its workers.
     """
-    with open_broker(invocation) as broker:
+    with ExitStack() as stack:
+        broker = stack.enter_context(open_broker(invocation))
         client = open_client(broker)
-        check_timeouts(VISIBILITY_TIMEOUT_SECONDS, LONGEST_STEP_SECONDS, Cluster(client).workers())
+        if invocation.broker is None:
+            check = stack.enter_context(own_worker(broker))
+        else:
+            workers = Cluster(client).workers()
+            check_timeouts(VISIBILITY_TIMEOUT_SECONDS, LONGEST_STEP_SECONDS, workers)
+            check = others_work
         warn_of(forgetfulness(client))
-        with workers(early, worker_log(invocation), broker) as watch:
-            yield Engine(broker, watch)
-
-
-def warn_of(risk: str) -> None:
-    """Tell the user of something that is no error, if it is anything."""
-    if risk:
-        click.echo(f"orchestrate: warning: {risk}", err=True)
+        yield Engine(broker, check)
 
 
 def go_on(
-    broker: str, journal: Journal, on_event: Hear, watch: Watch, after: str = "0"
+    broker: str, journal: Journal, on_event: Hear, check: Check, after: str = "0"
 ) -> dict[str, HostResult]:
     """Drive a run to its end, from wherever it is; events up to `after` were heard before.
 
     Raises:
         RunInterruptedError: it can't be driven any more; `resume` goes on.
     """
-    from tasks.send import sender  # noqa: PLC0415 - imports Celery
-
-    def check() -> bool:
-        restarted = watch()
-        if restarted is not None:
-            event = Event(time.time(), journal.run, "", "", "worker_restarted", restarted)
-            journal.emit(event)
-        return restarted is not None
-
     with _interruptions(journal.run), sender(broker) as send:
         return drive(journal, send, on_event, check, after)
 
@@ -179,8 +117,6 @@ def go_on(
 @contextmanager
 def _interruptions(run: str) -> Iterator[None]:
     """Say of every end before the run's own how to go on."""
-    from kombu.exceptions import OperationalError  # noqa: PLC0415 - see above
-
     resume = f"go on with `orchestrate resume {run}`"
     try:
         yield

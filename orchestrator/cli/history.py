@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from orchestrator.cli.engine import open_journal
+from orchestrator.cli.broker import open_journal
 from orchestrator.cli.invocation import (
     Invocation,
     broker_option,

@@ -173,7 +173,6 @@ _LASTING = {
     "worker_lost": "yellow",
     "waits_for_lock": "yellow",
     "quarantined": "red",
-    "worker_restarted": "yellow",
     "queue_unserved": "yellow",
     "input_locked": "bold",
     "upgrades": "bold",
@@ -201,7 +200,7 @@ def sentence(event: Event, *, with_logs: bool = False) -> str:
     match event.event:
         case "stage_started" if event.stage == "build":
             text = f"building {store_name(data['derivation']).removesuffix('.drv')}"
-        case "stage_failed" | "queue_unserved" | "worker_restarted":
+        case "stage_failed" | "queue_unserved":
             text = _failure(data)
         case kind if kind in _SPEAKING:
             text = str(data.get("message", ""))

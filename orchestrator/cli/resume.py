@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from orchestrator.cli.engine import open_journal
+from orchestrator.cli.broker import open_journal
 from orchestrator.cli.invocation import (
     Invocation,
     ask_become_pass_option,

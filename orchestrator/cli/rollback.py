@@ -69,7 +69,7 @@ def _meant(invocation: Invocation, to: str | None) -> int | After | None:
     if to.isdecimal():
         return int(to)
     # Who names no run doesn't pay for redis and a server here.
-    from orchestrator.cli.engine import open_journal  # noqa: PLC0415
+    from orchestrator.cli.broker import open_journal  # noqa: PLC0415
     from orchestrator.deploy.journal import Journal  # noqa: PLC0415
     from orchestrator.deploy.runs import find_run  # noqa: PLC0415
 

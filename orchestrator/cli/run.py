@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import getpass
 import os
 import socket
 import time
 from collections import deque
 from collections.abc import Callable
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from typing import TYPE_CHECKING, Protocol
@@ -18,11 +17,11 @@ import click
 import structlog
 
 from orchestrator.cli.invocation import ask_become_password, ask_for_reboots
-from orchestrator.cli.kept_worker import worker_log
 from orchestrator.cli.progress import open_progress, summary
 from orchestrator.deploy.ended_runs import EndedRun, keep_run
 from orchestrator.deploy.prepare import new_run_id, send_derivations
 from orchestrator.deploy.results import results
+from orchestrator.deploy.runtime import process_runtime
 from orchestrator.deploy.survey import Surveyor
 from orchestrator.deploy.upgrade import settle_lock
 from orchestrator.errors import UsageError
@@ -31,7 +30,6 @@ from orchestrator.model.plan import Action, CopyTerms, Origin
 from orchestrator.model.report import Outcome, Verdict
 from orchestrator.stages.batches import reboots_of
 from orchestrator.stages.reboot_need import reboot_note
-from orchestrator.transport.connect import connections
 from orchestrator.workspace import kept_runs
 
 if TYPE_CHECKING:
@@ -43,7 +41,7 @@ if TYPE_CHECKING:
     from orchestrator.cli.progress import Progress
     from orchestrator.deploy.survey import Evaluator
     from orchestrator.model.ledger import Ledger
-    from orchestrator.model.plan import Plan, Upgrade
+    from orchestrator.model.plan import Plan
     from orchestrator.model.report import HostResult
     from orchestrator.transport.connect import ConnectionPool
 
@@ -68,14 +66,15 @@ def run(invocation: Invocation, preparing: Preparing) -> int:
     """Prepare a run of the invocation's targets, drive it, and give the exit code."""
     hosts = invocation.hosts
     ask_become_password(invocation)
-    if not invocation.check_signatures:
-        click.echo(
-            "orchestrate: --no-check-sigs: the targets take closures that nobody vouches for",
-            err=True,
-        )
+    _warn_of_unsigned(invocation)
     may_reboot = ask_for_reboots(invocation)
     run_id = new_run_id()
-    with ExitStack() as stack, open_progress(as_json=invocation.as_json) as progress:
+    runtime = process_runtime()
+    with (
+        closing(runtime),
+        ExitStack() as stack,
+        open_progress(as_json=invocation.as_json) as progress,
+    ):
         hear = _hearer(progress, invocation)
         planning = _Planning(hear)
 
@@ -88,21 +87,28 @@ def run(invocation: Invocation, preparing: Preparing) -> int:
             return _ledger_at(opened().broker, invocation)
 
         async def preparation() -> tuple[Plan, Engine | None]:
-            async with connections() as pool:
-                surveyor = _surveyor(run_id, invocation, pool, planning.hear, ledger)
-                plan, evaluator = await preparing(surveyor, hosts)
-                for event in reboot_events(plan, may_reboot):
-                    planning.hear(event)
-                engine = opened() if plan.has_work else None
-                if plan.builds and evaluator is not None:
-                    await send_derivations(surveyor, plan, evaluator)
-                return plan, engine
+            surveyor = _surveyor(run_id, invocation, runtime.pool, planning.hear, ledger)
+            plan, evaluator = await preparing(surveyor, hosts)
+            for event in reboot_events(plan, may_reboot):
+                planning.hear(event)
+            engine = opened() if plan.has_work else None
+            if plan.builds and evaluator is not None:
+                await send_derivations(surveyor, plan, evaluator)
+            return plan, engine
 
-        plan, engine = asyncio.run(preparation())
+        plan, engine = runtime.run_here(preparation())
         decided = _decided(invocation, plan, may_reboot)
         begin = engine.run if engine else partial(_end, invocation)
         ended = _to_its_end(decided, hear, partial(begin, decided, planning.events))
     return report(invocation, ended)
+
+
+def _warn_of_unsigned(invocation: Invocation) -> None:
+    if not invocation.check_signatures:
+        click.echo(
+            "orchestrate: --no-check-sigs: the targets take closures that nobody vouches for",
+            err=True,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +147,9 @@ def _to_its_end(
     last: list[Event] = []
     ended = drive(lambda event: last.append(event) if _is_end(event) else hear(event))
     try:
-        message = asyncio.run(_settle(plan.run, plan.upgrade, good=exit_code(ended) == 0))
+        good = exit_code(ended) == 0
+        runtime = process_runtime()
+        message = runtime.run(settle_lock(runtime.pool, plan.run, plan.upgrade, good=good))
         hear(Event(time.time(), plan.run, "", "", "lock_settled", {"message": message}))
     finally:
         for event in last:
@@ -151,11 +159,6 @@ def _to_its_end(
 
 def _is_end(event: Event) -> bool:
     return event.event == "run_finished"
-
-
-async def _settle(run_id: str, upgrade: Upgrade, *, good: bool) -> str:
-    async with connections() as pool:
-        return await settle_lock(pool, run_id, upgrade, good=good)
 
 
 def reboot_events(plan: Plan, may_reboot: Sequence[str]) -> list[Event]:
@@ -200,7 +203,7 @@ def _remember(invocation: Invocation, ended: EndedRun) -> None:
         return
     if invocation.broker is None:
         return
-    from orchestrator.cli.engine import open_journal  # noqa: PLC0415 - see ledger_of
+    from orchestrator.cli.broker import open_journal  # noqa: PLC0415 - see ledger_of
     from tasks.broker import answers  # noqa: PLC0415
 
     try:
@@ -249,7 +252,7 @@ def origin_of(invocation: Invocation) -> Origin:
 def ledger_of(invocation: Invocation) -> Ledger:
     """Read what earlier runs know of builds and smokes, on the broker of this invocation."""
     # Only who has something to build pays for redis and a server.
-    from orchestrator.cli.engine import open_broker  # noqa: PLC0415
+    from orchestrator.cli.broker import open_broker  # noqa: PLC0415
 
     with open_broker(invocation) as broker:
         return _ledger_at(broker, invocation)
@@ -268,7 +271,11 @@ def _ledger_at(broker: str, invocation: Invocation) -> Ledger:
 def resume(invocation: Invocation, run_id: str) -> int:
     """Go on with a run that was interrupted, and give the exit code."""
     ask_become_password(invocation)
-    with _open_engine(invocation) as engine, open_progress(as_json=invocation.as_json) as progress:
+    with (
+        closing(process_runtime()),
+        _open_engine(invocation) as engine,
+        open_progress(as_json=invocation.as_json) as progress,
+    ):
         hear = _hearer(progress, invocation)
         ended = _to_its_end(engine.plan(run_id), hear, partial(engine.resume, run_id))
     return report(invocation, ended)
@@ -276,18 +283,12 @@ def resume(invocation: Invocation, run_id: str) -> int:
 
 @contextmanager
 def _open_engine(invocation: Invocation) -> Iterator[Engine]:
-    # Celery, redis and fabric take a second to import on a small machine, which a
-    # run with nothing to do doesn't pay. Our own worker imports them while we do, and
-    # while its server starts.
-    from tasks.child import CONCURRENCY, early_worker  # noqa: PLC0415
+    # Celery, redis and fabric take a quarter of a second to import on a small machine,
+    # which a run with nothing to do doesn't pay.
+    from orchestrator.cli.engine import open_engine  # noqa: PLC0415
 
-    with ExitStack() as stack:
-        early = None
-        if invocation.broker is None:
-            early = stack.enter_context(early_worker(CONCURRENCY, worker_log(invocation)))
-        from orchestrator.cli.engine import open_engine  # noqa: PLC0415
-
-        yield stack.enter_context(open_engine(invocation, early))
+    with open_engine(invocation) as engine:
+        yield engine
 
 
 def report(invocation: Invocation, ended: dict[str, HostResult]) -> int:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from orchestrator.cli.engine import open_journal
+from orchestrator.cli.broker import open_journal
 from orchestrator.cli.facts import gather
 from orchestrator.cli.invocation import (
     Invocation,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator.cli.engine import open_journal
+from orchestrator.cli.broker import open_journal
 from orchestrator.cli.invocation import Invocation, broker_option, inventory_option
 from orchestrator.deploy.host_lock import (
     LOCK_SECONDS,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator.cli.engine import open_broker, warn_of
+from orchestrator.cli.broker import open_broker, warn_of
 from orchestrator.cli.invocation import Invocation, broker_option, inventory_option
 from orchestrator.errors import UsageError
 from orchestrator.model.queue import parse_queues

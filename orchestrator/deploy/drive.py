@@ -36,16 +36,15 @@ _WAIT_SECONDS = 1.0
 """How long one wait for an event lasts; lost steps are looked for in between."""
 
 
-def _no_check() -> bool:
+def others_work() -> None:
     """Trust in workers that aren't ours."""
-    return False
 
 
 def drive(
     journal: Journal,
     send: Send,
     on_event: Callable[[Event], None],
-    check: Callable[[], bool] = _no_check,
+    check: Callable[[], None] = others_work,
     after: str = "0",
 ) -> dict[str, HostResult]:
     """Drive the journal's run until nothing more can be done.
@@ -54,8 +53,7 @@ def drive(
         journal: the run; its plan is written.
         send: brings a step to a worker: queue, run, step, fencing token.
         on_event: hears every event of the run, the last being `run_finished`.
-        check: asked between two waits; True where the workers there were have ended
-            and others are there. It raises where nobody is left to work.
+        check: asked between two waits; it raises where nobody is left to work.
         after: the id of the last event that was heard already, `0` for none.
 
     Raises:
@@ -68,8 +66,7 @@ def drive(
     lost = LostSteps(journal)
     unserved = Absences[str](journal.lease_seconds)
     while True:
-        if check():
-            lost.workers_ended = True
+        check()
         control = journal.control()
         plan = replace(written.after(journal.previous()), cancelled=control is Control.CANCEL)
         records = journal.records()

@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from orchestrator.deploy.cluster import Cluster
 from orchestrator.model.journal import StepKey, StepState
 
 if TYPE_CHECKING:
@@ -18,6 +19,9 @@ T = TypeVar("T")
 
 ATTEMPTS = 3
 """How often a step may take its worker with it; memory is the usual cause."""
+
+_LOOK_SECONDS = 0.5
+"""Seconds between two looks: that asks the server about every step that runs."""
 
 
 @dataclass(slots=True)
@@ -39,28 +43,37 @@ class Absences(Generic[T]):
 
 
 class LostSteps:
-    """The lost steps of one run, for its driver.
-
-    `workers_ended` is set when the workers there were have ended and others are
-    there. It is to begin with: they may have ended with an earlier driver.
-    """
+    """The lost steps of one run, for its driver."""
 
     def __init__(self, journal: Journal) -> None:
         """Begin with nothing known to be lost."""
         self.journal = journal
-        self.workers_ended = True
         self._absences = Absences[StepKey](journal.lease_seconds / 2)
+        # As if all had ended: they may have, with an earlier driver.
+        self._workers_ended = True
+        self._workers = frozenset[str]()
+        self._looked_at = -_LOOK_SECONDS
 
     def due(self, records: Mapping[StepKey, StepRecord]) -> tuple[StepKey, ...]:
-        """Give the lost steps that may be sent again now."""
+        """Give the lost steps that may be sent again now; most times nothing is looked at."""
+        now = time.monotonic()
+        if now - self._looked_at < _LOOK_SECONDS:
+            return ()
+        self._looked_at = now
         lost = self._absences.lasting(self.journal.lost(records))
-        if self.workers_ended:
-            self.workers_ended = False
+        if self._some_have_ended():
             # Ended, a worker still has what it took and did not begin. Where that
             # waits in a queue after all, the token of its message is old.
             unbegun = [key for key, record in records.items() if record.state is StepState.SENT]
             lost = tuple(dict.fromkeys((*lost, *unbegun)))
         return self._one_suspect_at_a_time(records, lost) if lost else ()
+
+    def _some_have_ended(self) -> bool:
+        """Whether workers have ended since this was asked last."""
+        there = frozenset(worker.name for worker in Cluster(self.journal.client).workers())
+        ended = self._workers_ended or bool(self._workers - there)
+        self._workers_ended, self._workers = False, there
+        return ended
 
     def _one_suspect_at_a_time(
         self, records: Mapping[StepKey, StepRecord], lost: tuple[StepKey, ...]

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import time
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from inventory.host import FailedUnits
+from inventory.host import FailedUnits, Host
+from orchestrator.command import elevated
 from orchestrator.deploy.context import Context
 from orchestrator.deploy.host_lock import HostLocks
 from orchestrator.deploy.perform_build import perform_build
 from orchestrator.deploy.perform_copy import perform_copy
 from orchestrator.deploy.perform_reboot import Checks, perform_reboot
 from orchestrator.deploy.quarantine import Quarantine
-from orchestrator.deploy.runtime import process_runtime
+from orchestrator.deploy.runtime import Runtime, process_runtime
 from orchestrator.errors import CommandError, PayloadError, UnreachableError
 from orchestrator.model.journal import Step, StepKey
 from orchestrator.model.plan import Goal
@@ -49,8 +51,7 @@ from orchestrator.transport.session import Session, session
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
 
-    from inventory.host import Host
-    from orchestrator.command import CommandResult
+    from orchestrator.command import Command, CommandResult
     from orchestrator.deploy.journal import Journal
     from orchestrator.model.facts import Facts
     from orchestrator.model.plan import HostPlan, Plan
@@ -106,11 +107,29 @@ def perform(journal: Journal, plan: Plan, key: StepKey) -> Report:
 def _switch(context: Context, host: HostPlan) -> SwitchReport:
     host = _as_it_is_now(context, host)
     activation = activation_of(context.plan, host)
-    with session(host.host) as opened, suppress(UnreachableError):
-        return switch(opened, activation)
-    # It restarts sshd or the network, and goes on without us.
+    with suppress(UnreachableError):
+        return switch(_Pooled(context.runtime, host.host), activation)
+    # It restarts sshd or the network, and goes on without us; unless the connection
+    # was gone before.
     with _session_until(context, host.host) as opened:
-        return await_switch(opened, activation)
+        return await_switch(opened, activation) or switch(opened, activation)
+
+
+@dataclass(frozen=True, slots=True)
+class _Pooled:
+    """A host over the connection that this process has already."""
+
+    runtime: Runtime
+    host: Host
+
+    def run_privileged(self, command: Command) -> CommandResult:
+        """Run as root, the way the inventory says."""
+
+        async def work() -> CommandResult:
+            shell = await self.runtime.pool.shell(self.host)
+            return await shell.run(elevated(command, self.host.become, become_password(self.host)))
+
+        return self.runtime.run(work())
 
 
 def _as_it_is_now(context: Context, host: HostPlan) -> HostPlan:

@@ -20,7 +20,7 @@ from orchestrator.stages.shipped import text_of
 from orchestrator.transport.shell import LOST, TIMED_OUT
 
 if TYPE_CHECKING:
-    from orchestrator.transport.session import Session
+    from orchestrator.transport.session import Privileged
 
 STAGE = "switch"
 
@@ -36,6 +36,7 @@ _MARGIN = 5.0
 _DRIFTED = 71
 _GOES_ON = 75
 _WENT_BACK = 76
+_NOT_BEGUN = 77
 _HELD = 78
 _FAILED_UNITS = re.compile(r"the following units failed: (.+)")
 
@@ -105,7 +106,7 @@ class Activation:
         return "reboot" if self.reboot_as_last_resort else "stay"
 
 
-def switch(session: Session, activation: Activation) -> SwitchReport:
+def switch(host: Privileged, activation: Activation) -> SwitchReport:
     """Activate a system, with the way back armed.
 
     Raises:
@@ -127,11 +128,13 @@ def switch(session: Session, activation: Activation) -> SwitchReport:
         whole(activation.patience),
         timeout=activation.within(activation.confirm_timeout) + _MARGIN,
     )
-    return _switched(session.run_privileged(command), activation)
+    return _switched(host.run_privileged(command), activation)
 
 
-def await_switch(session: Session, activation: Activation) -> SwitchReport:
-    """Wait for the end of an activation that took its own session away.
+def await_switch(host: Privileged, activation: Activation) -> SwitchReport | None:
+    """Wait for the end of an activation that took its own connection away.
+
+    Gives None where the connection was gone before anything was begun.
 
     Raises:
         UnreachableError: the connection broke again.
@@ -143,9 +146,11 @@ def await_switch(session: Session, activation: Activation) -> SwitchReport:
         activation.run,
         whole(activation.confirm_timeout),
         whole(activation.patience),
+        activation.boot_id,
         timeout=activation.within(activation.confirm_timeout) + _MARGIN,
     )
-    return _switched(session.run_privileged(command), activation)
+    result = host.run_privileged(command)
+    return None if result.returncode == _NOT_BEGUN else _switched(result, activation)
 
 
 def whole(seconds: float) -> str:

@@ -32,6 +32,10 @@ if TYPE_CHECKING:
     from asyncssh.known_hosts import SSHKnownHosts
 
 
+_Key = tuple[str, Connection, bool]
+"""A host's name isn't enough: a worker serves the inventories of several commands."""
+
+
 @dataclass
 class ConnectionPool:
     """One connection a host, opened when first asked for and shared after that.
@@ -40,8 +44,8 @@ class ConnectionPool:
     tens of milliseconds of processor time, a channel on an open one nearly none.
     """
 
-    _shells: dict[tuple[str, bool], SshShell] = field(default_factory=dict)
-    _locks: dict[tuple[str, bool], asyncio.Lock] = field(default_factory=dict)
+    _shells: dict[_Key, SshShell] = field(default_factory=dict)
+    _locks: dict[_Key, asyncio.Lock] = field(default_factory=dict)
 
     async def shell(self, host: Host, *, compressed: bool = False) -> SshShell:
         """Give a shell on `host`.
@@ -53,7 +57,7 @@ class ConnectionPool:
         Raises:
             UnreachableError: it doesn't answer, or isn't who it should be.
         """
-        key = (host.name, compressed)
+        key = (host.name, host.connection, compressed)
         async with self._locks.setdefault(key, asyncio.Lock()):
             shell = self._shells.get(key)
             if shell is None or shell.connection.is_closed():
@@ -64,7 +68,7 @@ class ConnectionPool:
     async def drop(self, host: Host) -> None:
         """Forget the connections to `host`: the next shell is a new login."""
         for compressed in (False, True):
-            if shell := self._shells.pop((host.name, compressed), None):
+            if shell := self._shells.pop((host.name, host.connection, compressed), None):
                 shell.connection.abort()
 
     async def close(self) -> None:

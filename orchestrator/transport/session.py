@@ -6,7 +6,7 @@ import io
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import fabric
 import paramiko
@@ -28,6 +28,14 @@ from orchestrator.transport.shell import LOST, TIMED_OUT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+class Privileged(Protocol):
+    """A host where commands run as root, whoever is logged in."""
+
+    def run_privileged(self, command: Command) -> CommandResult:
+        """Run to the end; a broken connection is exit code 255."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from orchestrator.deploy.drive import drive
+from orchestrator.deploy.drive import drive, others_work
 from orchestrator.deploy.journal import Journal
 from orchestrator.model.queue import QUEUES
 from tasks.broker import open_client, private_server
-from tasks.child import worker_process
 from tasks.send import sender
 from tasks.settings import WorkerSettings
 from tests.engine.performers import ran_key
+from tests.engine.worker_process import worker_process
 
 if TYPE_CHECKING:
     import subprocess
@@ -54,7 +54,7 @@ class Engine:
         return worker_process(concurrency, self.broker, log, settings, queues)
 
     def drive(
-        self, plan: Plan, check: Callable[[], bool] = lambda: False, after: str = "0"
+        self, plan: Plan, check: Callable[[], None] = others_work, after: str = "0"
     ) -> dict[str, HostResult]:
         """Drive a run whose plan is written."""
         with sender(self.broker) as send:

@@ -101,10 +101,9 @@ def test_a_resumed_run_has_its_policy(engine: Engine) -> None:
     plan = replace(plan, policy=Policy(batch_pause=1.5))
     journal = engine.journal(plan)
 
-    def die_in_the_pause() -> bool:
+    def die_in_the_pause() -> None:
         if StepKey(Step.CONFIRM, "carbon") in journal.records():
             raise KeyboardInterrupt
-        return False
 
     journal.create(plan)
     with engine.worker():
@@ -147,10 +146,9 @@ def test_a_driver_that_comes_back_goes_on(engine: Engine) -> None:
     plan = make_plan(Wanted("slow"), Wanted("carbon"))
     engine.journal(plan).create(plan)
 
-    def die() -> bool:
+    def die() -> None:
         if "switch:slow" in engine.ran(plan):
             raise KeyboardInterrupt
-        return False
 
     with engine.worker():
         with pytest.raises(KeyboardInterrupt):

@@ -114,6 +114,7 @@ class Fleet:
         flake: the user's flake.
         fleet_vars: variables of the group `all` in the inventory.
         host_vars: variables of single hosts in it.
+        options: for each command of the product.
     """
 
     lab: Lab
@@ -123,6 +124,7 @@ class Fleet:
     flake: Path
     fleet_vars: Mapping[str, Any] = field(default_factory=dict)
     host_vars: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    options: tuple[str, ...] = ()
 
     def __getitem__(self, name: str) -> Host:
         """Give the host of this name."""
@@ -130,7 +132,7 @@ class Fleet:
 
     def argv(self, *args: str) -> list[str]:
         """Give the command line of a command of the product, with this inventory."""
-        return [*ORCHESTRATE, *args, "--inventory", str(self.inventory)]
+        return [*ORCHESTRATE, *args, "--inventory", str(self.inventory), *self.options]
 
     @property
     def env(self) -> dict[str, str]:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.fleet.cluster import cluster, kill_workers
 from tests.fleet.fleet import (
     BUILDERS,
     SLOW,
+    Deployment,
     Fleet,
     kill,
     parse,
@@ -19,6 +19,10 @@ from tests.fleet.fleet import (
     state_of,
 )
 from tests.lab.fleet_flake import write_fleet_flake
+
+if TYPE_CHECKING:
+    import subprocess
+    from pathlib import Path
 
 pytestmark = pytest.mark.lab
 
@@ -48,45 +52,37 @@ def test_builder_that_is_cut_off_in_mid_build_is_replaced(fleet: Fleet) -> None:
     assert f"the work moves to {other}" in lost["message"]
 
 
-def test_a_build_outlives_controller_worker_and_connection(fleet: Fleet) -> None:
+def test_a_build_outlives_controller_worker_and_connection(fleet: Fleet, tmp_path: Path) -> None:
     """Each killed in turn in mid-build: `resume` ends well, with one build made."""
     fleet.change(extra={"carbon": SLOW % (45, "in turn")})
-    process = fleet.start("deploy", "carbon", "--json")
-    begun = read_until_it_begins(process)
-    kill(process)
-    process = fleet.start("resume", "--json")
-    assert read_until_it_begins(process)["host"] == begun["host"]
-    (worker,) = fleet.pids("tasks.worker")
-    os.kill(worker, signal.SIGKILL)
-    # The next worker follows the same build, from its log's begin.
-    assert read_until_it_begins(process)["host"] == begun["host"]
-    # The listening daemon lives: it is called `sshd: /usr/sbin/sshd -D [listener]`.
-    sessions = fleet[begun["host"]].shell("pgrep --full '^sshd(-session)?: .*@|^sshd-session: '")
-    assert sessions.split()
-    fleet[begun["host"]].shell(f"kill -KILL {' '.join(sessions.split())}")
-    output, said = process.communicate(timeout=120)
-    resumed = parse(output, process.returncode, said)
+    with cluster(fleet, tmp_path) as shared:
+        process = shared.start("deploy", "carbon", "--json")
+        begun = read_until_it_begins(process)
+        kill(process)
+        process = shared.start("resume", "--json")
+        assert read_until_it_begins(process)["host"] == begun["host"]
+        kill_workers(shared)
+        # The next worker follows the same build, from its log's begin.
+        assert read_until_it_begins(process)["host"] == begun["host"]
+        resumed = _resumed_without_connection(shared, begun["host"], process)
     assert resumed.outcomes() == {"carbon": "deployed"}, resumed.why()
     assert not resumed.find(event="builder_lost")
+    assert resumed.find(stage="build", event="worker_lost")
     reports = [event["report"] for event in resumed.find(stage="build", event="stage_finished")]
     assert {report["builder"] for report in reports} == {begun["host"]}
     assert starts_of(fleet, begun) == 1
 
 
-def test_a_killed_workers_steps_go_to_the_next_one(fleet: Fleet) -> None:
-    """SIGKILL to the command's worker in mid-build: it is started again, and that is said."""
-    fleet.change(extra={"carbon": SLOW % (20, "worker")})
-    process = fleet.start("deploy", "carbon", "--json")
-    begun = read_until_it_begins(process)
-    (worker,) = fleet.pids("tasks.worker")
-    os.kill(worker, signal.SIGKILL)
+def _resumed_without_connection(
+    fleet: Fleet, builder: str, process: subprocess.Popen[str]
+) -> Deployment:
+    """Cut every session on the builder, and wait for the end of what resumed."""
+    # The listening daemon lives: it is called `sshd: /usr/sbin/sshd -D [listener]`.
+    sessions = fleet[builder].shell("pgrep --full '^sshd(-session)?: .*@|^sshd-session: '").split()
+    assert sessions
+    fleet[builder].shell(f"kill -KILL {' '.join(sessions)}")
     output, said = process.communicate(timeout=120)
-    deployment = parse(output, process.returncode, said)
-    assert deployment.outcomes() == {"carbon": "deployed"}, deployment.why()
-    (restarted,) = deployment.find(event="worker_restarted")
-    assert "was killed by SIGKILL" in restarted["message"]
-    assert deployment.find(stage="build", event="worker_lost")
-    assert starts_of(fleet, begun) == 1
+    return parse(output, process.returncode, said)
 
 
 def test_cancel_stops_the_build_on_its_builder(fleet: Fleet) -> None:

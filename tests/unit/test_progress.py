@@ -55,7 +55,6 @@ def every_kind(text: str) -> tuple[Event, ...]:
         event("log_line", "build", line=text),
         event("progress", "copy_closure", bytes=5 * 2**20),
         event("builder_lost", "build", message=text),
-        event("worker_restarted", message=text, last_lines=[text], hint=text),
         event("queue_unserved", message=text, hint=text),
         event("stage_failed", "switch", message=text, last_lines=[text, text], hint=text),
         event("stage_finished", "variant", variant="cpu", reason=text, warnings=[text]),

@@ -4,24 +4,40 @@ from __future__ import annotations
 
 import os
 import signal
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from tests.fleet.cluster import cluster, kill_workers
 from tests.fleet.fleet import kill
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
     from tests.fleet.faults.moment import Deploying
     from tests.fleet.fleet import Fleet
 
 
 def kill_controller(deploying: Deploying) -> None:
-    """Kill the command; its worker and its server die of that."""
+    """Kill the command; its server ends because of that."""
     kill(deploying.process)
 
 
 def kill_worker(deploying: Deploying) -> None:
-    """Kill the command's worker as the kernel would that is out of memory."""
-    (worker,) = deploying.attempt.fleet.pids("tasks.worker")
-    os.kill(worker, signal.SIGKILL)
+    """Kill the cluster's worker; its keeper starts another one."""
+    kill_workers(deploying.attempt.fleet)
+
+
+@contextmanager
+def can_strike(
+    struck: Callable[[Deploying], None] | None, fleet: Fleet, directory: Path
+) -> Iterator[Fleet]:
+    """Give the fleet as it is deployed to where this is to strike: only a cluster has workers."""
+    if struck is kill_worker:
+        with cluster(fleet, directory) as shared:
+            yield shared
+    else:
+        yield fleet
 
 
 def kill_server(deploying: Deploying) -> None:

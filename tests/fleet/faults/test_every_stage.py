@@ -15,6 +15,7 @@ from tests.fleet.faults.settled import settled
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from tests.fleet.faults.moment import Deploying
     from tests.fleet.fleet import Deployment, Fleet
@@ -45,14 +46,15 @@ CHOSEN = [
 
 @pytest.mark.parametrize(("kills", "moment"), CHOSEN)
 def test_what_is_killed_is_gone_on_with(
-    fleet: Fleet, moment: Moment, kills: Callable[[Deploying], None]
+    fleet: Fleet, tmp_path: Path, moment: Moment, kills: Callable[[Deploying], None]
 ) -> None:
     """SIGKILL in mid-stage loses nothing, and nothing happens twice."""
-    begun = attempt(fleet, moment)
-    with at_its_moment(begun) as deploying:
-        kills(deploying)
-        begun.host.exec("rm", "-f", "/run/hold-llama-cli")
-        deployment = finished(deploying)
+    with strike.can_strike(kills, fleet, tmp_path) as seen:
+        begun = attempt(seen, moment)
+        with at_its_moment(begun) as deploying:
+            kills(deploying)
+            begun.host.exec("rm", "-f", "/run/hold-llama-cli")
+            deployment = finished(deploying)
     assert deployment.outcomes() == {NAME: "deployed"}, deployment.why()
     state = settled(begun.host)
     assert state.is_whole, state

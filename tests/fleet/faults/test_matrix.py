@@ -11,11 +11,12 @@ import pytest
 from tests.fleet.faults.cells import CELLS, NETWORK_BACK, SSHD_BACK, Cell, End, Fault
 from tests.fleet.faults.moment import NAME, Attempt, Moment, at_its_moment, attempt, wait_until
 from tests.fleet.faults.settled import Settled, settled
-from tests.fleet.faults.strike import cut_the_power
+from tests.fleet.faults.strike import can_strike, cut_the_power
 from tests.fleet.fleet import state_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.fleet.fleet import Deployment, Fleet
     from tests.lab import Host
@@ -31,17 +32,18 @@ CHOSEN = [
 
 
 @pytest.mark.parametrize("cell", CHOSEN)
-def test_a_host_ends_on_one_system(fleet: Fleet, cell: Cell) -> None:
+def test_a_host_ends_on_one_system(fleet: Fleet, tmp_path: Path, cell: Cell) -> None:
     """Running system, /etc, units, profile and boot loader are of one system, as `status` says."""
     before = whole(fleet[NAME])
-    begun = attempt(fleet, cell.moment, cell.variables, cell.llama, cell.module)
-    with repaired(begun.host):
-        deployment = broken(begun, cell)
-    state = settled(begun.host)
-    end = end_of(begun, before.running, deployment)
-    assert end in cell.ends, deployment.why()
-    assert state.is_whole, (state, deployment.why())
-    assert_status(fleet, deployment, state.running)
+    with can_strike(cell.struck, fleet, tmp_path) as seen:
+        begun = attempt(seen, cell.moment, cell.variables, cell.llama, cell.module)
+        with repaired(begun.host):
+            deployment = broken(begun, cell)
+        state = settled(begun.host)
+        end = end_of(begun, before.running, deployment)
+        assert end in cell.ends, deployment.why()
+        assert state.is_whole, (state, deployment.why())
+        assert_status(seen, deployment, state.running)
 
 
 @pytest.mark.faults

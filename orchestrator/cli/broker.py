@@ -1,0 +1,47 @@
+"""The broker of a command: the configured one, or a private one."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+from orchestrator.deploy.take_in import take_in
+from orchestrator.workspace import kept_runs, state_home
+from tasks.broker import check_broker, open_client, private_server
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import redis
+
+    from orchestrator.cli.invocation import Invocation
+
+
+@contextmanager
+def open_broker(invocation: Invocation) -> Iterator[str]:
+    """Give the URL of the broker: the configured one, or a private one for us.
+
+    Raises:
+        UsageError: it can't be used.
+    """
+    with ExitStack() as stack:
+        configured = invocation.broker
+        url = configured or stack.enter_context(private_server(state_home() / "broker"))
+        check_broker(open_client(url))
+        take_in(open_client(url), kept_runs(configured))
+        yield url
+
+
+@contextmanager
+def open_journal(invocation: Invocation) -> Iterator[redis.Redis]:
+    """Give a client on the broker, to read what runs have left there."""
+    with open_broker(invocation) as url:
+        yield open_client(url)
+
+
+def warn_of(risk: str) -> None:
+    """Tell the user of something that is no error, if it is anything."""
+    if risk:
+        click.echo(f"orchestrate: warning: {risk}", err=True)
