@@ -2,8 +2,9 @@
 #
 # Runs as `sh -s` over ssh, as any user, on dash, bash and busybox: no program is
 # required, an absent one leaves its lines out. Nothing here may wait for ever,
-# and nothing is changed. Sizes are MiB. Numbers from the kernel are taken with
-# the shell's own `read`, since a fork is what costs on a slow machine.
+# and nothing is changed. Sizes are MiB. What the shell can read by itself it reads,
+# and programs are asked for several things at once, since a fork is what costs on a
+# slow machine; so does a subshell, $(…).
 #
 # $1 `target` leaves out what no plan asks of a target, for Nix to say of itself takes
 # it two starts: those are half of what all the rest costs.
@@ -23,40 +24,40 @@ have() {
 	command -v "$1" >/dev/null 2>&1
 }
 
-# A tool that asks a driver can hang with it. Without `timeout` it isn't asked.
-if ! have timeout; then
-	bounded() { return 127; }
-elif timeout -k 1 5 true 2>/dev/null; then
-	bounded() { timeout -k 1 5 "$@" </dev/null 2>/dev/null; }
+# A tool that asks a driver can hang with it. Without `timeout` it isn't asked. Takes
+# the place of the subshell that it is called in.
+if have timeout; then
+	bounded() { exec timeout -s KILL 5 "$@" </dev/null 2>/dev/null; }
 else
-	bounded() { timeout 5 "$@" </dev/null 2>/dev/null; }
+	bounded() { return 127; }
 fi
 
+# Control characters in a device's name would end up on a terminal.
 emit() {
-	[ -z "$2" ] || printf '%s=%s\n' "$1" "$2"
+	case $2 in
+	'') return ;;
+	*[[:cntrl:]]*) set -- "$1" "$(printf '%s' "$2" | tr -d '\000-\037\177')" ;;
+	esac
+	printf '%s=%s\n' "$1" "$2"
 }
 
-# The first line of a file, or nothing.
+# Reads the first line of a file, or nothing, into `first`.
 first_line() {
 	first=
 	[ ! -r "$1" ] || IFS= read -r first <"$1" 2>/dev/null || :
-	printf '%s' "$first"
 }
 
 system() {
-	emit system "$(uname -m)-$(uname -s | tr '[:upper:]' '[:lower:]')"
-	emit kernel "$(uname -r)"
-	emit boot_id "$(first_line /proc/sys/kernel/random/boot_id)"
-	emit nixos_version "$(first_line /run/current-system/nixos-version)"
-	for link in running_system:/run/current-system booted_system:/run/booted-system \
-		boot_default:/nix/var/nix/profiles/system; do
-		[ ! -e "${link#*:}" ] || emit "${link%%:*}" "$(readlink -f "${link#*:}")"
+	# In this order, whatever the order of the letters.
+	uname -srm | while read -r name release machine; do
+		[ "$name" != Linux ] || name=linux
+		emit system "$machine-$name"
+		emit kernel "$release"
 	done
-	# What of the booted system is in use until the next boot.
-	for part in kernel initrd kernel-modules; do
-		[ ! -e "/run/booted-system/$part" ] ||
-			emit booted_part "$part $(readlink -f "/run/booted-system/$part")"
-	done
+	first_line /proc/sys/kernel/random/boot_id
+	emit boot_id "$first"
+	first_line /run/current-system/nixos-version
+	emit nixos_version "$first"
 	if [ "$role" != target ] && have systemd-detect-virt; then
 		emit virtualization "$(bounded systemd-detect-virt)"
 	fi
@@ -65,20 +66,52 @@ system() {
 	fi
 }
 
-# ARM kernels call the flags Features and name no model there.
+# Of the booted system, what is in use until the next boot.
+links() {
+	keys=
+	set --
+	for link in running_system=:/run/current-system booted_system=:/run/booted-system \
+		boot_default=:/nix/var/nix/profiles/system \
+		'booted_part=kernel :/run/booted-system/kernel' \
+		'booted_part=initrd :/run/booted-system/initrd' \
+		'booted_part=kernel-modules :/run/booted-system/kernel-modules' \
+		llama_cli=:/run/current-system/sw/bin/llama-cli; do
+		[ -e "${link#*:}" ] || continue
+		keys="$keys${link%%:*}:"
+		set -- "$@" "${link#*:}"
+	done
+	# Not readlink, for busybox's takes one name only.
+	# All of them or none: one that has just gone would give its key the next one's path.
+	[ $# -gt 0 ] && paths=$(realpath "$@") || return
+	printf '%s\n' "$paths" | while IFS= read -r path; do
+		key=${keys%%:*} keys=${keys#*:}
+		emit "${key%%=*}" "${key#*=}$path"
+	done
+}
+
+# ARM kernels call the flags Features and name no model there. One processor speaks
+# for all: a shell reads byte by byte, and a server has megabytes of them.
 processor() {
 	count=0 model='' flags='' implementer='' part=''
+	first_line /sys/devices/system/cpu/online
 	while IFS= read -r line; do
 		value=${line#*:}
 		value=${value# }
 		case $line in
-		processor*) count=$((count + 1)) ;;
+		processor*) [ -n "$first" ] || count=$((count + 1)) ;;
 		'model name'*) model=$value ;;
 		flags* | Features*) flags=$value ;;
 		'CPU implementer'*) implementer=$value ;;
 		'CPU part'*) part=$value ;;
+		'') [ -z "$first" ] || break ;;
 		esac
 	done </proc/cpuinfo
+	# As `0-3,6`.
+	while [ -n "$first" ]; do
+		range=${first%%,*}
+		[ "$range" = "$first" ] && first='' || first=${first#*,}
+		count=$((count + ${range#*-} - ${range%-*} + 1))
+	done
 	emit cpu_model "${model:-${implementer:+implementer $implementer part $part}}"
 	emit cpu_flags "$flags"
 	emit cpu_count "$count"
@@ -88,7 +121,10 @@ memory() {
 	while read -r key kibibytes _; do
 		case $key in
 		MemTotal:) emit memory_mib "$((kibibytes / 1024))" ;;
-		MemAvailable:) emit memory_available_mib "$((kibibytes / 1024))" ;;
+		MemAvailable:)
+			emit memory_available_mib "$((kibibytes / 1024))"
+			break
+			;;
 		esac
 	done </proc/meminfo
 	read -r load _ </proc/loadavg && emit load_average "$load"
@@ -105,13 +141,15 @@ memory() {
 # Display devices are PCI class 03 (PCI Code and ID Assignment, "Class Codes").
 displays() {
 	for device in /sys/bus/pci/devices/*; do
-		case $(first_line "$device/class") in
+		first_line "$device/class"
+		case $first in
 		0x03*)
 			driver=-
 			[ ! -e "$device/driver" ] || driver=$(readlink -f "$device/driver")
-			emit pci_display "${device##*/} $(first_line "$device/vendor") $(
-				first_line "$device/device"
-			) ${driver##*/}"
+			first_line "$device/vendor"
+			vendor=$first
+			first_line "$device/device"
+			emit pci_display "${device##*/} $vendor $first ${driver##*/}"
 			;;
 		esac
 	done
@@ -144,7 +182,10 @@ compute() {
 		done <"$properties" 2>/dev/null
 	done
 	have vulkaninfo || return 0
-	bounded vulkaninfo --summary | sed -n 's/^[[:space:]]*deviceName[[:space:]]*= /vulkan_device=/p'
+	bounded vulkaninfo --summary | sed -n 's/^[[:space:]]*deviceName[[:space:]]*= //p' |
+		while IFS= read -r line; do
+			emit vulkan_device "$line"
+		done
 }
 
 nix_daemon() {
@@ -159,38 +200,40 @@ nix_daemon() {
 	emit system_features "$features"
 }
 
-# --help shows the manual page, which a server without documentation lacks; the
-# program's own argument parser is then the place to look.
+# The program's own argument parser is asked first: --help shows the manual page, which
+# costs much more, and which a server without documentation lacks.
 nixos_rebuild() {
 	program=$(command -v nixos-rebuild) || return 0
 	program=$(readlink -f "$program")
-	if bounded "$program" --help | grep -q -e --store-path ||
-		grep -q -s -e --store-path "${program%/bin/*}"/lib/python3*/site-packages/nixos_rebuild/__init__.py; then
+	if grep -q -s -e --store-path "${program%/bin/*}"/lib/python3*/site-packages/nixos_rebuild/__init__.py ||
+		bounded "$program" --help | grep -q -e --store-path; then
 		emit nixos_rebuild_store_path 1
 	fi
 }
 
-llama() {
-	program=/run/current-system/sw/bin/llama-cli
-	[ ! -x "$program" ] || emit llama_cli "$(readlink -f "$program")"
+models() {
+	set --
 	for file in /var/lib/orchestrate/models/*; do
 		[ -f "$file" ] || continue
 		case ${file##*/} in
-		*[!A-Za-z0-9._+-]*) continue ;;
+		*[!A-Za-z0-9._+-]*) ;;
+		*) set -- "$@" "$file" ;;
 		esac
-		size=$(stat -L -c %s "$file" 2>/dev/null) && emit model_file "${file##*/}:$size"
+	done
+	[ $# = 0 ] || stat -L -c '%s %n' "$@" | while read -r size file; do
+		emit model_file "${file##*/}:$size"
 	done
 }
 
 facts() {
 	echo begin=1
-	for topic in system processor memory displays nvidia compute nix_daemon nixos_rebuild llama; do
+	for topic in system links processor memory displays nvidia compute nix_daemon nixos_rebuild \
+		models; do
 		"$topic" 2>/dev/null
 	done
 	echo end=1
 }
 
 # Defined first and called last: a script cut off on its way does nothing.
-# Control characters in a device's name would end up on a terminal.
-facts </dev/null | tr -d '\000-\011\013-\037\177'
+facts </dev/null
 exit 0

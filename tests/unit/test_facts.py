@@ -126,6 +126,25 @@ def test_script_strips_control_characters(tmp_path: Path) -> None:
     assert parse_facts("here", text).vulkan_devices == ("[2Jevil",)
 
 
+@pytest.mark.parametrize(("online", "count"), [("0", 1), ("0-3,6,8-9", 7), ("0-127", 128)])
+def test_script_counts_processors_as_the_kernel_lists_them(
+    tmp_path: Path, online: str, count: int
+) -> None:
+    """Ranges and single processors are counted; those that are offline are not."""
+    listed = tmp_path / "online"
+    listed.write_text(f"{online}\n")
+    script = text_of("facts.sh").replace("/sys/devices/system/cpu/online", str(listed))
+    done = subprocess.run(["sh", "-s"], input=script, capture_output=True, text=True, check=True)
+    assert parse_facts("here", done.stdout).cpu_count == count
+
+
+def test_script_counts_processors_where_nothing_lists_them(tmp_path: Path) -> None:
+    """Without sysfs each processor's own paragraph counts."""
+    script = text_of("facts.sh").replace("/sys/devices/system/cpu/online", str(tmp_path / "none"))
+    done = subprocess.run(["sh", "-s"], input=script, capture_output=True, text=True, check=True)
+    assert parse_facts("here", done.stdout).cpu_count == os.cpu_count()
+
+
 def test_gather_runs_the_script_through_a_shell() -> None:
     """One round trip through the transport gives the facts of the host behind it."""
     facts = asyncio.run(gather_facts(LocalShell()))
