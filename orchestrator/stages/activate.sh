@@ -1,4 +1,5 @@
-# What the scripts that activate a system share. Each is sent after this text.
+# What the scripts that activate a system share. Each is sent after this text. They
+# start no program for what the shell can do itself: that is most of what they cost.
 
 way_back=orchestrate-way-back
 activation=orchestrate-activate.service
@@ -13,7 +14,7 @@ held=no
 take_host() {
   [ "$held" = no ] || return 0
   # Root's alone: whoever can open a file can hold its lock.
-  { mkdir -p "$state" && (umask 077 && : >>"$lock"); } || return
+  [ -e "$lock" ] || { mkdir -p "$state" && (umask 077 && : >>"$lock"); } || return
   exec 8<>"$lock"
   flock -E 78 -w "$1" 8
   answer=$?
@@ -49,7 +50,14 @@ let_go() {
 # What comes late of a run that goes back must not bring the new system again.
 # shellcheck disable=SC2154 # the script behind this text sets it
 give_up() { echo "$run" >"$state/given-up"; }
-is_given_up() { [ "$(cat "$state/given-up" 2>/dev/null)" = "$run" ]; }
+is_given_up() { says "$state/given-up" "$run"; }
+
+# Whether $1 is a file with the line $2.
+says() {
+  line=
+  [ ! -e "$1" ] || IFS= read -r line <"$1"
+  [ "$line" = "$2" ]
+}
 
 # For $run, begin to activate $1 by action $2 with $3, in a unit of its own: an
 # activation that restarts sshd or the network must not be killed by it. Its output
@@ -65,8 +73,7 @@ activate() {
   else
     set -- "$1/bin/switch-to-configuration" "$2"
   fi
-  mkdir -p "$state"
-  rm -f "$state/activation.code"
+  : >"$state/activation.code"
   : >"$state/activation.log"
   echo "$what" >"$state/activation.what"
   # A file, for systemd would expand what looks like a variable in an argument. Its
@@ -95,7 +102,7 @@ begin_activation() {
 }
 
 # Whether $run has begun to activate $1 by action $2, and nothing else since.
-has_begun() { [ "$(cat "$state/activation.what" 2>/dev/null)" = "$run $1 $2" ]; }
+has_begun() { says "$state/activation.what" "$run $1 $2"; }
 
 # Wait $1 seconds for the end of the activation, and give its output and exit
 # code: 75 where it goes on, 143 where it was stopped. To wait for its lock costs
@@ -110,19 +117,20 @@ activation_end() {
     # longer it may have been stopped.
     [ "$tries" -lt 10 ] || pause=0.1
     if [ -s "$state/activation.code" ] || { [ "$pause" = 0.1 ] && ! is_under_way; }; then
-      ended=143
-      read -r ended 2>/dev/null <"$state/activation.code"
-      cat "$state/activation.log"
-      return "$ended"
+      ended=
+      [ ! -e "$state/activation.code" ] || read -r ended <"$state/activation.code"
+      activation_output
+      return "${ended:-143}"
     fi
     tries=$((tries + 1))
     sleep "$pause"
     read -r up _ </proc/uptime
     left=$((limit - ${up%.*}))
   done
-  cat "$state/activation.log"
+  activation_output
   return 75
 }
+activation_output() { [ ! -s "$state/activation.log" ] || cat "$state/activation.log"; }
 
 # Wait $2 seconds for the end of what $run has begun: the activation of $1 by test.
 # 76 where the host has left $1 again by itself.
@@ -168,11 +176,12 @@ last_resort() {
   systemctl reboot --force && sleep 60
 }
 
-# readlink -f names even what is not there.
-resolved() { [ -e "$1" ] && readlink -f "$1"; }
+# Only for `$(…)`, whose subshell goes there: a system is a directory.
+resolved() { cd -P "$1" 2>/dev/null && pwd -P; }
 running() { resolved /run/current-system; }
 boot_default() { resolved /nix/var/nix/profiles/system; }
-unit_state() { systemctl show --property=ActiveState --value "$1" 2>/dev/null; }
+# What is-active prints is the state, and costs systemd less to say than `show`.
+unit_state() { systemctl is-active "$1" 2>/dev/null; }
 
 # Stop the timer of the way back; fail if it has fired and is being taken.
 disarm() {
@@ -180,7 +189,7 @@ disarm() {
   ! is_taken
 }
 
-# A oneshot that runs is "activating", which is-active doesn't count.
+# A oneshot that runs is "activating", which the exit code of is-active doesn't count.
 is_taken() {
   case "$(unit_state "$way_back.service")" in
     active | activating | deactivating) return 0 ;;

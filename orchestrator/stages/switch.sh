@@ -9,7 +9,7 @@ set -u
 new=$1 old=$2 run=$3
 # The default accuracy of a timer is a minute (systemd.timer(5)).
 arm() {
-  systemd-run --quiet --collect --unit="$way_back" --on-active="${4}s" \
+  systemd-run --quiet --collect --no-ask-password --unit="$way_back" --on-active="${4}s" \
     --timer-property=AccuracySec=100ms --service-type=oneshot --setenv=PATH="$PATH" \
     sh "$state/way-back.sh" "$2" "$7" "$8"
 }
@@ -31,11 +31,14 @@ if [ "$now" != "$new" ] && [ "$now" != "$old" ]; then
   exit 71
 fi
 [ -x "$new/bin/switch-to-configuration" ] || { echo "$new is not a NixOS system" >&2; exit 72; }
-mkdir -p /nix/var/nix/gcroots/orchestrate "$state"
-ln -sfn "$new" "/nix/var/nix/gcroots/orchestrate/$run"
+roots=/nix/var/nix/gcroots/orchestrate
+[ -d "$roots" ] || mkdir -p "$roots"
+ln -sfn "$new" "$roots/$run"
 
 # What the next boot gives may be another system than when the plan was made.
-grep -qs "^$run " "$state/before" || echo "$run $(boot_default)" >"$state/before"
+noted=
+[ ! -e "$state/before" ] || read -r noted _ <"$state/before"
+[ "$noted" = "$run" ] || echo "$run $(boot_default)" >"$state/before"
 
 if [ -n "$old" ]; then
   printf '%s\n' "$6" >"$state/way-back.sh"
