@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     Send = Callable[[str, str, StepKey, int], None]
 
 _WAIT_SECONDS = 1.0
-"""How long one wait for an event lasts; lost steps are looked for in between."""
+"""How long a step's end is waited for; lost steps are looked for in between."""
 
 
 def others_work() -> None:
@@ -67,28 +67,41 @@ def drive(
     unserved = Absences[str](journal.lease_seconds)
     while True:
         check()
-        control = journal.control()
-        plan = replace(written.after(journal.previous()), cancelled=control is Control.CANCEL)
-        records = journal.records()
-        if plan.cancelled:
-            records = _withdrawn(journal, records)
-        steps = next_steps(plan, records, journal.now())
-        if control is Control.PAUSE:
+        state = journal.look()
+        cancelled = state.control is Control.CANCEL
+        plan = replace(written.after(state.previous), cancelled=cancelled)
+        records = _withdrawn(journal, state.records) if plan.cancelled else state.records
+        steps = next_steps(plan, records, state.now)
+        if state.control is Control.PAUSE:
             steps = tuple(key for key in steps if not key.step.begins_something)
         holding.renew()
-        for key in holding.cleared(plan, records, (*steps, *lost.due(records))):
+        due = holding.cleared(plan, records, (*steps, *lost.due(records)))
+        for key in due:
             _send(journal, plan, send, key, records.get(key))
         # Read once: a host that settles in between would end the run untold.
-        records = journal.records()
+        records = journal.records() if due else records
         _tell_unserved(journal, plan, records, unserved, told)
         _tell_held_back(journal, plan, records, told)
         _tell_settled(journal, plan, records, told, holding)
         if is_finished(plan, records):
             break
-        for number, event in journal.events(seen, _WAIT_SECONDS):
+        seen = _pass_on(journal, seen, on_event)
+    return _finish(journal, plan, seen, on_event, told)
+
+
+def _pass_on(journal: Journal, seen: str, on_event: Callable[[Event], None]) -> str:
+    """Pass on events until a step ends, or for a while; give the id of the last one.
+
+    Most events tell of what goes on, and nothing is decided anew for them.
+    """
+    until = time.monotonic() + _WAIT_SECONDS
+    ended = False
+    while not ended and (left := until - time.monotonic()) > 0:
+        for number, event in journal.events(seen, left):
             seen = number
             on_event(event)
-    return _finish(journal, plan, seen, on_event, told)
+            ended = ended or event.event in ("stage_finished", "stage_failed")
+    return seen
 
 
 def _withdrawn(

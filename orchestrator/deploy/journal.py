@@ -8,7 +8,9 @@ twice, or a worker that comes back from the dead, changes nothing.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
@@ -31,7 +33,7 @@ from orchestrator.model.report import HostResult
 from orchestrator.model.store import StorePath, parse_store_path
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Collection, Iterator
 
 UNCLAIMED_SECONDS = 60.0
 """How long a sent step waits for a worker before it is sent again."""
@@ -89,6 +91,23 @@ else
 end
 return 1
 """
+
+
+@dataclass(frozen=True, slots=True)
+class RunState:
+    """A run as its journal has it at one moment.
+
+    Args:
+        control: what the run was told, if anything.
+        previous: which hosts ran another system before their switch, and which.
+        records: where each step stands.
+        now: when that was, in seconds of the server's clock.
+    """
+
+    control: Control | None
+    previous: Mapping[str, StorePath]
+    records: dict[StepKey, StepRecord]
+    now: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,8 +171,7 @@ class Journal:
         Raises:
             PayloadError: an entry was damaged.
         """
-        found: Any = self.client.hgetall(self.key("previous"))
-        return {as_text(host): parse_store_path(as_text(path)) for host, path in found.items()}
+        return _read_previous(self.client.hgetall(self.key("previous")))
 
     def records(self) -> dict[StepKey, StepRecord]:
         """Read where every step stands that was ever sent.
@@ -161,13 +179,29 @@ class Journal:
         Raises:
             PayloadError: an entry was damaged.
         """
-        found = self.client.hgetall(self.key("steps"))
-        return {
-            parse_step_key(as_text(field)): _read_back(
-                value, StepRecord, f"step {as_text(field)} of run {self.run}"
-            )
-            for field, value in found.items()
-        }
+        return self._read_records(self.client.hgetall(self.key("steps")))
+
+    def look(self) -> RunState:
+        """Read all that a driver decides by, in one round trip.
+
+        Raises:
+            PayloadError: an entry was damaged.
+        """
+        pipeline = self.client.pipeline(transaction=True)
+        pipeline.get(self.key("control"))
+        pipeline.hgetall(self.key("previous"))
+        pipeline.hgetall(self.key("steps"))
+        pipeline.time()
+        control, previous, steps, (seconds, microseconds) = pipeline.execute()
+        return RunState(
+            self._read_control(control),
+            _read_previous(previous),
+            self._read_records(steps),
+            float(seconds) + microseconds / 1e6,
+        )
+
+    def _read_records(self, found: Any) -> dict[StepKey, StepRecord]:  # noqa: ANN401 - redis-py's
+        return dict(_read_record(self.run, field, value) for field, value in found.items())
 
     def send(self, key: StepKey, seen: StepRecord | None = None) -> int | None:
         """Note that a step is being sent and give its new fencing token.
@@ -321,7 +355,9 @@ class Journal:
         Raises:
             PayloadError: it was told something unknown.
         """
-        found: Any = self.client.get(self.key("control"))
+        return self._read_control(self.client.get(self.key("control")))
+
+    def _read_control(self, found: Any) -> Control | None:  # noqa: ANN401 - redis-py's
         if found is None:
             return None
         try:
@@ -400,6 +436,17 @@ def parse_step_key(text: str) -> StepKey:
         message = f"expected a step of a run, found {text[:120]!r}"
         raise PayloadError(message)
     return StepKey(Step(name), subject)
+
+
+def _read_previous(found: Any) -> dict[str, StorePath]:  # noqa: ANN401 - redis-py's
+    return {as_text(host): parse_store_path(as_text(path)) for host, path in found.items()}
+
+
+# A driver reads all records whenever one has changed, and they hold long reports.
+@lru_cache(maxsize=4096)
+def _read_record(run: str, field: bytes, value: bytes) -> tuple[StepKey, StepRecord]:
+    step = as_text(field)
+    return parse_step_key(step), _read_back(value, StepRecord, f"step {step} of run {run}")
 
 
 def _read_back(data: bytes | str, kind: type[T], what: str) -> T:

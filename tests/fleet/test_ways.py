@@ -150,7 +150,7 @@ def test_a_command_gives_the_sudo_password(fleet: Fleet, tmp_path: Path) -> None
     assert state_of(fleet["beryllium"]).greeting == greeting
 
 
-def test_a_typed_password_reaches_the_worker_alone(fleet: Fleet) -> None:
+def test_a_typed_password_stays_in_the_command(fleet: Fleet) -> None:
     """With -K the password is in no argument, environment, log, event, nor in the broker's data."""
     greeting = fleet.change()
     seen: set[str] = set()
@@ -173,7 +173,7 @@ def test_a_typed_password_reaches_the_worker_alone(fleet: Fleet) -> None:
         output, said = process.communicate()
     assert process.returncode == 0, f"{output}{said}"
     assert state_of(fleet["beryllium"]).greeting == greeting
-    assert any("orchestrator deploy" in line for line in seen)
+    assert any("orchestrator" in line for line in seen)
     kept = fleet.controller.run(["sh", "-c", 'cat "$HOME"/.local/state/orchestrate/*/*/* || true'])
     everything = "".join(seen) + output + said + kept.stdout
     assert "sesame" not in everything
