@@ -21,6 +21,7 @@ from orchestrator.deploy.rollout import decision_of, is_finished, next_steps
 from orchestrator.errors import PayloadError, StageError
 from orchestrator.model.event import Event, run_finished
 from orchestrator.model.journal import Control, Step, StepKey, StepState
+from orchestrator.model.report import BuildReport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -60,6 +61,7 @@ def drive(
         PayloadError: the journal was damaged.
     """
     written = journal.plan()
+    _note_what_is_there(journal, written)
     holding = HeldHosts(HostLocks(journal))
     seen = after
     told: set[str] = set()
@@ -87,6 +89,20 @@ def drive(
             break
         seen = _pass_on(journal, seen, on_event)
     return _finish(journal, plan, seen, on_event, told)
+
+
+def _note_what_is_there(journal: Journal, plan: Plan) -> None:
+    """End the builds whose outputs the plan has found."""
+    records = journal.records()
+    for build in plan.outputs_there:
+        key = StepKey(Step.BUILD, build.derivation)
+        if key in records:
+            continue
+        made = BuildReport(build.derivation, build.output, build.builder, 0.0, was_valid=True)
+        report = msgspec.to_builtins(made)
+        token = journal.send(key)
+        if token and journal.claim(key, token) and journal.finish(key, token, report):
+            journal.emit(step_event(plan.run, build.builder, key, "stage_finished", report=report))
 
 
 def _pass_on(journal: Journal, seen: str, on_event: Callable[[Event], None]) -> str:

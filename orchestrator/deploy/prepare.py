@@ -52,7 +52,10 @@ async def send_derivations(surveyor: Surveyor, plan: Plan, evaluator: Evaluator)
         CommandError: the builder that is to build something can't take it.
     """
     wanted: dict[str, list[DerivationPath]] = {}
+    there = plan.outputs_there
     for build in plan.builds:
+        if build in there:
+            continue
         for builder in (build.builder, *build.fallbacks):
             wanted.setdefault(builder, []).append(build.derivation)
 

@@ -113,7 +113,8 @@ class Build:
     `fallbacks` are the builders that fit as well, best first: where the work
     goes when `builder` fails. A toplevel names its llama package in `after`: it
     is built once that is, on whichever builder made it. With `is_available` there
-    is nothing to build: the builder has the output, or one of its substituters.
+    is nothing to build: the builder has the output, or one of its substituters; with
+    `is_there` it is the builder.
     """
 
     derivation: DerivationPath
@@ -125,6 +126,7 @@ class Build:
     reason: str
     after: DerivationPath | None = None
     is_available: bool = False
+    is_there: bool = False
 
 
 class Package(NamedTuple):
@@ -248,6 +250,15 @@ class Plan:
         """The hosts that were asked for, those that are left out last."""
         left_out = (*self.unreachable, *self.blocked, *self.failed)
         return (*(host.name for host in self.hosts), *left_out)
+
+    @property
+    def outputs_there(self) -> tuple[Build, ...]:
+        """The builds whose outputs their builders have: nobody need ask for them again.
+
+        Where nothing but builds is wanted somebody does, so that the garbage collector
+        of the builder leaves them.
+        """
+        return tuple(build for build in self.builds if build.is_there and self.goal.reaches_hosts)
 
     @property
     def has_work(self) -> bool:

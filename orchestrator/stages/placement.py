@@ -75,7 +75,7 @@ class Estimate:
     """When a builder would have a build done: seconds of waiting and of building.
 
     `copied` are the bytes that must come to it first. With `is_available` it has
-    the output then, and builds nothing.
+    the output then, and builds nothing; with `is_there` it has it now.
     """
 
     builder: str
@@ -84,6 +84,7 @@ class Estimate:
     basis: str
     copied: int = 0
     is_available: bool = False
+    is_there: bool = False
 
     @property
     def copying(self) -> float:
@@ -175,7 +176,8 @@ def reason_for(best: Estimate, others: Sequence[Estimate], ledger: Ledger) -> st
 
 def _estimate(wanted: Wanted, candidate: Candidate, situation: Situation) -> Estimate:
     if wanted.output in candidate.store.valid:
-        return Estimate(candidate.name, 0.0, 0.0, "it is there already", is_available=True)
+        basis = "it is there already"
+        return Estimate(candidate.name, 0.0, 0.0, basis, is_available=True, is_there=True)
     if wanted.output in candidate.store.substitutable:
         basis = f"a substituter of {candidate.name} has it"
         download = candidate.store.download

@@ -305,6 +305,7 @@ def _build(
         hosts=tuple(hosts),
         reason=reason_for(best, others, ledger),
         is_available=best.is_available,
+        is_there=best.is_there,
     )
 
 
