@@ -15,6 +15,7 @@ from inventory.read import read_inventory
 from orchestrator.deploy.copy_slots import slots_of
 from orchestrator.model.store import StorePath, parse_store_path
 from orchestrator.stages.copy_closure import Order, copy_closure
+from orchestrator.stages.supplier import Suppliers
 from orchestrator.transport.connect import connections
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 async def copy_to_all(fleet: Inventory, path: StorePath) -> list[CopyReport]:
     """Copy a closure to all targets, as many at a time as the inventory says."""
     slots = slots_of(fleet.fleet.copies)
+    suppliers = Suppliers()
     (builder,) = fleet.builders
 
     async def one(pool: ConnectionPool, target: Host) -> CopyReport:
@@ -46,7 +48,7 @@ async def copy_to_all(fleet: Inventory, path: StorePath) -> list[CopyReport]:
             on_bytes=lambda _: None,
         )
         async with slots.slot(lambda: {builder.name: slots.at_once}):
-            return await copy_closure(connect, order)
+            return await copy_closure(connect, order, suppliers)
 
     async with connections() as pool:
         return list(await asyncio.gather(*(one(pool, target) for target in fleet.targets)))

@@ -109,7 +109,8 @@ async def _copy(
         peers: tuple[Connect, ...] = ()
         if chosen != builder.name:
             peers = (_connect(context, context.plan.host(chosen).host, host.host),)
-        report = await copy_closure(_connect(context, builder, host.host), order, peers)
+        connect = _connect(context, builder, host.host)
+        report = await copy_closure(connect, order, context.runtime.suppliers, peers)
         slots.arrived.add((context.plan.run, host.name))
         return report
 

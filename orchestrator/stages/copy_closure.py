@@ -25,17 +25,18 @@ from orchestrator.stages.delivery import (
     Receiver,
     copy_cut_off,
     copy_failure,
-    missing_paths,
 )
 from orchestrator.stages.direct import direct
 from orchestrator.stages.presence import lacking
 from orchestrator.stages.relay import relay
-from orchestrator.stages.signature import sign
+from orchestrator.stages.signature import Signature, check_pinned
 from orchestrator.transport.forward import Pace
 from orchestrator.transport.shell import LOST
 
 if TYPE_CHECKING:
     from orchestrator.command import CommandResult
+    from orchestrator.model.closure import PathInfo
+    from orchestrator.stages.supplier import Supplier, Suppliers
     from orchestrator.transport.shell import SshShell
 
 DIRECT_BYTES = 32 * 2**20
@@ -87,7 +88,7 @@ class Order:
 
 
 async def copy_closure(
-    connect: Connect, order: Order, peers: tuple[Connect, ...] = ()
+    connect: Connect, order: Order, suppliers: Suppliers, peers: tuple[Connect, ...] = ()
 ) -> CopyReport:
     """Make the order's roots and everything they need valid at its host.
 
@@ -97,6 +98,7 @@ async def copy_closure(
     Args:
         connect: the builder that has all of it, and the host.
         order: what the host is to get.
+        suppliers: the builders, as copies to other hosts ask them too.
         peers: others that may have a part of it, and the host; what they can't
             give comes from the builder.
 
@@ -105,7 +107,9 @@ async def copy_closure(
         OrchestrateError: one of the two sides failed.
     """
     source, target = await connect(compressed=False)
-    missing = await missing_paths(source, target, order.roots)
+    supplier = suppliers.at(source)
+    closure = await supplier.closure(order.roots)
+    missing = await lacking(target, tuple(info.path for info in closure), STAGE)
     if not missing:
         return CopyReport(order.host.name, 0, 0, "nothing to copy")
     delivery = Delivery(
@@ -114,7 +118,7 @@ async def copy_closure(
         host=order.host,
         host_key=target.host_key,
         paths=missing,
-        signature=await sign(source, missing, order.signing_key, checked=order.checked),
+        signature=await _vouched(supplier, order, closure, missing),
         progress=CopyProgress(),
         pace=order.pace,
         on_bytes=order.on_bytes,
@@ -126,6 +130,24 @@ async def copy_closure(
         routes.append(f"{elsewhere} paths from its caches")
     route = ", ".join(filter(None, routes))
     return CopyReport(order.host.name, progress.paths, progress.moved, route)
+
+
+async def _vouched(
+    supplier: Supplier, order: Order, closure: tuple[PathInfo, ...], paths: tuple[StorePath, ...]
+) -> Signature:
+    """Weigh what is going to travel, and have it signed where the target checks.
+
+    Raises:
+        CommandError: the builder can't.
+        StageError: it signs with another key than the pinned one.
+    """
+    sizes = {info.path: info.size for info in closure}
+    nbytes = sum(sizes[path] for path in paths)
+    if not order.checked:
+        return Signature(nbytes, None)
+    key = await supplier.sign(paths)
+    check_pinned(supplier.shell.host, key, order.signing_key)
+    return Signature(nbytes, key)
 
 
 async def _from_peer(connect: Connect, delivery: Delivery) -> str:

@@ -15,11 +15,13 @@ from orchestrator.errors import PayloadError, StageError
 from orchestrator.stages.shipped import shipped
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from orchestrator.model.store import StorePath
     from orchestrator.transport.shell import Shell
 
 _STAGE = "copy_closure"
-_ANSWER = re.compile(r"bytes=(?P<bytes>\d+)\n(?:key=(?P<key>\S+:\S+)\n)?")
+_ANSWER = re.compile(r"(\S+:\S+)\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,34 +42,33 @@ class Signature:
         return self.key is not None
 
 
-async def sign(
-    builder: Shell, paths: tuple[StorePath, ...], pinned: str | None, *, checked: bool
-) -> Signature:
-    """Weigh paths on the builder that has them, and sign them there.
-
-    Args:
-        builder: where they are.
-        paths: all that is going to travel.
-        pinned: the key that the inventory names for this builder.
-        checked: whether they have to be signed.
+async def sign(builder: Shell, paths: Iterable[StorePath]) -> str:
+    """Sign paths on the builder that has them; give the public key.
 
     Raises:
         CommandError: the builder can't.
-        StageError: it signs with another key than the pinned one.
         PayloadError: it answers something else.
     """
-    command = shipped("sign.sh", "sign" if checked else "weigh").with_lines(paths)
-    said = (await builder.run(command)).check(_STAGE, "the builder can't sign the closure").stdout
-    answer = _ANSWER.fullmatch(said)
-    if answer is None or (checked and answer["key"] is None):
-        message = f"expected a size and a key, found {said[:120]!r}"
+    said = await builder.run(shipped("sign.sh").with_lines(paths))
+    text = said.check(_STAGE, "the builder can't sign the closure").stdout
+    answer = _ANSWER.fullmatch(text)
+    if answer is None:
+        message = f"expected a public key, found {text[:120]!r}"
         raise PayloadError(message, host=builder.host, stage=_STAGE)
-    if checked and pinned is not None and answer["key"] != pinned:
-        raise StageError(
-            message=f"builder {builder.host} signs with the key {answer['key']}, and the"
-            f" inventory has {pinned}",
-            hint="if that is its key now, put it into orchestrate_builder.signing_key",
-            host=builder.host,
-            stage=_STAGE,
-        )
-    return Signature(int(answer["bytes"]), answer["key"])
+    return answer[1]
+
+
+def check_pinned(builder: str, key: str, pinned: str | None) -> None:
+    """Check that a builder signs with the key that the inventory names for it, if any. Pure.
+
+    Raises:
+        StageError: it signs with another one.
+    """
+    if pinned is None or key == pinned:
+        return
+    raise StageError(
+        message=f"builder {builder} signs with the key {key}, and the inventory has {pinned}",
+        hint="if that is its key now, put it into orchestrate_builder.signing_key",
+        host=builder,
+        stage=_STAGE,
+    )

@@ -19,7 +19,7 @@ from orchestrator.stages.copy_closure import DIRECT_BYTES, wants_direct
 from orchestrator.stages.copy_progress import CopyProgress
 from orchestrator.stages.delivery import Delivery, Receiver
 from orchestrator.stages.direct import forced
-from orchestrator.stages.signature import Signature, sign
+from orchestrator.stages.signature import Signature, check_pinned, sign
 from orchestrator.transport.forward import Pace
 from orchestrator.transport.shell import LocalShell
 
@@ -150,18 +150,18 @@ class Answering(LocalShell):
 
 def test_a_builder_with_another_key_is_refused() -> None:
     """A pinned key is the only one; without a pin the builder's own is taken."""
-    forge = Answering(f"bytes=7\nkey={KEY}\n")
-    signature = asyncio.run(sign(forge, (PATH,), None, checked=True))
-    assert signature == Signature(7, KEY)
+    assert asyncio.run(sign(Answering(f"{KEY}\n"), (PATH,))) == KEY
+    check_pinned("forge", KEY, KEY)
+    check_pinned("forge", KEY, None)
     with pytest.raises(StageError, match="the inventory has other-1"):
-        asyncio.run(sign(forge, (PATH,), f"other-1:{'A' * 43}=", checked=True))
+        check_pinned("forge", KEY, f"other-1:{'A' * 43}=")
 
 
-@pytest.mark.parametrize("answer", ["", "bytes=x\n", "bytes=7\n", "bytes=7\nkey=\n", "error"])
+@pytest.mark.parametrize("answer", ["", "\n", "key\n", f"{KEY}", f"{KEY}\n{KEY}\n", "error"])
 def test_a_builder_that_answers_something_else_is_refused(answer: str) -> None:
-    """No signature without a size and a key."""
-    with pytest.raises(PayloadError, match="expected a size and a key"):
-        asyncio.run(sign(Answering(answer), (PATH,), None, checked=True))
+    """No signature without a key."""
+    with pytest.raises(PayloadError, match="expected a public key"):
+        asyncio.run(sign(Answering(answer), (PATH,)))
 
 
 def test_slots_bound_all_copies_and_those_of_one_source() -> None:
