@@ -27,7 +27,7 @@ from orchestrator.stages.delivery import (
     copy_failure,
 )
 from orchestrator.stages.direct import direct
-from orchestrator.stages.presence import lacking
+from orchestrator.stages.presence import lacking, looks_lacking
 from orchestrator.stages.relay import relay
 from orchestrator.stages.signature import Signature, check_pinned
 from orchestrator.transport.forward import Pace
@@ -95,6 +95,10 @@ async def copy_closure(
     Asked in one round trip each: what the closure is, and what of it is missing.
     Interrupted, it can be run again: paths that arrived whole are there.
 
+    Where a root's files are missing, what else is there as files is taken to be
+    valid, and Nix at the host isn't started to say so: the copy itself fails where
+    it isn't, and then it is.
+
     Args:
         connect: the builder that has all of it, and the host.
         order: what the host is to get.
@@ -109,16 +113,44 @@ async def copy_closure(
     source, target = await connect(compressed=False)
     supplier = suppliers.at(source)
     closure = await supplier.closure(order.roots)
-    missing = await lacking(target, tuple(info.path for info in closure), STAGE)
+    paths = tuple(info.path for info in closure)
+    missing = await looks_lacking(target, paths, STAGE)
+    if missing and set(order.roots) <= set(missing):
+        try:
+            return await _bring(connect, order, supplier, _those(closure, missing), peers)
+        except CommandError:
+            missing, assumed = await lacking(target, paths, STAGE), set(missing)
+            if assumed.issuperset(missing):
+                raise
+    else:
+        missing = await lacking(target, paths, STAGE)
     if not missing:
         return CopyReport(order.host.name, 0, 0, "nothing to copy")
+    return await _bring(connect, order, supplier, _those(closure, missing), peers)
+
+
+def _those(closure: tuple[PathInfo, ...], paths: tuple[StorePath, ...]) -> tuple[PathInfo, ...]:
+    """Give what of a closure is among some paths."""
+    wanted = set(paths)
+    return tuple(info for info in closure if info.path in wanted)
+
+
+async def _bring(
+    connect: Connect,
+    order: Order,
+    supplier: Supplier,
+    missing: tuple[PathInfo, ...],
+    peers: tuple[Connect, ...],
+) -> CopyReport:
+    """Have what is missing signed, and bring it by the ways that there are."""
+    source, target = await connect(compressed=False)
     delivery = Delivery(
         source=source,
         receiver=Receiver(target, order.host.become, order.password),
         host=order.host,
         host_key=target.host_key,
-        paths=missing,
-        signature=await _vouched(supplier, order, closure, missing),
+        paths=tuple(info.path for info in missing),
+        signature=await _vouched(supplier, order, missing),
         progress=CopyProgress(),
         pace=order.pace,
         on_bytes=order.on_bytes,
@@ -126,26 +158,23 @@ async def copy_closure(
     routes = [await _from_peer(peer, delivery) for peer in peers]
     routes.append(await _deliver(connect, delivery))
     progress = delivery.progress
-    if elsewhere := len(missing) - progress.paths:
+    if (elsewhere := len(missing) - progress.paths) > 0:
         routes.append(f"{elsewhere} paths from its caches")
     route = ", ".join(filter(None, routes))
     return CopyReport(order.host.name, progress.paths, progress.moved, route)
 
 
-async def _vouched(
-    supplier: Supplier, order: Order, closure: tuple[PathInfo, ...], paths: tuple[StorePath, ...]
-) -> Signature:
+async def _vouched(supplier: Supplier, order: Order, missing: tuple[PathInfo, ...]) -> Signature:
     """Weigh what is going to travel, and have it signed where the target checks.
 
     Raises:
         CommandError: the builder can't.
         StageError: it signs with another key than the pinned one.
     """
-    sizes = {info.path: info.size for info in closure}
-    nbytes = sum(sizes[path] for path in paths)
+    nbytes = sum(info.size for info in missing)
     if not order.checked:
         return Signature(nbytes, None)
-    key = await supplier.sign(paths)
+    key = await supplier.sign(tuple(info.path for info in missing))
     check_pinned(supplier.shell.host, key, order.signing_key)
     return Signature(nbytes, key)
 

@@ -29,6 +29,9 @@ P = TypeVar("P", bound=str)
 
 _ASK_SECONDS = 60.0
 
+_WHOLE = "1"
+"""The time that Nix gives to all that it has put into its store, in seconds."""
+
 # Nix before 2.31 always says MiB; later ones take the unit that fits.
 _FETCHED = re.compile(r"th\w+ (?:\d+ )?paths? will be fetched \(([0-9.]+) ((?:[KMGT]i)?B) download")
 _UNITS = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
@@ -134,6 +137,29 @@ async def lacking(shell: Shell, paths: tuple[P, ...], stage: str) -> tuple[P, ..
     asked = await shell.run(nix.invalid_among(paths))
     found = set(nix.parse_store_paths(asked.check(stage, "its store can't be asked").stdout))
     return tuple(path for path in paths if path in found)
+
+
+async def looks_lacking(
+    shell: Shell, paths: tuple[StorePath, ...], stage: str
+) -> tuple[StorePath, ...]:
+    """Give those of `paths` whose files a store lacks, or has not whole, in their order.
+
+    Nix isn't started. A path that came whole has the time that Nix gives to all,
+    and one that was cut off doesn't. Only Nix knows of a whole file whether it is
+    valid: that it is remains to be seen.
+
+    Raises:
+        CommandError: the files can't be looked at.
+    """
+    looked = await shell.run(shipped("files.sh").with_lines(paths))
+    whole = whole_files(looked.check(stage, "its store can't be looked at").stdout)
+    return tuple(path for path in paths if path not in whole)
+
+
+def whole_files(text: str) -> frozenset[str]:
+    """Read from what `files.sh` prints which files are whole. Pure."""
+    lines = (line.partition(" ") for line in text.splitlines())
+    return frozenset(path for changed, _, path in lines if changed == _WHOLE)
 
 
 async def require_system(shell: Shell, system: StorePath) -> None:

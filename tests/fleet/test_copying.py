@@ -149,6 +149,25 @@ def test_interrupted_copy_goes_on_where_it_was(fleet: Fleet) -> None:
     assert 0 < report["copied_bytes"] < 22 * MEGABYTE
 
 
+def test_files_that_are_no_valid_path_are_replaced(fleet: Fleet) -> None:
+    """What looks whole on the target and isn't in its Nix's database is copied all the same."""
+    fleet.change(extra={"carbon": payload("counterfeit", 1)})
+    built = fleet.events_of("build", "carbon")
+    assert built.returncode == 0, built.why()
+    (report,) = (
+        event["report"]
+        for event in built.find(stage="build", event="stage_finished")
+        if "nixos" in event["report"]["output"]
+    )
+    listed = fleet[report["builder"]].shell(f"nix-store --query --requisites {report['output']}")
+    (path,) = (line for line in listed.splitlines() if "-payload-" in line)
+    fleet["carbon"].shell(f"echo counterfeit >{path} && touch -d @1 {path}")
+    deployment = fleet.deploy_json("carbon")
+    assert deployment.returncode == 0, deployment.why()
+    assert report_of(deployment, "carbon")["copied_bytes"] > MEGABYTE
+    fleet["carbon"].shell(f"nix-store --verify-path {path}")
+
+
 def test_bandwidth_budget_holds(fleet: Fleet) -> None:
     """What passes through the controller takes no more than the budget."""
     limited = fleet.with_vars({"orchestrate_copy_bandwidth_mbit": 16})

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+from typing import TYPE_CHECKING
+
 import pytest
 
 from inventory.copying import Caches
 from orchestrator.errors import PayloadError
 from orchestrator.model.presence import StoreContents
-from orchestrator.stages.presence import parse_presence, presence_command
+from orchestrator.stages.presence import parse_presence, presence_command, whole_files
+from orchestrator.stages.shipped import shipped
+from orchestrator.transport.shell import LocalShell
 from tests.plans import output
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 LLAMA, SYSTEM, OTHER = output("llama-cpp"), output("nixos"), output("openssl")
 
@@ -55,6 +64,26 @@ def test_anything_else_is_refused(text: str) -> None:
     """A path without a size, or what is no store path, is no answer."""
     with pytest.raises(PayloadError):
         parse_presence(text)
+
+
+def test_files_of_another_time_are_not_whole() -> None:
+    """Nix gives one time to all that came whole; what was cut off has that of the cut."""
+    text = f"1 {LLAMA}\n1732564800 {SYSTEM}\n"
+    assert whole_files(text) == {LLAMA}
+    assert whole_files("") == frozenset()
+
+
+def test_no_program_but_one_is_started_for_the_files(tmp_path: Path) -> None:
+    """The script tells of those that are there; that some are not is no failure."""
+    whole, cut_off = tmp_path / "whole", tmp_path / "cut-off"
+    whole.symlink_to("/nowhere")
+    os.utime(whole, (1, 1), follow_symlinks=False)
+    cut_off.mkdir()
+    asked = shipped("files.sh").with_lines(map(str, (whole, tmp_path / "none", cut_off)))
+    said = asyncio.run(LocalShell().run(asked))
+    assert said.returncode == 0
+    assert whole_files(said.stdout) == {str(whole)}
+    assert str(cut_off) in said.stdout
 
 
 def test_a_builder_asks_the_caches_of_the_inventory() -> None:
