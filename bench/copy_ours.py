@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,8 +20,11 @@ from orchestrator.stages.supplier import Suppliers
 from orchestrator.transport.connect import connections
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from inventory.host import Host, Inventory
     from orchestrator.model.report import CopyReport
+    from orchestrator.stages.copy_closure import Connect
     from orchestrator.transport.connect import ConnectionPool
     from orchestrator.transport.shell import SshShell
 
@@ -47,8 +51,13 @@ async def copy_to_all(fleet: Inventory, path: StorePath) -> list[CopyReport]:
             pace=slots.pace,
             on_bytes=lambda _: None,
         )
-        async with slots.slot(lambda: {builder.name: slots.at_once}):
-            return await copy_closure(connect, order, suppliers)
+
+        @asynccontextmanager
+        async def slot() -> AsyncIterator[tuple[Connect, ...]]:
+            async with slots.slot(lambda: {builder.name: slots.at_once}):
+                yield ()
+
+        return await copy_closure(connect, order, suppliers, slot)
 
     async with connections() as pool:
         return list(await asyncio.gather(*(one(pool, target) for target in fleet.targets)))

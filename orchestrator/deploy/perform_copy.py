@@ -7,6 +7,7 @@ same llama.cpp already gives what both share, and the builder the rest.
 from __future__ import annotations
 
 import time
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,7 @@ from orchestrator.stages.smoke_model import deliver_model, model_path, read_mode
 from orchestrator.transport.become import become_password
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import AsyncIterator, Callable, Collection, Mapping
 
     from inventory.host import Host
     from orchestrator.deploy.context import Context
@@ -105,14 +106,17 @@ async def _copy(
         peers = peers_of(context, host, slots.arrived)
         return dict.fromkeys(peers, 1) | {builder.name: _BUILDERS_SHARE}
 
-    async with slots.slot(sources) as chosen:
-        peers: tuple[Connect, ...] = ()
-        if chosen != builder.name:
-            peers = (_connect(context, context.plan.host(chosen).host, host.host),)
-        connect = _connect(context, builder, host.host)
-        report = await copy_closure(connect, order, context.runtime.suppliers, peers)
-        slots.arrived.add((context.plan.run, host.name))
-        return report
+    @asynccontextmanager
+    async def slot() -> AsyncIterator[tuple[Connect, ...]]:
+        async with slots.slot(sources) as chosen:
+            if chosen == builder.name:
+                yield ()
+            else:
+                yield (_connect(context, context.plan.host(chosen).host, host.host),)
+            slots.arrived.add((context.plan.run, host.name))
+
+    connect = _connect(context, builder, host.host)
+    return await copy_closure(connect, order, context.runtime.suppliers, slot)
 
 
 def peers_of(

@@ -34,6 +34,8 @@ from orchestrator.transport.forward import Pace
 from orchestrator.transport.shell import LOST
 
 if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+
     from orchestrator.command import CommandResult
     from orchestrator.model.closure import PathInfo
     from orchestrator.stages.supplier import Supplier, Suppliers
@@ -64,6 +66,14 @@ class Connect(Protocol):
         ...
 
 
+class Slot(Protocol):
+    """How a copy gets its turn, and its peers: hosts that may have a part of the paths."""
+
+    def __call__(self) -> AbstractAsyncContextManager[tuple[Connect, ...]]:
+        """Wait for the turn; the copy is over where the context is left."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Order:
     """What a host is to get.
@@ -88,7 +98,7 @@ class Order:
 
 
 async def copy_closure(
-    connect: Connect, order: Order, suppliers: Suppliers, peers: tuple[Connect, ...] = ()
+    connect: Connect, order: Order, suppliers: Suppliers, slot: Slot
 ) -> CopyReport:
     """Make the order's roots and everything they need valid at its host.
 
@@ -103,8 +113,9 @@ async def copy_closure(
         connect: the builder that has all of it, and the host.
         order: what the host is to get.
         suppliers: the builders, as copies to other hosts ask them too.
-        peers: others that may have a part of it, and the host; what they can't
-            give comes from the builder.
+        slot: the turn of what travels, and others that may have a part of it, each
+            with the host; what they can't give comes from the builder. All that is
+            asked before is asked without it, so that hosts are asked for together.
 
     Raises:
         UnreachableError: a connection broke.
@@ -117,7 +128,7 @@ async def copy_closure(
     missing = await looks_lacking(target, paths, STAGE)
     if missing and set(order.roots) <= set(missing):
         try:
-            return await _bring(connect, order, supplier, _those(closure, missing), peers)
+            return await _bring(connect, order, supplier, _those(closure, missing), slot)
         except CommandError:
             missing, assumed = await lacking(target, paths, STAGE), set(missing)
             if assumed.issuperset(missing):
@@ -126,7 +137,7 @@ async def copy_closure(
         missing = await lacking(target, paths, STAGE)
     if not missing:
         return CopyReport(order.host.name, 0, 0, "nothing to copy")
-    return await _bring(connect, order, supplier, _those(closure, missing), peers)
+    return await _bring(connect, order, supplier, _those(closure, missing), slot)
 
 
 def _those(closure: tuple[PathInfo, ...], paths: tuple[StorePath, ...]) -> tuple[PathInfo, ...]:
@@ -140,23 +151,26 @@ async def _bring(
     order: Order,
     supplier: Supplier,
     missing: tuple[PathInfo, ...],
-    peers: tuple[Connect, ...],
+    slot: Slot,
 ) -> CopyReport:
     """Have what is missing signed, and bring it by the ways that there are."""
-    source, target = await connect(compressed=False)
-    delivery = Delivery(
-        source=source,
-        receiver=Receiver(target, order.host.become, order.password),
-        host=order.host,
-        host_key=target.host_key,
-        paths=tuple(info.path for info in missing),
-        signature=await _vouched(supplier, order, missing),
-        progress=CopyProgress(),
-        pace=order.pace,
-        on_bytes=order.on_bytes,
-    )
-    routes = [await _from_peer(peer, delivery) for peer in peers]
-    routes.append(await _deliver(connect, delivery))
+    signature = await _vouched(supplier, order, missing)
+    async with slot() as peers:
+        # The turn may have been long in coming: a connection that broke is opened anew.
+        source, target = await connect(compressed=False)
+        delivery = Delivery(
+            source=source,
+            receiver=Receiver(target, order.host.become, order.password),
+            host=order.host,
+            host_key=target.host_key,
+            paths=tuple(info.path for info in missing),
+            signature=signature,
+            progress=CopyProgress(),
+            pace=order.pace,
+            on_bytes=order.on_bytes,
+        )
+        routes = [await _from_peer(peer, delivery) for peer in peers]
+        routes.append(await _deliver(connect, delivery))
     progress = delivery.progress
     if (elsewhere := len(missing) - progress.paths) > 0:
         routes.append(f"{elsewhere} paths from its caches")
