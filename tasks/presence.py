@@ -33,6 +33,12 @@ class Presence:
         self._changed = threading.Event()
         self._ended = False
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether a step runs here."""
+        with self._lock:
+            return bool(self._busy)
+
     @contextmanager
     def busy(self, work: Work) -> Iterator[None]:
         """Show a step for the time of the context; whoever does it doesn't wait for that."""

@@ -82,6 +82,10 @@ def own_worker(
 ) -> Iterator[Callable[[], None]]:
     """Have a worker of all queues on a thread of this process for the time of the context.
 
+    Steps that run then, of other commands on the same server, have some seconds to
+    end. Without any it is not waited for: what it may take in its last moment is sent
+    again once it is missed.
+
     Yields:
         What to call now and then: it raises `RunInterruptedError` where the worker
         has ended.
@@ -98,14 +102,15 @@ def own_worker(
             raise RunInterruptedError(message, hint="the log of this command says why")
 
     with _shown(broker, QUEUES, CONCURRENCY, settings):
+        _CELERY.should_stop = None
         thread.start()
         try:
             yield check
         finally:
             _CELERY.should_stop = 0
             os.write(wake, b"\0")
-            thread.join(_STOP_SECONDS)
-            _CELERY.should_stop = None
+            if process_presence().is_busy:
+                thread.join(_STOP_SECONDS)
 
 
 def _made(make: Any, queues: Sequence[str], concurrency: int) -> tuple[Any, int]:  # noqa: ANN401 - untyped in Celery

@@ -83,7 +83,7 @@ def run(invocation: Invocation, preparing: Preparing) -> int:
             return stack.enter_context(_open_engine(invocation))
 
         def ledger() -> Ledger:
-            # Who asks has something to build: workers start while builders are looked at.
+            # Who asks has something to do: all starts while builders are looked at.
             return _ledger_at(opened().broker, invocation)
 
         async def preparation() -> tuple[Plan, Engine | None]:

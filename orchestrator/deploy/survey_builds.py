@@ -44,12 +44,17 @@ async def survey_builds(surveyor: Surveyor, evaluator: Evaluator, survey: Survey
     }
     if not moving:
         return survey
-    # Before all else: whose broker it is may start workers meanwhile.
-    ledger = surveyor.read_ledger()
-    needs, builders = await asyncio.gather(
-        ask_derivations(evaluator.shell, moving.values()),
-        look(surveyor, surveyor.inventory.builders, LeftOut()),
-    )
+    # On a thread: whose broker that is may have to start it, and imports much to do so.
+    reading = asyncio.create_task(asyncio.to_thread(surveyor.read_ledger))
+    try:
+        needs, builders = await asyncio.gather(
+            ask_derivations(evaluator.shell, moving.values()),
+            look(surveyor, surveyor.inventory.builders, LeftOut()),
+        )
+    finally:
+        # Nobody may end what it is about to open.
+        await asyncio.wait({reading})
+    ledger = reading.result()
     stores = await ask_stores(surveyor, moving, needs.values())
     known = replace(survey, builders=builders, stores=stores, needs=needs, ledger=ledger)
     return refuse(surveyor, known, moving)
