@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
+_GATHER_SECONDS = 0.1
+
 
 class Presence:
     """This process's entry in the registry, written by one thread of its own."""
@@ -31,7 +33,7 @@ class Presence:
         self._busy: list[Work] = []
         self._lock = threading.Lock()
         self._changed = threading.Event()
-        self._ended = False
+        self._ended = threading.Event()
 
     @property
     def is_busy(self) -> bool:
@@ -59,7 +61,7 @@ class Presence:
         try:
             yield
         finally:
-            self._ended = True
+            self._ended.set()
             self._changed.set()
             thread.join()
             self._leave(cluster, worker)
@@ -72,9 +74,10 @@ class Presence:
     def _renew(self, cluster: Cluster, worker: Worker) -> None:
         while True:
             self._changed.wait(cluster.sign_seconds / 4)
-            self._changed.clear()
-            if self._ended:
+            # One change seldom comes alone: each step that ends is followed by another.
+            if self._ended.wait(_GATHER_SECONDS):
                 return
+            self._changed.clear()
             with self._lock:
                 busy = tuple(self._busy)
             try:

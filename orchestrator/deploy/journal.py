@@ -158,7 +158,7 @@ class Journal:
         found = self.client.get(self.key("plan"))
         if found is None:
             raise _no_run(self.run)
-        return _read_back(found, Plan, f"the plan of run {self.run}").after(self.previous())
+        return _read_plan(self.run, found).after(self.previous())
 
     def set_previous(self, host: str, previous: StorePath) -> None:
         """Note that a host ran another system before its switch than when it was planned."""
@@ -273,13 +273,18 @@ class Journal:
         token is old by the time it arrives.
         """
         running = [(key, record) for key, record in records.items() if not record.state.is_final]
-        seen = self.now() if running else 0.0
-        return tuple(key for key, record in running if self._is_lost(key, record, seen))
-
-    def _is_lost(self, key: StepKey, record: StepRecord, seen: float) -> bool:
-        if record.state is StepState.STARTED:
-            return not self.client.exists(self._lease(key))
-        return seen - record.sent_at > UNCLAIMED_SECONDS
+        if not running:
+            return ()
+        pipeline = self.client.pipeline(transaction=False)
+        for key, _ in running:
+            pipeline.exists(self._lease(key))
+        leased = pipeline.execute()
+        oldest = self.now() - UNCLAIMED_SECONDS
+        return tuple(
+            key
+            for (key, record), lease in zip(running, leased, strict=True)
+            if (not lease if record.state is StepState.STARTED else record.sent_at < oldest)
+        )
 
     def now(self) -> float:
         """Give the server's time, the one clock that drivers and workers share."""
@@ -440,6 +445,12 @@ def parse_step_key(text: str) -> StepKey:
 
 def _read_previous(found: Any) -> dict[str, StorePath]:  # noqa: ANN401 - redis-py's
     return {as_text(host): parse_store_path(as_text(path)) for host, path in found.items()}
+
+
+# Each step reads the plan of all hosts.
+@lru_cache(maxsize=16)
+def _read_plan(run: str, found: bytes) -> Plan:
+    return _read_back(found, Plan, f"the plan of run {run}")
 
 
 # A driver reads all records whenever one has changed, and they hold long reports.

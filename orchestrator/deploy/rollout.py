@@ -74,6 +74,8 @@ def _reboots(
 
     In a group one reboots at a time, while another one is neither changing nor lost.
     """
+    if not waiting:
+        return ()
     states = {host.name: _phase(plan, host, records) for host in moving_hosts(plan)}
     rebooting = {key.subject for key in records if _is_rebooting(records, key.subject)}
     down = {name for name, phase in states.items() if phase.in_transition or phase.is_lost}
