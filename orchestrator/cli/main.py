@@ -7,6 +7,7 @@ needs hands, or the run was interrupted and `orchestrate resume` goes on.
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from importlib import import_module
@@ -85,6 +86,8 @@ def orchestrate(*, debug: bool) -> None:
 def main() -> None:
     """Run the command line and exit with its code."""
     debug = "--debug" in sys.argv[1:]
+    # Nearly all that is made lives to the end: looking for what doesn't took 6 % of the time.
+    gc.set_threshold(20_000, 20, 20)
     try:
         code = orchestrate.main(standalone_mode=False, prog_name="orchestrate")
     except OrchestrateError as error:
