@@ -58,12 +58,15 @@ class _Handed(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one record, with its traceback where it has one."""
-        structlog.get_logger().log(
-            record.levelno,
-            record.getMessage(),
-            library=record.name,
-            exc_info=record.exc_info,
-        )
+        try:
+            structlog.get_logger().log(
+                record.levelno,
+                record.getMessage(),
+                library=record.name,
+                exc_info=record.exc_info,
+            )
+        except Exception:  # noqa: BLE001 - as logging wants it: a full disk is not the library's fault
+            self.handleError(record)
 
 
 def redact(_logger: WrappedLogger, _method: str, entry: EventDict) -> EventDict:

@@ -30,6 +30,7 @@ from tasks.steps import load_performer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
 CONCURRENCY = 16
 """Steps that a command's own worker does at a time: they wait for hosts, not for us."""
@@ -78,6 +79,7 @@ def serve(
 @contextmanager
 def own_worker(
     broker: str,
+    log: Path,
     settings: WorkerSettings = WorkerSettings(),  # noqa: B008 - frozen
 ) -> Iterator[Callable[[], None]]:
     """Have a worker of all queues on a thread of this process for the time of the context.
@@ -85,6 +87,11 @@ def own_worker(
     Steps that run then, of other commands on the same server, have some seconds to
     end. Without any it is not waited for: what it may take in its last moment is sent
     again once it is missed.
+
+    Args:
+        broker: the broker's URL.
+        log: where this process logs, for who asks why the worker has ended.
+        settings: what it does with a step.
 
     Yields:
         What to call now and then: it raises `RunInterruptedError` where the worker
@@ -99,7 +106,7 @@ def own_worker(
     def check() -> None:
         if not thread.is_alive():
             message = "the worker of this command has ended"
-            raise RunInterruptedError(message, hint="the log of this command says why")
+            raise RunInterruptedError(message, hint=f"its log is {log}")
 
     with _shown(broker, QUEUES, CONCURRENCY, settings):
         _CELERY.should_stop = None

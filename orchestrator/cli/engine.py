@@ -93,7 +93,7 @@ def open_engine(invocation: Invocation) -> Iterator[Engine]:
         broker = stack.enter_context(open_broker(invocation))
         client = open_client(broker)
         if invocation.broker is None:
-            check = stack.enter_context(own_worker(broker))
+            check = stack.enter_context(own_worker(broker, invocation.workspace.log))
         else:
             workers = Cluster(client).workers()
             check_timeouts(VISIBILITY_TIMEOUT_SECONDS, LONGEST_STEP_SECONDS, workers)

@@ -97,6 +97,9 @@ def run(invocation: Invocation, preparing: Preparing) -> int:
             return plan, engine
 
         plan, engine = runtime.run_here(preparation())
+        if invocation.broker is not None:
+            # A cluster's workers have connections of their own.
+            runtime.run(runtime.pool.close())
         decided = _decided(invocation, plan, may_reboot)
         begin = engine.run if engine else partial(_end, invocation)
         ended = _to_its_end(decided, hear, partial(begin, decided, planning.events))
@@ -270,6 +273,8 @@ def _ledger_at(broker: str, invocation: Invocation) -> Ledger:
 
 def resume(invocation: Invocation, run_id: str) -> int:
     """Go on with a run that was interrupted, and give the exit code."""
+    # Whose log has to be there before the worker is.
+    _ = invocation.workspace
     ask_become_password(invocation)
     with (
         closing(process_runtime()),

@@ -71,8 +71,10 @@ class LostSteps:
     def _some_have_ended(self) -> bool:
         """Whether workers have ended since this was asked last."""
         there = frozenset(worker.name for worker in Cluster(self.journal.client).workers())
-        ended = self._workers_ended or bool(self._workers - there)
-        self._workers_ended, self._workers = False, there
+        gone = bool(self._workers - there)
+        ended = self._workers_ended or gone
+        # Once more next time: one that leaves may take a last message just then.
+        self._workers_ended, self._workers = gone, there
         return ended
 
     def _one_suspect_at_a_time(

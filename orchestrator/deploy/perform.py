@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
 from inventory.host import FailedUnits, Host
@@ -20,7 +20,7 @@ from orchestrator.deploy.perform_copy import perform_copy
 from orchestrator.deploy.perform_reboot import Checks, perform_reboot
 from orchestrator.deploy.quarantine import Quarantine
 from orchestrator.deploy.runtime import Runtime, process_runtime
-from orchestrator.errors import CommandError, PayloadError, UnreachableError
+from orchestrator.errors import CommandError, PayloadError, StageError, UnreachableError
 from orchestrator.model.journal import Step, StepKey
 from orchestrator.model.plan import Goal
 from orchestrator.model.report import (
@@ -47,6 +47,7 @@ from orchestrator.stages.smoke_model import model_path, read_model
 from orchestrator.stages.switch import Activation, await_switch, switch
 from orchestrator.transport.become import become_password
 from orchestrator.transport.session import Session, session
+from orchestrator.transport.shell import LOST
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
@@ -75,6 +76,8 @@ Report = (
 
 _RETRY_INTERVAL = 1.0
 """Seconds between two attempts to log in to a host that must come back."""
+
+_AGAIN = "run the same command again"
 
 _REBOOT_SECONDS = 600.0
 """Seconds that a host may need to shut down and come up again; a server's firmware is slow."""
@@ -107,12 +110,32 @@ def perform(journal: Journal, plan: Plan, key: StepKey) -> Report:
 def _switch(context: Context, host: HostPlan) -> SwitchReport:
     host = _as_it_is_now(context, host)
     activation = activation_of(context.plan, host)
+    # Where nobody can log in nothing was begun, and there is nothing to wait for.
+    context.runtime.run(context.runtime.pool.shell(host.host))
     with suppress(UnreachableError):
         return switch(_Pooled(context.runtime, host.host), activation)
     # It restarts sshd or the network, and goes on without us; unless the connection
     # was gone before.
+    with _session_until(context, host.host) as opened, suppress(UnreachableError):
+        return await_switch(opened, activation) or _switch_at_last(context, opened, activation)
     with _session_until(context, host.host) as opened:
-        return await_switch(opened, activation) or switch(opened, activation)
+        report = await_switch(opened, activation)
+    if report is None:
+        message = "the connection broke twice before anything was begun"
+        raise UnreachableError(message, hint=_AGAIN, host=host.name, stage=Step.SWITCH)
+    return report
+
+
+def _switch_at_last(context: Context, opened: Session, activation: Activation) -> SwitchReport:
+    """Begin what was not begun over a connection that broke, if the host is still ours.
+
+    Raises:
+        StageError: another run has it by now; or as `switch`.
+    """
+    if not HostLocks(context.journal).renew(activation.host):
+        message = "another run has taken it while its connection was broken"
+        raise StageError(message, hint=_AGAIN, host=activation.host, stage=Step.SWITCH)
+    return switch(opened, activation)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +150,10 @@ class _Pooled:
 
         async def work() -> CommandResult:
             shell = await self.runtime.pool.shell(self.host)
-            return await shell.run(elevated(command, self.host.become, become_password(self.host)))
+            asked = elevated(command, self.host.become, become_password(self.host))
+            done = await shell.run(asked)
+            # A shell that a signal has ended says nothing of what it waited for.
+            return replace(done, returncode=LOST) if done.returncode < 0 else done
 
         return self.runtime.run(work())
 

@@ -43,6 +43,7 @@ class Runtime:
         self._lock = threading.Lock()
         self._calls = 0
         self._is_here = False
+        self._is_closed = False
 
     def run_here(self, work: Coroutine[None, None, T]) -> T:
         """Run a coroutine on the loop in this thread, once and before anything else.
@@ -76,11 +77,12 @@ class Runtime:
         """
         with self._lock:
             busy = self._calls
+            self._is_closed = not busy
         if busy:
             log.warning("steps go on to the end of the process", steps=busy)
             return
         if self._thread.is_alive():
-            self.run(self.pool.close())
+            asyncio.run_coroutine_threadsafe(self.pool.close(), self._loop).result()
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
         else:
@@ -90,9 +92,13 @@ class Runtime:
     @contextmanager
     def _calling(self) -> Iterator[None]:
         with self._lock:
+            closed = self._is_closed
             self._calls += 1
-            if not (self._is_here or self._thread.is_alive()):
+            if not (closed or self._is_here or self._thread.is_alive()):
                 self._thread.start()
+        if closed:
+            # As above: nobody waits for this thread, which ends with the process.
+            threading.Event().wait()
         try:
             yield
         finally:

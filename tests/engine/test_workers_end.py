@@ -59,7 +59,7 @@ def test_a_command_works_by_itself(engine: Engine) -> None:
     plan = make_plan(Wanted("carbon"), Wanted("slow"))
     journal = engine.journal(plan)
     journal.create(plan)
-    with own_worker(engine.broker, SETTINGS) as check:
+    with own_worker(engine.broker, engine.directory / "log.jsonl", SETTINGS) as check:
         ended = go_on(engine.broker, journal, engine.events.append, check)
     assert {result.outcome for result in ended.values()} == {Outcome.DEPLOYED}
 
@@ -69,11 +69,12 @@ def test_an_own_worker_that_ends_ends_the_command(engine: Engine) -> None:
     plan = make_plan(Wanted("carbon"))
     journal = engine.journal(plan)
     journal.create(plan)
-    with own_worker(engine.broker, SETTINGS) as check:
+    with own_worker(engine.broker, engine.directory / "log.jsonl", SETTINGS) as check:
         pass
     with pytest.raises(RunInterruptedError, match="has ended") as caught:
         go_on(engine.broker, journal, engine.events.append, check)
     assert f"orchestrate resume {plan.run}" in caught.value.hint
+    assert "log.jsonl" in caught.value.hint
 
 
 @contextmanager
