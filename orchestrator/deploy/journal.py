@@ -192,12 +192,12 @@ class Journal:
         pipeline.hgetall(self.key("previous"))
         pipeline.hgetall(self.key("steps"))
         pipeline.time()
-        control, previous, steps, (seconds, microseconds) = pipeline.execute()
+        control, previous, steps, clock = pipeline.execute()
         return RunState(
             self._read_control(control),
             _read_previous(previous),
             self._read_records(steps),
-            float(seconds) + microseconds / 1e6,
+            _seconds(clock),
         )
 
     def _read_records(self, found: Any) -> dict[StepKey, StepRecord]:  # noqa: ANN401 - redis-py's
@@ -419,8 +419,12 @@ class Journal:
 
 def now(client: redis.Redis) -> float:
     """Give a server's time, in seconds since the epoch."""
-    seconds, microseconds = client.time()
-    return float(seconds) + microseconds / 1e6
+    return _seconds(client.time())
+
+
+def _seconds(clock: Any) -> float:  # noqa: ANN401 - redis-py's
+    seconds, microseconds = clock
+    return float(seconds) + float(microseconds) / 1e6
 
 
 SEE_HISTORY = "see `orchestrate history` for the runs that are kept"

@@ -149,9 +149,8 @@ def test_interrupted_copy_goes_on_where_it_was(fleet: Fleet) -> None:
     assert 0 < report["copied_bytes"] < 22 * MEGABYTE
 
 
-def test_files_that_are_no_valid_path_are_replaced(fleet: Fleet) -> None:
-    """What looks whole on the target and isn't in its Nix's database is copied all the same."""
-    fleet.change(extra={"carbon": payload("counterfeit", 1)})
+def system_built(fleet: Fleet) -> dict[str, Any]:
+    """Have carbon's system built, and give the report of that build."""
     built = fleet.events_of("build", "carbon")
     assert built.returncode == 0, built.why()
     (report,) = (
@@ -159,6 +158,14 @@ def test_files_that_are_no_valid_path_are_replaced(fleet: Fleet) -> None:
         for event in built.find(stage="build", event="stage_finished")
         if "nixos" in event["report"]["output"]
     )
+    found: dict[str, Any] = report
+    return found
+
+
+def test_files_that_are_no_valid_path_are_replaced(fleet: Fleet) -> None:
+    """What looks whole on the target and isn't in its Nix's database is copied all the same."""
+    fleet.change(extra={"carbon": payload("counterfeit", 1)})
+    report = system_built(fleet)
     listed = fleet[report["builder"]].shell(f"nix-store --query --requisites {report['output']}")
     (path,) = (line for line in listed.splitlines() if "-payload-" in line)
     fleet["carbon"].shell(f"echo counterfeit >{path} && touch -d @1 {path}")
@@ -197,13 +204,7 @@ def test_slow_link_is_compressed(fleet: Fleet) -> None:
 def test_what_a_cache_has_is_not_copied(fleet: Fleet, tmp_path: Path) -> None:
     """A path that the target's cache has comes from there, and is checked by its key."""
     fleet.change(extra={"carbon": payload("cached", 10)})
-    built = fleet.events_of("build", "carbon")
-    assert built.returncode == 0, built.why()
-    (report,) = (
-        event["report"]
-        for event in built.find(stage="build", event="stage_finished")
-        if "nixos" in event["report"]["output"]
-    )
+    report = system_built(fleet)
     with cache_of(fleet, report["builder"], report["output"], tmp_path) as (url, key):
         cached = fleet.with_vars(
             {"orchestrate_substituters": [url], "orchestrate_trusted_public_keys": [key]}

@@ -7,9 +7,10 @@ import subprocess
 import time
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+import redis
 
 from tests.fleet.cluster import cluster
 from tests.fleet.fleet import TARGETS, Fleet, state_of
@@ -69,14 +70,18 @@ def test_shared_broker_and_its_worker(fleet: Fleet, tmp_path: Path) -> None:
     with cluster(fleet, tmp_path) as shared:
         process = shared.start("deploy", "carbon", "--json")
         seen: set[str] = set()
+        workers: set[bytes] = set()
+        registry = redis.Redis(unix_socket_path=str(tmp_path / "valkey"))
         while process.poll() is None:
             seen.update(fleet.processes())
+            shown: Any = registry.zrange("orchestrate:workers", 0, -1)
+            workers.update(shown)
             time.sleep(0.05)
         output, said = process.communicate()
     assert process.returncode == 0, f"{output}{said}"
     assert state_of(fleet["carbon"]).greeting == greeting
     assert len([line for line in seen if "valkey" in line]) == 1
-    assert not [line for line in seen if line.startswith("valkey-server unixsocket")]
+    assert len(workers) == 1
 
 
 def test_nixos_rebuild_activates_where_it_takes_a_store_path(fleet: Fleet) -> None:
