@@ -1,8 +1,7 @@
 """The password that privilege on a host may need, read where it is needed.
 
 What travels in a plan is a reference: a file, or a command. A password that was
-typed stays in the command and in the worker beside it, which reads it from an
-inherited pipe.
+typed stays in the command, which is its own worker.
 """
 
 from __future__ import annotations
@@ -43,11 +42,6 @@ def remember_typed(password: str) -> None:
     _typed.password = password
 
 
-def typed_password() -> str | None:
-    """Give what the user typed; None where nobody was asked."""
-    return _typed.password
-
-
 def become_password(host: Host) -> str | None:
     """Read the password that the inventory refers to, else give the typed one.
 
@@ -65,7 +59,7 @@ def become_password(host: Host) -> str | None:
             host.name, become.password_command, int(time.monotonic() // _REMEMBER_SECONDS)
         )
     else:
-        return typed_password() if become.method is BecomeMethod.SUDO else None
+        return _typed.password if become.method is BecomeMethod.SUDO else None
     hide(password)
     return password
 

@@ -220,10 +220,6 @@ class Fleet:
         """Give the command lines of the product's processes on the controller."""
         return [line for line in self.running().values() if line]
 
-    def pids(self, word: str) -> list[int]:
-        """Give the product's processes on the controller that have a word in their command line."""
-        return [pid for pid, line in self.running().items() if word in line.split()]
-
     def running(self) -> dict[int, str]:
         """Give the processes on the controller, by their number, with their command lines."""
         group = self.lab.site.cgroup / "controller" / "cgroup.procs"
