@@ -18,8 +18,8 @@ import structlog
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from orchestrator.deploy.cluster import Cluster
     from orchestrator.model.cluster import Work, Worker
+    from orchestrator.state.workers import Cluster
 
 log = structlog.get_logger()
 

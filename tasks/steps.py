@@ -12,13 +12,13 @@ import structlog
 from celery import Task, shared_task
 
 from orchestrator.deploy.drive import host_of, step_event
-from orchestrator.deploy.heartbeat import beating
-from orchestrator.deploy.host_lock import HostLocks
-from orchestrator.deploy.journal import Journal, parse_step_key
 from orchestrator.errors import OrchestrateError, PayloadError
 from orchestrator.model.cluster import Work
 from orchestrator.model.event import Event
 from orchestrator.model.journal import Step, StepKey
+from orchestrator.state.host_locks import HostLocks
+from orchestrator.state.journal import Journal, parse_step_key
+from orchestrator.state.lease import beating
 from tasks.app import STEP_TASK
 from tasks.broker import open_client
 from tasks.presence import process_presence

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 from celery.app.trace import setup_worker_optimizations
 from celery.worker import state as celery_state
 
-from orchestrator.deploy.cluster import Cluster, check_timeouts
 from orchestrator.deploy.runtime import process_runtime
 from orchestrator.errors import RunInterruptedError
 from orchestrator.model.cluster import Worker
 from orchestrator.model.queue import QUEUES
+from orchestrator.state.workers import Cluster, check_timeouts
 from tasks.app import make_app
 from tasks.broker import check_broker, open_client
 from tasks.presence import process_presence

@@ -9,9 +9,9 @@ import click
 from orchestrator.cli.broker import open_journal
 from orchestrator.cli.invocation import Invocation, broker_option, inventory_option
 from orchestrator.cli.resume import meant_run
-from orchestrator.deploy.journal import Journal
 from orchestrator.errors import UsageError
 from orchestrator.model.journal import Control
+from orchestrator.state.journal import Journal
 
 if TYPE_CHECKING:
     from collections.abc import Callable

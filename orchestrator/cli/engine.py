@@ -11,12 +11,12 @@ import redis
 from kombu.exceptions import OperationalError
 
 from orchestrator.cli.broker import open_broker, warn_of
-from orchestrator.deploy.cluster import Cluster, check_timeouts
 from orchestrator.deploy.drive import drive, others_work
-from orchestrator.deploy.journal import Journal
 from orchestrator.errors import RunInterruptedError
 from orchestrator.model.cluster import LONGEST_STEP_SECONDS, VISIBILITY_TIMEOUT_SECONDS
 from orchestrator.model.event import Event
+from orchestrator.state.journal import Journal
+from orchestrator.state.workers import Cluster, check_timeouts
 from tasks.broker import forgetfulness, open_client
 from tasks.send import sender
 from tasks.worker import own_worker

@@ -22,10 +22,10 @@ from orchestrator.cli.invocation import (
 from orchestrator.cli.progress import JsonProgress, PlainProgress, change
 from orchestrator.command import printable
 from orchestrator.deploy.history import is_about, read_run, summaries
-from orchestrator.deploy.journal import Journal
-from orchestrator.deploy.runs import find_run
 from orchestrator.errors import UsageError
 from orchestrator.model.store import derivation_name
+from orchestrator.state.journal import Journal
+from orchestrator.state.runs import find_run
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable

@@ -14,9 +14,9 @@ from orchestrator.cli.invocation import (
     json_option,
 )
 from orchestrator.cli.run import resume
-from orchestrator.deploy.journal import Journal
-from orchestrator.deploy.runs import find_run, runs
 from orchestrator.errors import UsageError
+from orchestrator.state.journal import Journal
+from orchestrator.state.runs import find_run, runs
 
 
 @click.command(name="resume")

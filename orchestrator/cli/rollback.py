@@ -70,8 +70,8 @@ def _meant(invocation: Invocation, to: str | None) -> int | After | None:
         return int(to)
     # Who names no run doesn't pay for redis and a server here.
     from orchestrator.cli.broker import open_journal  # noqa: PLC0415
-    from orchestrator.deploy.journal import Journal  # noqa: PLC0415
-    from orchestrator.deploy.runs import find_run  # noqa: PLC0415
+    from orchestrator.state.journal import Journal  # noqa: PLC0415
+    from orchestrator.state.runs import find_run  # noqa: PLC0415
 
     with open_journal(invocation) as client:
         run_id = find_run(client, to)

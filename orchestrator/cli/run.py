@@ -262,8 +262,8 @@ def ledger_of(invocation: Invocation) -> Ledger:
 
 
 def _ledger_at(broker: str, invocation: Invocation) -> Ledger:
-    from orchestrator.deploy.build_ledger import BuildLedger  # noqa: PLC0415 - see ledger_of
-    from orchestrator.deploy.quarantine import Quarantine  # noqa: PLC0415
+    from orchestrator.state.build_ledger import BuildLedger  # noqa: PLC0415 - see ledger_of
+    from orchestrator.state.quarantine import Quarantine  # noqa: PLC0415
     from tasks.broker import open_client  # noqa: PLC0415
 
     client = open_client(broker)

@@ -19,11 +19,11 @@ from orchestrator.cli.invocation import (
     target_argument,
 )
 from orchestrator.deploy.history import OpenRun, read_open
-from orchestrator.deploy.journal import Journal
-from orchestrator.deploy.runs import last_results, runs
 from orchestrator.errors import OrchestrateError
 from orchestrator.model.report import HostResult
 from orchestrator.model.store import StorePath, store_hash
+from orchestrator.state.journal import Journal
+from orchestrator.state.runs import last_results, runs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,15 +9,15 @@ import click
 
 from orchestrator.cli.broker import open_journal
 from orchestrator.cli.invocation import Invocation, broker_option, inventory_option
-from orchestrator.deploy.host_lock import (
+from orchestrator.errors import UsageError
+from orchestrator.state.host_locks import (
     LOCK_SECONDS,
     SILENT_SECONDS,
     end_lock,
     find_lock,
     silent_seconds,
 )
-from orchestrator.deploy.journal import now
-from orchestrator.errors import UsageError
+from orchestrator.state.journal import now
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import redis
 
     from inventory.host import Host
-    from orchestrator.model.lock import HostLock
+    from orchestrator.model.host_lock import HostLock
 
 
 @click.command(name="unlock")

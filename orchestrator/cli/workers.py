@@ -10,9 +10,9 @@ import msgspec
 from orchestrator.cli.broker import open_journal
 from orchestrator.cli.invocation import Invocation, broker_option, inventory_option, json_option
 from orchestrator.command import printable
-from orchestrator.deploy.cluster import Cluster
 from orchestrator.model.journal import Step
 from orchestrator.model.store import DerivationPath, derivation_name
+from orchestrator.state.workers import Cluster
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

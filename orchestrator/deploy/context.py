@@ -6,13 +6,13 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.deploy.journal import Journal
 from orchestrator.deploy.runtime import Runtime
 from orchestrator.errors import PayloadError
 from orchestrator.model.event import Event
 from orchestrator.model.journal import Step, StepKey, StepState
 from orchestrator.model.plan import Plan
 from orchestrator.model.report import BuildReport
+from orchestrator.state.journal import Journal
 
 if TYPE_CHECKING:
     from inventory.host import Host

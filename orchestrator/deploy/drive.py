@@ -12,9 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from orchestrator.deploy.cluster import Cluster, queue_of
 from orchestrator.deploy.hold_hosts import HeldHosts
-from orchestrator.deploy.host_lock import HostLocks
 from orchestrator.deploy.lost_steps import ATTEMPTS, Absences, LostSteps
 from orchestrator.deploy.results import results, settled_results
 from orchestrator.deploy.rollout import decision_of, is_finished, next_steps
@@ -22,14 +20,16 @@ from orchestrator.errors import PayloadError, StageError
 from orchestrator.model.event import Event, run_finished
 from orchestrator.model.journal import Control, Step, StepKey, StepState
 from orchestrator.model.report import BuildReport
+from orchestrator.state.host_locks import HostLocks
+from orchestrator.state.workers import Cluster, queue_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from orchestrator.deploy.journal import Journal
     from orchestrator.model.journal import StepRecord
     from orchestrator.model.plan import Plan
     from orchestrator.model.report import HostResult
+    from orchestrator.state.journal import Journal
 
     Send = Callable[[str, str, StepKey, int], None]
 

@@ -7,15 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from orchestrator.deploy.journal import Journal
 from orchestrator.deploy.results import settled_results
-from orchestrator.deploy.runs import runs
 from orchestrator.deploy.step_records import smoke_report
 from orchestrator.errors import PayloadError
 from orchestrator.model.history import BuildRecord, HostRecord, RunHeader, RunRecord
 from orchestrator.model.journal import Step, StepKey, StepState
 from orchestrator.model.report import BuildReport, HostResult, Outcome
 from orchestrator.model.store import StorePath
+from orchestrator.state.journal import Journal
+from orchestrator.state.runs import runs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

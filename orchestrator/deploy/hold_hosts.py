@@ -10,16 +10,16 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from orchestrator.deploy.host_lock import HostLocks
 from orchestrator.errors import StageError
 from orchestrator.model.event import Event
 from orchestrator.model.journal import Step, StepKey
+from orchestrator.state.host_locks import HostLocks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from orchestrator.model.host_lock import HostLock
     from orchestrator.model.journal import StepRecord
-    from orchestrator.model.lock import HostLock
     from orchestrator.model.plan import Plan
     from orchestrator.model.report import HostResult
 

@@ -6,14 +6,14 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from orchestrator.deploy.cluster import Cluster
 from orchestrator.model.journal import StepKey, StepState
+from orchestrator.state.workers import Cluster
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from orchestrator.deploy.journal import Journal
     from orchestrator.model.journal import StepRecord
+    from orchestrator.state.journal import Journal
 
 T = TypeVar("T")
 

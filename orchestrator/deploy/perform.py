@@ -14,11 +14,9 @@ from typing import TYPE_CHECKING, TypeVar
 from inventory.host import FailedUnits, Host
 from orchestrator.command import elevated
 from orchestrator.deploy.context import Context
-from orchestrator.deploy.host_lock import HostLocks
 from orchestrator.deploy.perform_build import perform_build
 from orchestrator.deploy.perform_copy import perform_copy
 from orchestrator.deploy.perform_reboot import Checks, perform_reboot
-from orchestrator.deploy.quarantine import Quarantine
 from orchestrator.deploy.runtime import Runtime, process_runtime
 from orchestrator.errors import CommandError, PayloadError, StageError, UnreachableError
 from orchestrator.model.journal import Step, StepKey
@@ -45,6 +43,8 @@ from orchestrator.stages.rollback import UNTOUCHED, reactivate, verdict
 from orchestrator.stages.smoke import run_smoke
 from orchestrator.stages.smoke_model import model_path, read_model
 from orchestrator.stages.switch import Activation, await_switch, switch
+from orchestrator.state.host_locks import HostLocks
+from orchestrator.state.quarantine import Quarantine
 from orchestrator.transport.become import become_password
 from orchestrator.transport.session import Session, session
 from orchestrator.transport.shell import LOST
@@ -53,11 +53,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
 
     from orchestrator.command import Command, CommandResult
-    from orchestrator.deploy.journal import Journal
     from orchestrator.model.facts import Facts
     from orchestrator.model.plan import HostPlan, Plan
     from orchestrator.model.store import StorePath
     from orchestrator.model.variant import Backend
+    from orchestrator.state.journal import Journal
     from orchestrator.transport.connect import ConnectionPool
 
 T = TypeVar("T")

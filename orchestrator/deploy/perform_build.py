@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from orchestrator.deploy.build_ledger import BuildLedger
 from orchestrator.errors import BuilderError, CommandError, StageError, UnreachableError
 from orchestrator.model.journal import Step
 from orchestrator.stages.build import BuildLog, build, stop_build
+from orchestrator.state.build_ledger import BuildLedger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from orchestrator.deploy.survey import Evaluator, Surveyor
     from orchestrator.errors import PlanError
     from orchestrator.model.plan import Evaluation
-    from orchestrator.model.presence import StoreContents
+    from orchestrator.model.store_contents import StoreContents
     from orchestrator.stages.derivations import Needs
 
 

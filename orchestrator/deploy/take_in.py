@@ -12,9 +12,9 @@ import redis
 import structlog
 
 from orchestrator.deploy.ended_runs import read_run, waiting_runs
-from orchestrator.deploy.journal import Journal
-from orchestrator.deploy.runs import last_results
 from orchestrator.errors import PayloadError
+from orchestrator.state.journal import Journal
+from orchestrator.state.runs import last_results
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from inventory.host import Host
 from orchestrator.model.facts import Facts
 from orchestrator.model.ledger import Ledger
-from orchestrator.model.presence import StoreContents
 from orchestrator.model.store import DerivationPath, StorePath, derivation_name
+from orchestrator.model.store_contents import StoreContents
 
 _HEAVY_FEATURES = frozenset({"cuda", "rocm"})
 

@@ -14,8 +14,8 @@ from orchestrator.errors import PlanError
 from orchestrator.model.facts import Facts
 from orchestrator.model.ledger import Ledger
 from orchestrator.model.plan import Action, Build, Evaluation, Goal, HostPlan, Plan
-from orchestrator.model.presence import StoreContents
 from orchestrator.model.store import DerivationPath, StorePath, derivation_name
+from orchestrator.model.store_contents import StoreContents
 from orchestrator.model.variant import Backend, VariantChoice
 from orchestrator.stages.batches import in_batches, policy_of
 from orchestrator.stages.derivations import Needs

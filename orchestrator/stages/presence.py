@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, TypeVar
 from inventory.copying import Caches
 from orchestrator import nix
 from orchestrator.errors import PayloadError, StageError
-from orchestrator.model.presence import StoreContents
 from orchestrator.model.store import StorePath, parse_store_path
+from orchestrator.model.store_contents import StoreContents
 from orchestrator.stages.shipped import shipped
 
 if TYPE_CHECKING:

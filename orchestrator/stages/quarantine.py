@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import PlanError
-from orchestrator.model.report import Fault
 from orchestrator.model.store import store_name
 
 if TYPE_CHECKING:
@@ -14,16 +13,7 @@ if TYPE_CHECKING:
     from orchestrator.model.facts import Facts
     from orchestrator.model.ledger import Quarantined
     from orchestrator.model.plan import Evaluation
-    from orchestrator.model.report import SmokeReport
     from orchestrator.model.store import StorePath
-
-
-def blamed(report: SmokeReport, evaluation: Evaluation) -> tuple[StorePath, ...]:
-    """Give what a smoke speaks against: the system, its llama package, or nothing."""
-    if report.fault in (None, Fault.HOST):
-        return ()
-    package = evaluation.llama if report.fault is Fault.PACKAGE else None
-    return tuple(path for path in (evaluation.toplevel, package) if path is not None)
 
 
 def refusal(

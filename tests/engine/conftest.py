@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from orchestrator.deploy.drive import drive, others_work
-from orchestrator.deploy.journal import Journal
 from orchestrator.model.queue import QUEUES
+from orchestrator.state.journal import Journal
 from tasks.broker import open_client, private_server
 from tasks.send import sender
 from tasks.settings import WorkerSettings

@@ -15,9 +15,9 @@ from orchestrator.model.journal import Step
 from orchestrator.model.report import RollbackReport, SmokeReport, Verdict
 
 if TYPE_CHECKING:
-    from orchestrator.deploy.journal import Journal
     from orchestrator.model.journal import StepKey
     from orchestrator.model.plan import Plan
+    from orchestrator.state.journal import Journal
 
 SLOW_SECONDS = 2.0
 

@@ -20,9 +20,9 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from orchestrator.cli.engine import go_on
-from orchestrator.deploy.journal import Journal
 from orchestrator.errors import RunInterruptedError, UsageError
 from orchestrator.model.report import Outcome
+from orchestrator.state.journal import Journal
 from tasks.broker import check_broker, forgetfulness, open_client, private_server
 from tests.engine.conftest import Engine, kill, wait_until
 from tests.plans import Wanted, make_plan

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orchestrator.deploy.build_ledger import BuildLedger
 from orchestrator.deploy.perform_build import candidates
 from orchestrator.errors import PayloadError
 from orchestrator.model.ledger import Ledger, RunningBuild
+from orchestrator.state.build_ledger import BuildLedger
 from tasks.broker import open_client
 from tests.plans import Wanted, derivation, make_plan
 

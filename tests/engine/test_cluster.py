@@ -12,10 +12,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from orchestrator.cli.progress import plain_lines
-from orchestrator.deploy.cluster import Cluster
 from orchestrator.model.journal import Control
 from orchestrator.model.queue import QUEUES
 from orchestrator.model.report import Outcome
+from orchestrator.state.workers import Cluster
 from tasks.app import STEP_TASK, make_app
 from tasks.broker import open_client
 from tests.engine.conftest import Engine, kill, wait_until

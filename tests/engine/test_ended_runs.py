@@ -12,13 +12,13 @@ from click.testing import CliRunner
 from orchestrator.cli.history import history, logs, show
 from orchestrator.cli.init import inventory_text
 from orchestrator.deploy.ended_runs import EndedRun, keep_run, waiting_runs
-from orchestrator.deploy.journal import Journal
 from orchestrator.deploy.results import results
-from orchestrator.deploy.runs import last_results, runs
 from orchestrator.deploy.take_in import take_in
 from orchestrator.model.event import Event, run_finished
 from orchestrator.model.plan import Action, Origin
 from orchestrator.model.report import HostResult, Outcome
+from orchestrator.state.journal import Journal
+from orchestrator.state.runs import last_results, runs
 from orchestrator.workspace import kept_runs
 from tasks.broker import answers, open_client
 from tests.plans import Wanted, make_plan

@@ -13,15 +13,15 @@ from click.testing import CliRunner
 from orchestrator.cli.history import history, logs, show
 from orchestrator.cli.init import inventory_text
 from orchestrator.deploy.drive import step_event
-from orchestrator.deploy.journal import Journal
 from orchestrator.deploy.results import results
-from orchestrator.deploy.runs import find_run, runs
 from orchestrator.errors import PayloadError, UsageError
 from orchestrator.model.journal import Step, StepKey
 from orchestrator.model.plan import Origin, Plan
 from orchestrator.model.report import BuildReport, CopyReport, SmokeReport, SwitchReport
 from orchestrator.model.store import derivation_name, parse_derivation_path
 from orchestrator.model.variant import Backend
+from orchestrator.state.journal import Journal
+from orchestrator.state.runs import find_run, runs
 from tests.plans import Wanted, make_plan, output
 
 if TYPE_CHECKING:

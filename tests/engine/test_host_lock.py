@@ -12,11 +12,11 @@ from click.testing import CliRunner
 from inventory.host import Connection, Host, JumpHost
 from orchestrator.cli.init import inventory_text
 from orchestrator.cli.unlock import command as unlock
-from orchestrator.deploy.host_lock import HostLocks, find_lock, place_of
 from orchestrator.errors import PayloadError, UsageError
 from orchestrator.model.journal import Step, StepKey, StepState
 from orchestrator.model.plan import Origin, Plan
 from orchestrator.model.report import Outcome, Verdict
+from orchestrator.state.host_locks import HostLocks, find_lock, place_of
 from tasks.app import STEP_TASK, make_app
 from tests.engine.conftest import wait_until
 from tests.plans import Wanted, make_plan, output

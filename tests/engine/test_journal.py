@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orchestrator.deploy.journal import Journal, parse_step_key
-from orchestrator.deploy.runs import last_results, runs
 from orchestrator.errors import PayloadError
 from orchestrator.model.event import Event
 from orchestrator.model.journal import Step, StepKey, StepState
 from orchestrator.model.report import HostResult, Outcome
+from orchestrator.state.journal import Journal, parse_step_key
+from orchestrator.state.runs import last_results, runs
 from tests.plans import Wanted, make_plan
 
 if TYPE_CHECKING:

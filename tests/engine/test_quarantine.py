@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orchestrator.deploy.quarantine import Quarantine
 from orchestrator.errors import PayloadError
 from orchestrator.model.report import Fault, SmokeReport
 from orchestrator.stages.quarantine import refusal
+from orchestrator.state.quarantine import Quarantine
 from tasks.broker import open_client
 from tests.plans import Wanted, facts, host_plan, output
 

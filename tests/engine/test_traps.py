@@ -10,9 +10,9 @@ from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from orchestrator.deploy.cluster import Cluster
 from orchestrator.model.journal import Step, StepKey, StepState
 from orchestrator.model.report import Outcome
+from orchestrator.state.workers import Cluster
 from tasks.broker import open_client
 from tests.engine.conftest import SETTINGS, Engine, kill, wait_until
 from tests.engine.test_broker import keeper_of, kill_server, server_pid

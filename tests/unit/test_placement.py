@@ -8,7 +8,7 @@ import pytest
 
 from inventory.host import Builder, Connection, Host
 from orchestrator.model.ledger import Ledger, RunningBuild
-from orchestrator.model.presence import StoreContents
+from orchestrator.model.store_contents import StoreContents
 from orchestrator.stages.placement import Candidate, Situation, Wanted, lacks_room, rank, reason_for
 from tests.plans import derivation, facts, output
 

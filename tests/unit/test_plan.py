@@ -13,8 +13,8 @@ from inventory.rollout import Rollout
 from orchestrator.errors import PlanError
 from orchestrator.model.ledger import Ledger
 from orchestrator.model.plan import Action, Build, Evaluation
-from orchestrator.model.presence import StoreContents
 from orchestrator.model.store import parse_derivation_path, parse_store_path
+from orchestrator.model.store_contents import StoreContents
 from orchestrator.model.variant import Variant, VariantChoice
 from orchestrator.stages.derivations import Needs
 from orchestrator.stages.evaluate import PROCESS_MIB, process_limit

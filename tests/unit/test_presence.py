@@ -10,7 +10,7 @@ import pytest
 
 from inventory.copying import Caches
 from orchestrator.errors import PayloadError
-from orchestrator.model.presence import StoreContents
+from orchestrator.model.store_contents import StoreContents
 from orchestrator.stages.presence import parse_presence, presence_command, whole_files
 from orchestrator.stages.shipped import shipped
 from orchestrator.transport.shell import LocalShell

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.deploy.cluster import queue_of
 from orchestrator.errors import UsageError
 from orchestrator.model.journal import Step, StepKey
 from orchestrator.model.queue import QUEUES, parse_queues
+from orchestrator.state.workers import queue_of
 from tests.plans import Wanted, derivation, make_plan
 
 

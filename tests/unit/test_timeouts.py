@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.deploy.cluster import check_timeouts
 from orchestrator.errors import UsageError
 from orchestrator.model.cluster import LONGEST_STEP_SECONDS, VISIBILITY_TIMEOUT_SECONDS
+from orchestrator.state.workers import check_timeouts
 from tests.unit.test_workers_command import FORGE
 
 

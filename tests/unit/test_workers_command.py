@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from orchestrator.cli.workers import describe
-from orchestrator.deploy.cluster import needed_queues
 from orchestrator.model.cluster import QueueState, Work, Worker
 from orchestrator.model.journal import Step, StepKey, StepRecord, StepState
 from orchestrator.model.plan import Goal
+from orchestrator.state.workers import needed_queues
 from tests.plans import Wanted, derivation, make_plan
 
 NOW = 1_700_000_000.0

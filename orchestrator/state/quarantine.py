@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import redis
 
-from orchestrator.deploy.journal import now
-from orchestrator.deploy.stored import read_back
 from orchestrator.model.ledger import Quarantined
+from orchestrator.model.quarantine import blamed
 from orchestrator.model.store import StorePath
-from orchestrator.stages.quarantine import blamed
+from orchestrator.state.codec import read_back
+from orchestrator.state.journal import now
 
 if TYPE_CHECKING:
     from orchestrator.model.plan import Evaluation

@@ -11,9 +11,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.deploy.journal import Journal
-from orchestrator.deploy.stored import read_back
-from orchestrator.model.lock import HostLock, Taken
+from orchestrator.model.host_lock import HostLock, Taken
+from orchestrator.state.codec import read_back
+from orchestrator.state.journal import Journal
 
 if TYPE_CHECKING:
     import redis

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 import redis
 
-from orchestrator.deploy.stored import as_text, read_back
 from orchestrator.errors import PayloadError
 from orchestrator.model.event import Event
 from orchestrator.model.history import RunHeader
@@ -31,6 +30,7 @@ from orchestrator.model.journal import (
 from orchestrator.model.plan import Origin, Plan
 from orchestrator.model.report import HostResult
 from orchestrator.model.store import StorePath, parse_store_path
+from orchestrator.state.codec import as_text, read_back
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator

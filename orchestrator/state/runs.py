@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.deploy.journal import LAST_RESULTS, RUNS, SEE_HISTORY
-from orchestrator.deploy.stored import as_text, read_back
 from orchestrator.errors import UsageError
 from orchestrator.model.report import HostResult
+from orchestrator.state.codec import as_text, read_back
+from orchestrator.state.journal import LAST_RESULTS, RUNS, SEE_HISTORY
 
 if TYPE_CHECKING:
     import redis

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 import redis
 
-from orchestrator.deploy.heartbeat import beating
-from orchestrator.deploy.journal import now
-from orchestrator.deploy.stored import read_back
 from orchestrator.model.ledger import Ledger, RunningBuild
 from orchestrator.model.store import DerivationPath, derivation_name, store_hash
+from orchestrator.state.codec import read_back
+from orchestrator.state.journal import now
+from orchestrator.state.lease import beating
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,13 +13,13 @@ import msgspec
 import redis
 import structlog
 
-from orchestrator.deploy.journal import Journal, now
-from orchestrator.deploy.runs import runs
-from orchestrator.deploy.stored import as_text
 from orchestrator.errors import PayloadError, UsageError
 from orchestrator.model.cluster import QueueState, Worker
 from orchestrator.model.journal import Step, StepKey
 from orchestrator.model.queue import DEPLOY, QUEUES, build_queue
+from orchestrator.state.codec import as_text
+from orchestrator.state.journal import Journal, now
+from orchestrator.state.runs import runs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
