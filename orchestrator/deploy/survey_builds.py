@@ -15,8 +15,8 @@ from orchestrator.model.plan import Action
 from orchestrator.model.store import StorePath
 from orchestrator.stages.derivations import ask_derivations
 from orchestrator.stages.plan import Survey, action_for, failed_before
-from orchestrator.stages.presence import ask_builder, ask_store
 from orchestrator.stages.quarantine import refusal
+from orchestrator.stages.store_contents import ask_builder, ask_store
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping

@@ -21,8 +21,8 @@ from orchestrator.errors import BuilderError, CommandError, StageError, Unreacha
 from orchestrator.hints import hint_for
 from orchestrator.model.report import BuildReport
 from orchestrator.model.store import store_hash
+from orchestrator.scripts import shipped
 from orchestrator.stages.build_failure import WAS_VALID, trouble_of_builder
-from orchestrator.stages.shipped import shipped
 from orchestrator.transport.shell import LOST, follow
 
 if TYPE_CHECKING:

@@ -27,9 +27,9 @@ from orchestrator.stages.delivery import (
     copy_failure,
 )
 from orchestrator.stages.direct import direct
-from orchestrator.stages.presence import lacking, looks_lacking
 from orchestrator.stages.relay import relay
 from orchestrator.stages.signature import Signature, check_pinned
+from orchestrator.stages.store_contents import lacking, looks_lacking
 from orchestrator.transport.forward import Pace
 from orchestrator.transport.shell import LOST
 

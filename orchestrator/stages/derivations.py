@@ -19,7 +19,7 @@ from orchestrator.model.store import (
     parse_derivation_path,
     parse_store_path,
 )
-from orchestrator.stages.shipped import shipped
+from orchestrator.scripts import shipped
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from orchestrator import nix
 from orchestrator.errors import StageError
+from orchestrator.scripts import shipped
 from orchestrator.stages.delivery import STAGE
-from orchestrator.stages.shipped import shipped
 
 if TYPE_CHECKING:
     from orchestrator.command import Command, CommandResult

@@ -16,7 +16,7 @@ from orchestrator import nix
 from orchestrator.errors import CommandError, PayloadError
 from orchestrator.model.plan import Evaluation
 from orchestrator.model.store import parse_derivation_path, parse_store_path
-from orchestrator.stages.presence import lacking
+from orchestrator.stages.store_contents import lacking
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

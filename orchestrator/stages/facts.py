@@ -14,7 +14,7 @@ from orchestrator.errors import PayloadError
 from orchestrator.model.boot_part import BootPart
 from orchestrator.model.facts import Facts, GpuVendor, NvidiaGpu, PciDisplay
 from orchestrator.model.store import parse_store_path, store_path_around
-from orchestrator.stages.shipped import text_of
+from orchestrator.scripts import text_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from orchestrator.command import script
 from orchestrator.errors import PlanError
 from orchestrator.model.store import StorePath, parse_store_path
-from orchestrator.stages.presence import lacking
+from orchestrator.stages.store_contents import lacking
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

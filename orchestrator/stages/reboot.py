@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from orchestrator.command import Command, script
 from orchestrator.errors import PayloadError, StageError
 from orchestrator.model.boot_part import BootPart
-from orchestrator.stages.shipped import shipped
+from orchestrator.scripts import shipped
 from orchestrator.transport.shell import LOST
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import PayloadError, StageError
-from orchestrator.stages.shipped import shipped
+from orchestrator.scripts import shipped
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -15,7 +15,7 @@ from orchestrator.command import elevated, last_lines
 from orchestrator.errors import UnreachableError
 from orchestrator.model.report import Fault, SmokeReport
 from orchestrator.model.variant import Backend
-from orchestrator.stages.shipped import shipped
+from orchestrator.scripts import shipped
 from orchestrator.transport.shell import LOST
 
 if TYPE_CHECKING:

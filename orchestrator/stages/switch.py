@@ -16,7 +16,7 @@ from orchestrator.command import Command, CommandResult, last_lines, script
 from orchestrator.errors import StageError, UnreachableError
 from orchestrator.model.report import SwitchReport
 from orchestrator.model.store import StorePath
-from orchestrator.stages.shipped import text_of
+from orchestrator.scripts import text_of
 from orchestrator.transport.shell import LOST, TIMED_OUT
 
 if TYPE_CHECKING:

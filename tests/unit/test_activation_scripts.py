@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orchestrator.stages.shipped import shipped
+from orchestrator.scripts import shipped
 from orchestrator.stages.switch import activation_script
 
 if TYPE_CHECKING:

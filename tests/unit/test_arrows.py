@@ -14,7 +14,7 @@ LAYERS = (
     ("inventory",),
     ("orchestrator.model",),
     ("orchestrator.command",),
-    ("orchestrator.nix", "orchestrator.transport", "orchestrator.state"),
+    ("orchestrator.nix", "orchestrator.scripts", "orchestrator.transport", "orchestrator.state"),
     # adopt takes the place of stages where the user changes the flake himself.
     ("orchestrator.stages", "orchestrator.adopt"),
     ("orchestrator.deploy",),

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from orchestrator.errors import CommandError, PayloadError
 from orchestrator.model.boot_part import BootPart
 from orchestrator.model.facts import GpuVendor
+from orchestrator.scripts import text_of
 from orchestrator.stages.facts import gather_facts, parse_facts
-from orchestrator.stages.shipped import text_of
 from orchestrator.transport.shell import LocalShell
 
 RECORDED = Path(__file__).parent / "facts"

@@ -11,8 +11,8 @@ import pytest
 from inventory.copying import Caches
 from orchestrator.errors import PayloadError
 from orchestrator.model.store_contents import StoreContents
-from orchestrator.stages.presence import parse_presence, presence_command, whole_files
-from orchestrator.stages.shipped import shipped
+from orchestrator.scripts import shipped
+from orchestrator.stages.store_contents import parse_presence, presence_command, whole_files
 from orchestrator.transport.shell import LocalShell
 from tests.plans import output
 
@@ -23,7 +23,7 @@ LLAMA, SYSTEM, OTHER = output("llama-cpp"), output("nixos"), output("openssl")
 
 
 def fetched(header: str, *paths: str) -> str:
-    """Give a dry run's words behind the prefix that presence.sh adds."""
+    """Give a dry run's words behind the prefix that store_contents.sh adds."""
     lines = [header, *(f"  {path}" for path in paths), "don't know how to build these paths:"]
     return "".join(f"dry-run {line}\n" for line in lines) + f"dry-run   {SYSTEM}\n"
 
@@ -79,7 +79,7 @@ def test_no_program_but_one_is_started_for_the_files(tmp_path: Path) -> None:
     whole.symlink_to("/nowhere")
     os.utime(whole, (1, 1), follow_symlinks=False)
     cut_off.mkdir()
-    asked = shipped("files.sh").with_lines(map(str, (whole, tmp_path / "none", cut_off)))
+    asked = shipped("whole_paths.sh").with_lines(map(str, (whole, tmp_path / "none", cut_off)))
     said = asyncio.run(LocalShell().run(asked))
     assert said.returncode == 0
     assert whole_files(said.stdout) == {str(whole)}

@@ -16,9 +16,9 @@ from orchestrator.cli.run import reboot_events
 from orchestrator.model.boot_part import BootPart
 from orchestrator.model.plan import Action, Evaluation, FlakeRef, Goal, HostPlan
 from orchestrator.model.variant import Variant, VariantChoice
+from orchestrator.scripts import shipped
 from orchestrator.stages.evaluate import evaluate
 from orchestrator.stages.reboot_need import RebootNeed, reboot_need, reboot_note
-from orchestrator.stages.shipped import shipped
 from orchestrator.transport.shell import LocalShell
 from tests.lab.fleet_flake import NIXOS_STANDIN
 from tests.plans import Wanted, facts, host_plan, make_plan, output

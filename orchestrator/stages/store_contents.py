@@ -1,6 +1,6 @@
 """Presence: which of the paths that a plan wants does a machine have already?
 
-One round trip. `presence.sh`, beside this file, asks the store and, on a builder,
+One round trip. `store_contents.sh`, beside this file, asks the store and, on a builder,
 its substituters, by a dry run: that works by output path alone, before any
 derivation was sent there.
 """
@@ -16,7 +16,7 @@ from orchestrator import nix
 from orchestrator.errors import PayloadError, StageError
 from orchestrator.model.store import StorePath, parse_store_path
 from orchestrator.model.store_contents import StoreContents
-from orchestrator.stages.shipped import shipped
+from orchestrator.scripts import shipped
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -48,7 +48,7 @@ def presence_command(
         caches: the substituters besides those that the machine is set up with.
     """
     options = nix.as_options(nix.cache_settings(caches))
-    asked = shipped("presence.sh", str(len(fetchable)), *options, timeout=_ASK_SECONDS)
+    asked = shipped("store_contents.sh", str(len(fetchable)), *options, timeout=_ASK_SECONDS)
     return asked.with_lines((*fetchable, *others))
 
 
@@ -87,7 +87,7 @@ async def _ask(shell: Shell, command: Command) -> StoreContents:
 
 
 def parse_presence(text: str) -> StoreContents:
-    """Read what `presence.sh` prints.
+    """Read what `store_contents.sh` prints.
 
     Raises:
         PayloadError: it is something else.
@@ -151,13 +151,13 @@ async def looks_lacking(
     Raises:
         CommandError: the files can't be looked at.
     """
-    looked = await shell.run(shipped("files.sh").with_lines(paths))
+    looked = await shell.run(shipped("whole_paths.sh").with_lines(paths))
     whole = whole_files(looked.check(stage, "its store can't be looked at").stdout)
     return tuple(path for path in paths if path not in whole)
 
 
 def whole_files(text: str) -> frozenset[str]:
-    """Read from what `files.sh` prints which files are whole. Pure."""
+    """Read from what `whole_paths.sh` prints which files are whole. Pure."""
     lines = (line.partition(" ") for line in text.splitlines())
     return frozenset(path for changed, _, path in lines if changed == _WHOLE)
 

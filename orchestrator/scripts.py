@@ -1,4 +1,4 @@
-"""The stages' own shell scripts, which lie beside this file and run on the hosts."""
+"""The stages' own shell scripts, which lie in their rooms and run on the hosts."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 
 def text_of(name: str) -> str:
-    """Give the text of a script, such as `facts.sh`."""
-    return files(__package__).joinpath(name).read_text(encoding="utf-8")
+    """Give the text of a script by its place in `stages/`, such as `facts/facts.sh`."""
+    return files("orchestrator.stages").joinpath(*name.split("/")).read_text(encoding="utf-8")
 
 
 def shipped(name: str, *arguments: str, timeout: float | None = None) -> Command:
