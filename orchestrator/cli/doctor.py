@@ -14,7 +14,7 @@ from orchestrator.cli.broker import open_broker
 from orchestrator.cli.invocation import Invocation, broker_option, inventory_option
 from orchestrator.command import elevated, script
 from orchestrator.errors import OrchestrateError
-from orchestrator.stages.facts import gather_facts
+from orchestrator.stages.facts.facts import gather_facts
 from orchestrator.stages.smoke_model import model_path, read_model
 from orchestrator.transport.become import become_password
 from orchestrator.transport.connect import connections

@@ -10,7 +10,7 @@ import msgspec
 
 from orchestrator.cli.invocation import Invocation, inventory_option, json_option, target_argument
 from orchestrator.errors import OrchestrateError
-from orchestrator.stages.facts import gather_facts
+from orchestrator.stages.facts.facts import gather_facts
 from orchestrator.transport.connect import connections
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from orchestrator.cli.invocation import (
 )
 from orchestrator.errors import OrchestrateError
 from orchestrator.stages.delivery import Receiver
-from orchestrator.stages.facts import gather_facts
+from orchestrator.stages.facts.facts import gather_facts
 from orchestrator.stages.smoke import run_smoke
 from orchestrator.stages.smoke_model import deliver_model, model_path, read_model
 from orchestrator.stages.variant import choose_variant

@@ -15,7 +15,7 @@ from orchestrator.errors import OrchestrateError, PlanError, UnreachableError
 from orchestrator.model.plan import Evaluation, HostPlan, Plan
 from orchestrator.model.report import HostResult
 from orchestrator.stages.batches import in_batches, policy_of
-from orchestrator.stages.facts import gather_facts
+from orchestrator.stages.facts.facts import gather_facts
 from orchestrator.stages.generations import (
     STAGE,
     check_there,

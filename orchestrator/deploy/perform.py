@@ -37,7 +37,7 @@ from orchestrator.stages.boot import make_boot_default
 from orchestrator.stages.confirm import confirm, keep
 from orchestrator.stages.delivery import Receiver
 from orchestrator.stages.dry_activate import dry_activate
-from orchestrator.stages.facts import gather_facts
+from orchestrator.stages.facts.facts import gather_facts
 from orchestrator.stages.health_check import check_health
 from orchestrator.stages.rollback import UNTOUCHED, reactivate, verdict
 from orchestrator.stages.smoke import run_smoke

@@ -28,7 +28,7 @@ from orchestrator.model.ledger import Ledger
 from orchestrator.model.plan import Evaluation, FlakeRef, Goal
 from orchestrator.stages.evaluate import evaluate, lock_flake, process_limit
 from orchestrator.stages.evaluated import fingerprint, keep_evaluated, recall
-from orchestrator.stages.facts import gather_facts
+from orchestrator.stages.facts.facts import gather_facts
 from orchestrator.stages.flake import write_flake
 from orchestrator.stages.plan import Survey
 from orchestrator.stages.send_flake import send_flake

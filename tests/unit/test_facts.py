@@ -17,7 +17,7 @@ from orchestrator.errors import CommandError, PayloadError
 from orchestrator.model.boot_part import BootPart
 from orchestrator.model.facts import GpuVendor
 from orchestrator.scripts import text_of
-from orchestrator.stages.facts import gather_facts, parse_facts
+from orchestrator.stages.facts.facts import gather_facts, parse_facts
 from orchestrator.transport.shell import LocalShell
 
 RECORDED = Path(__file__).parent / "facts"
@@ -30,7 +30,7 @@ def run_script(*shell: str, path: str | None = None) -> str:
     environment = os.environ | ({} if path is None else {"PATH": path})
     done = subprocess.run(
         [*shell, "-s"],
-        input=text_of("facts.sh"),
+        input=text_of("facts/facts.sh"),
         capture_output=True,
         text=True,
         check=True,
@@ -61,7 +61,7 @@ def test_script_needs_no_program_at_all(tmp_path: Path) -> None:
     """With nothing on PATH but what cuts the text, the script still ends well."""
     for name in ("tr", "uname"):
         (tmp_path / name).symlink_to(str(shutil.which(name)))
-    script = text_of("facts.sh").replace(
+    script = text_of("facts/facts.sh").replace(
         "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", str(tmp_path)
     )
     done = subprocess.run(
@@ -133,14 +133,16 @@ def test_script_counts_processors_as_the_kernel_lists_them(
     """Ranges and single processors are counted; those that are offline are not."""
     listed = tmp_path / "online"
     listed.write_text(f"{online}\n")
-    script = text_of("facts.sh").replace("/sys/devices/system/cpu/online", str(listed))
+    script = text_of("facts/facts.sh").replace("/sys/devices/system/cpu/online", str(listed))
     done = subprocess.run(["sh", "-s"], input=script, capture_output=True, text=True, check=True)
     assert parse_facts("here", done.stdout).cpu_count == count
 
 
 def test_script_counts_processors_where_nothing_lists_them(tmp_path: Path) -> None:
     """Without sysfs each processor's own paragraph counts."""
-    script = text_of("facts.sh").replace("/sys/devices/system/cpu/online", str(tmp_path / "none"))
+    script = text_of("facts/facts.sh").replace(
+        "/sys/devices/system/cpu/online", str(tmp_path / "none")
+    )
     done = subprocess.run(["sh", "-s"], input=script, capture_output=True, text=True, check=True)
     assert parse_facts("here", done.stdout).cpu_count == os.cpu_count()
 

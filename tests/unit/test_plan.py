@@ -18,7 +18,7 @@ from orchestrator.model.store_contents import StoreContents
 from orchestrator.model.variant import Variant, VariantChoice
 from orchestrator.stages.derivations import Needs
 from orchestrator.stages.evaluate import PROCESS_MIB, process_limit
-from orchestrator.stages.facts import parse_facts
+from orchestrator.stages.facts.facts import parse_facts
 from orchestrator.stages.plan import (
     Survey,
     action_for,

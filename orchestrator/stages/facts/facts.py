@@ -77,7 +77,7 @@ async def gather_facts(shell: Shell, *, as_target: bool = False) -> Facts:
         UnreachableError: the host could not be connected to.
     """
     role = ("target",) if as_target else ()
-    command = Command(("sh", "-s", *role), stdin=text_of("facts.sh").encode(), timeout=30.0)
+    command = Command(("sh", "-s", *role), stdin=text_of("facts/facts.sh").encode(), timeout=30.0)
     result = await shell.run(command)
     return parse_facts(shell.host, result.check(STAGE, "the facts could not be read").stdout)
 
