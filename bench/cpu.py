@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.report import Comparison, json_line, say, table
-from orchestrator.stages.instruction_sets import ggml_features, psabi_level
+from orchestrator.stages.variant.instruction_sets import ggml_features, psabi_level
 from tests.lab import running_lab
 from tests.lab.built import realise_cached
 from tests.lab.fleet_flake import NIXOS_STANDIN

@@ -24,7 +24,7 @@ from orchestrator.stages.generations import (
 )
 from orchestrator.stages.plan import action_for
 from orchestrator.stages.reboot import reboot_for
-from orchestrator.stages.variant import choose_variant
+from orchestrator.stages.variant.variant import choose_variant
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

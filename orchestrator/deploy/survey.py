@@ -33,7 +33,7 @@ from orchestrator.stages.flake import write_flake
 from orchestrator.stages.plan import Survey
 from orchestrator.stages.send_flake import send_flake
 from orchestrator.stages.smoke_model import model_path, read_model
-from orchestrator.stages.variant import choose_variant
+from orchestrator.stages.variant.variant import choose_variant
 from orchestrator.transport.connect import ConnectionPool
 from orchestrator.transport.shell import LocalShell, Shell
 from orchestrator.workspace import Workspace

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.stages.instruction_sets import ggml_features, psabi_level
+from orchestrator.stages.variant.instruction_sets import ggml_features, psabi_level
 
 V2 = "fpu sse sse2 pni ssse3 sse4_1 sse4_2 popcnt cx16 lahf_lm"
 V3 = f"{V2} abm avx avx2 bmi1 bmi2 f16c fma movbe xsave"

@@ -10,7 +10,7 @@ from inventory.host import Connection, Host, LlamaSource
 from orchestrator.errors import PlanError
 from orchestrator.model.variant import Backend, Variant, VariantChoice
 from orchestrator.stages.facts.facts import parse_facts
-from orchestrator.stages.variant import ROCM_TARGETS, choose_variant
+from orchestrator.stages.variant.variant import ROCM_TARGETS, choose_variant
 
 RECORDED = Path(__file__).parent / "facts"
 

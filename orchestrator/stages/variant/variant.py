@@ -15,7 +15,7 @@ from inventory.suggestion import did_you_mean
 from orchestrator.errors import PlanError
 from orchestrator.model.facts import GpuVendor
 from orchestrator.model.variant import Backend, Variant, VariantChoice
-from orchestrator.stages.instruction_sets import ggml_features, psabi_level
+from orchestrator.stages.variant.instruction_sets import ggml_features, psabi_level
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -1,0 +1,1 @@
+"""Which llama.cpp a machine gets, and why: a pure table."""
