@@ -26,7 +26,7 @@ from orchestrator.adopt.syntax import (
     values,
 )
 from orchestrator.errors import UsageError
-from orchestrator.stages.flake import template_directory
+from orchestrator.stages.flake.flake import template_directory
 
 if TYPE_CHECKING:
     from tree_sitter import Node

@@ -12,7 +12,7 @@ import yaml
 from inventory.read import read_inventory
 from orchestrator.cli.invocation import inventory_option
 from orchestrator.errors import UsageError
-from orchestrator.stages.flake import git_work_tree, template_directory
+from orchestrator.stages.flake.flake import git_work_tree, template_directory
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

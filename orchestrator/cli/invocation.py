@@ -19,7 +19,7 @@ from inventory.rollout import Size, sizes_of
 from orchestrator.errors import UsageError
 from orchestrator.log import configure_log
 from orchestrator.model.plan import Fanout, Goal
-from orchestrator.stages.flake import INPUTS
+from orchestrator.stages.flake.flake import INPUTS
 from orchestrator.transport.become import remember_typed
 from orchestrator.workspace import workspace_for
 

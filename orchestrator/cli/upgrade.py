@@ -8,7 +8,7 @@ from orchestrator.cli.invocation import Invocation, invoked, rollout_options
 from orchestrator.cli.run import run
 from orchestrator.deploy.upgrade import prepare_upgrade
 from orchestrator.model.plan import Goal
-from orchestrator.stages.flake import INPUTS
+from orchestrator.stages.flake.flake import INPUTS
 
 
 @click.command(name="upgrade")

@@ -29,9 +29,9 @@ from orchestrator.model.plan import Evaluation, FlakeRef, Goal
 from orchestrator.stages.evaluate import evaluate, lock_flake, process_limit
 from orchestrator.stages.evaluated import fingerprint, keep_evaluated, recall
 from orchestrator.stages.facts.facts import gather_facts
-from orchestrator.stages.flake import write_flake
+from orchestrator.stages.flake.flake import write_flake
+from orchestrator.stages.flake.send import send_flake
 from orchestrator.stages.plan import Survey
-from orchestrator.stages.send_flake import send_flake
 from orchestrator.stages.smoke_model import model_path, read_model
 from orchestrator.stages.variant.variant import choose_variant
 from orchestrator.transport.connect import ConnectionPool

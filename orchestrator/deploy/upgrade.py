@@ -16,7 +16,7 @@ from orchestrator.errors import OrchestrateError
 from orchestrator.model.plan import Action, FlakeRef, Upgrade
 from orchestrator.stages.changes import change_of
 from orchestrator.stages.evaluate import lock_flake
-from orchestrator.stages.lock import (
+from orchestrator.stages.flake.lock import (
     STAGE,
     drop_lock,
     fork_flake,

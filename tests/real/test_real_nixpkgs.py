@@ -18,7 +18,7 @@ from orchestrator.model.boot_part import BootPart
 from orchestrator.model.plan import Evaluation, FlakeRef
 from orchestrator.model.variant import Variant, VariantChoice
 from orchestrator.stages.evaluate import evaluate
-from orchestrator.stages.flake import flake_url, write_flake
+from orchestrator.stages.flake.flake import flake_url, write_flake
 from orchestrator.transport.shell import LocalShell
 from tests.lab.fleet_flake import track
 from tests.unit.test_flake_template import derivations, environment, nix

@@ -22,7 +22,7 @@ from orchestrator.adopt.old_overlay import remove_old_overlays
 from orchestrator.adopt.overlays import use_overlay, write_overlay
 from orchestrator.cli.adopt import command
 from orchestrator.errors import UsageError
-from orchestrator.stages.flake import template_directory
+from orchestrator.stages.flake.flake import template_directory
 
 HERE = Path(__file__).parent / "adopt"
 FLEET = HERE / "fleet"

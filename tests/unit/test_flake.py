@@ -24,7 +24,7 @@ from inventory.host import (
 )
 from orchestrator.errors import UsageError
 from orchestrator.model.variant import Variant, VariantChoice
-from orchestrator.stages.flake import (
+from orchestrator.stages.flake.flake import (
     flake_nix,
     flake_url,
     fleet_json,

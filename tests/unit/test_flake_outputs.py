@@ -14,7 +14,7 @@ from inventory.host import Connection, Fleet, Host, Inventory, Licence
 from orchestrator.model.plan import FlakeRef
 from orchestrator.model.variant import Variant, VariantChoice
 from orchestrator.stages.evaluate import lock_flake
-from orchestrator.stages.flake import INPUTS, git_work_tree, template_directory, write_flake
+from orchestrator.stages.flake.flake import INPUTS, git_work_tree, template_directory, write_flake
 from orchestrator.transport.shell import LocalShell
 from tests.lab.fleet_flake import track
 from tests.unit.test_flake_template import (

@@ -22,7 +22,7 @@ from inventory.host import (
     TargetScope,
 )
 from orchestrator.model.variant import Variant, VariantChoice
-from orchestrator.stages.flake import write_flake
+from orchestrator.stages.flake.flake import write_flake
 
 LAB = Path(__file__).parents[1] / "lab"
 STORE_PATH = re.compile(r"/nix/store/[a-z0-9]{32}-(.*)")

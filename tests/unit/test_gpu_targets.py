@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.stages.gpu_targets import Wish, share_targets
+from orchestrator.stages.flake.gpu_targets import Wish, share_targets
 
 CUDA = ("llama-cpp-cuda", "x86_64-linux")
 CUDA_ON_ARM = ("llama-cpp-cuda", "aarch64-linux")

@@ -12,7 +12,7 @@ import pytest
 
 from inventory.host import Fleet, Inventory
 from orchestrator.errors import CommandError
-from orchestrator.stages.send_flake import send_flake
+from orchestrator.stages.flake.send import send_flake
 from orchestrator.transport.shell import LocalShell
 
 if TYPE_CHECKING:

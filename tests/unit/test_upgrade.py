@@ -12,7 +12,13 @@ import pytest
 from orchestrator.errors import PayloadError
 from orchestrator.model.plan import FlakeRef
 from orchestrator.stages.changes import change_of, parse_sizes
-from orchestrator.stages.lock import drop_lock, fork_flake, input_changes, keep_lock, read_lock
+from orchestrator.stages.flake.lock import (
+    drop_lock,
+    fork_flake,
+    input_changes,
+    keep_lock,
+    read_lock,
+)
 from orchestrator.transport.shell import LocalShell
 from tests.plans import Wanted, host_plan, output
 

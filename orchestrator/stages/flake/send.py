@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.command import Command, script
 from orchestrator.model.plan import FlakeRef
-from orchestrator.stages.flake import git_work_tree, write_flake
+from orchestrator.stages.flake.flake import git_work_tree, write_flake
 from orchestrator.transport.shell import LocalShell
 
 if TYPE_CHECKING:

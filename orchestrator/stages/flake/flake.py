@@ -18,7 +18,7 @@ import orchestrator
 from inventory.host import Fleet, Licence, LlamaSource, TargetScope
 from orchestrator.errors import UsageError
 from orchestrator.model.variant import Backend, Variant
-from orchestrator.stages.gpu_targets import Wish, share_targets
+from orchestrator.stages.flake.gpu_targets import Wish, share_targets
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
