@@ -24,7 +24,7 @@ class Workspace:
 
     @property
     def evaluated(self) -> Path:
-        """What Nix made of the flake last (`stages.evaluated`)."""
+        """What Nix made of the flake last (`stages.evaluate.cache`)."""
         return self.directory / "evaluated.json"
 
     @property

@@ -12,13 +12,13 @@ from orchestrator.cli.invocation import Invocation, inventory_option, json_optio
 from orchestrator.deploy.check import check_flake
 from orchestrator.deploy.prepare import new_run_id
 from orchestrator.deploy.survey import Surveyor
-from orchestrator.stages.check_flake import Kind, State
+from orchestrator.stages.evaluate.check import Kind, State
 from orchestrator.transport.connect import connections
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from orchestrator.stages.check_flake import FlakeFinding
+    from orchestrator.stages.evaluate.check import FlakeFinding
 
 _MARKS = {State.OK: "ok    ", State.NEEDS_UNFREE: "unfree", State.FAILED: "FAIL  "}
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from orchestrator.deploy.survey import pick_evaluator, place_flake, processes_on
 from orchestrator.errors import StageError
-from orchestrator.stages.check_flake import (
+from orchestrator.stages.evaluate.check import (
     FlakeFinding,
     Kind,
     State,
@@ -17,7 +17,7 @@ from orchestrator.stages.check_flake import (
     package_names,
     system_of,
 )
-from orchestrator.stages.evaluate import lock_flake
+from orchestrator.stages.evaluate.evaluate import lock_flake
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterable

@@ -26,8 +26,8 @@ from orchestrator.errors import (
 from orchestrator.model.event import Event
 from orchestrator.model.ledger import Ledger
 from orchestrator.model.plan import Evaluation, FlakeRef, Goal
-from orchestrator.stages.evaluate import evaluate, lock_flake, process_limit
-from orchestrator.stages.evaluated import fingerprint, keep_evaluated, recall
+from orchestrator.stages.evaluate.cache import fingerprint, keep_evaluated, recall
+from orchestrator.stages.evaluate.evaluate import evaluate, lock_flake, process_limit
 from orchestrator.stages.facts.facts import gather_facts
 from orchestrator.stages.flake.flake import write_flake
 from orchestrator.stages.flake.send import send_flake

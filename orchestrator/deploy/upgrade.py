@@ -15,7 +15,7 @@ from orchestrator.deploy.survey import Surveyor
 from orchestrator.errors import OrchestrateError
 from orchestrator.model.plan import Action, FlakeRef, Upgrade
 from orchestrator.stages.changes import change_of
-from orchestrator.stages.evaluate import lock_flake
+from orchestrator.stages.evaluate.evaluate import lock_flake
 from orchestrator.stages.flake.lock import (
     STAGE,
     drop_lock,

@@ -17,7 +17,7 @@ from inventory.host import Connection, Fleet, Host, Inventory, Licence
 from orchestrator.model.boot_part import BootPart
 from orchestrator.model.plan import Evaluation, FlakeRef
 from orchestrator.model.variant import Variant, VariantChoice
-from orchestrator.stages.evaluate import evaluate
+from orchestrator.stages.evaluate.evaluate import evaluate
 from orchestrator.stages.flake.flake import flake_url, write_flake
 from orchestrator.transport.shell import LocalShell
 from tests.lab.fleet_flake import track

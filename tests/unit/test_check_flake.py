@@ -11,7 +11,7 @@ import pytest
 
 from orchestrator.model.plan import FlakeRef
 from orchestrator.model.variant import Variant, VariantChoice
-from orchestrator.stages.check_flake import (
+from orchestrator.stages.evaluate.check import (
     Kind,
     State,
     check_machine,

@@ -14,14 +14,14 @@ from orchestrator.model.boot_part import BootPart
 from orchestrator.model.plan import Evaluation, FlakeRef
 from orchestrator.model.store import DerivationPath, StorePath
 from orchestrator.model.variant import Variant, VariantChoice
-from orchestrator.stages.evaluate import evaluate, lock_flake, parse_answer
-from orchestrator.stages.evaluated import (
+from orchestrator.stages.evaluate.cache import (
     fingerprint,
     is_pinned,
     keep_evaluated,
     read_evaluated,
     recall,
 )
+from orchestrator.stages.evaluate.evaluate import evaluate, lock_flake, parse_answer
 from orchestrator.transport.shell import LocalShell
 from tests.unit.test_flake_template import environment, user_flake, written
 

@@ -13,7 +13,7 @@ import pytest
 from inventory.host import Connection, Fleet, Host, Inventory, Licence
 from orchestrator.model.plan import FlakeRef
 from orchestrator.model.variant import Variant, VariantChoice
-from orchestrator.stages.evaluate import lock_flake
+from orchestrator.stages.evaluate.evaluate import lock_flake
 from orchestrator.stages.flake.flake import INPUTS, git_work_tree, template_directory, write_flake
 from orchestrator.transport.shell import LocalShell
 from tests.lab.fleet_flake import track

@@ -17,7 +17,7 @@ from orchestrator.model.store import parse_derivation_path, parse_store_path
 from orchestrator.model.store_contents import StoreContents
 from orchestrator.model.variant import Variant, VariantChoice
 from orchestrator.stages.derivations import Needs
-from orchestrator.stages.evaluate import PROCESS_MIB, process_limit
+from orchestrator.stages.evaluate.evaluate import PROCESS_MIB, process_limit
 from orchestrator.stages.facts.facts import parse_facts
 from orchestrator.stages.plan import (
     Survey,

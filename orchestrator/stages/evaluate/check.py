@@ -17,7 +17,7 @@ from orchestrator import nix
 from orchestrator.errors import PayloadError
 from orchestrator.hints import hint_for
 from orchestrator.model.store import store_name
-from orchestrator.stages.evaluate import last_error
+from orchestrator.stages.evaluate.evaluate import last_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

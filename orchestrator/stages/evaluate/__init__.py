@@ -1,0 +1,1 @@
+"""What Nix makes of each machine: its system, and the llama.cpp in it."""
