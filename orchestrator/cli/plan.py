@@ -26,7 +26,7 @@ from orchestrator.deploy.prepare import new_run_id, prepare
 from orchestrator.deploy.survey import Surveyor
 from orchestrator.model.plan import Action
 from orchestrator.model.store import store_name
-from orchestrator.stages.reboot_need import reboot_note
+from orchestrator.stages.plan.reboot_need import reboot_note
 from orchestrator.transport.connect import connections
 
 if TYPE_CHECKING:

@@ -28,8 +28,8 @@ from orchestrator.errors import UsageError
 from orchestrator.model.event import Event, run_finished
 from orchestrator.model.plan import Action, CopyTerms, Origin
 from orchestrator.model.report import Outcome, Verdict
-from orchestrator.stages.batches import reboots_of
-from orchestrator.stages.reboot_need import reboot_note
+from orchestrator.stages.plan.batches import reboots_of
+from orchestrator.stages.plan.reboot_need import reboot_note
 from orchestrator.workspace import kept_runs
 
 if TYPE_CHECKING:

@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING
 from orchestrator.errors import OrchestrateError, PlanError, UnreachableError
 from orchestrator.model.plan import Evaluation, HostPlan, Plan
 from orchestrator.model.report import HostResult
-from orchestrator.stages.batches import in_batches, policy_of
 from orchestrator.stages.facts.facts import gather_facts
-from orchestrator.stages.generations import (
+from orchestrator.stages.plan.batches import in_batches, policy_of
+from orchestrator.stages.plan.generations import (
     STAGE,
     check_there,
     generation_before,
     list_generations,
 )
-from orchestrator.stages.plan import action_for
+from orchestrator.stages.plan.plan import action_for
 from orchestrator.stages.reboot import reboot_for
 from orchestrator.stages.variant.variant import choose_variant
 

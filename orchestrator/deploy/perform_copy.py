@@ -15,9 +15,9 @@ from orchestrator.errors import StageError
 from orchestrator.model.journal import Step, StepKey, StepState
 from orchestrator.model.plan import Fanout
 from orchestrator.model.report import CopyReport
-from orchestrator.stages.changes import closure_sizes, parse_sizes
 from orchestrator.stages.copy_closure import Order, copy_closure
 from orchestrator.stages.delivery import Receiver
+from orchestrator.stages.plan.changes import closure_sizes, parse_sizes
 from orchestrator.stages.reboot import reboot_for
 from orchestrator.stages.smoke_model import deliver_model, model_path, read_model
 from orchestrator.stages.store_contents import require_system

@@ -12,7 +12,7 @@ from orchestrator.deploy.survey import survey_fleet
 from orchestrator.deploy.survey_builds import survey_builds
 from orchestrator.stages.copy_derivations import copy_derivations
 from orchestrator.stages.delivery import Receiver
-from orchestrator.stages.plan import make_plan
+from orchestrator.stages.plan.plan import make_plan
 from orchestrator.transport.become import become_password
 
 if TYPE_CHECKING:

@@ -31,7 +31,7 @@ from orchestrator.stages.evaluate.evaluate import evaluate, lock_flake, process_
 from orchestrator.stages.facts.facts import gather_facts
 from orchestrator.stages.flake.flake import write_flake
 from orchestrator.stages.flake.send import send_flake
-from orchestrator.stages.plan import Survey
+from orchestrator.stages.plan.plan import Survey
 from orchestrator.stages.smoke_model import model_path, read_model
 from orchestrator.stages.variant.variant import choose_variant
 from orchestrator.transport.connect import ConnectionPool

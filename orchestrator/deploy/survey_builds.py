@@ -13,9 +13,9 @@ from orchestrator.deploy.survey import LeftOut, look
 from orchestrator.errors import OrchestrateError
 from orchestrator.model.plan import Action
 from orchestrator.model.store import StorePath
-from orchestrator.stages.derivations import ask_derivations
-from orchestrator.stages.plan import Survey, action_for, failed_before
-from orchestrator.stages.quarantine import refusal
+from orchestrator.stages.plan.derivations import ask_derivations
+from orchestrator.stages.plan.plan import Survey, action_for, failed_before
+from orchestrator.stages.plan.quarantine import refusal
 from orchestrator.stages.store_contents import ask_builder, ask_store
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from orchestrator.errors import PlanError
     from orchestrator.model.plan import Evaluation
     from orchestrator.model.store_contents import StoreContents
-    from orchestrator.stages.derivations import Needs
+    from orchestrator.stages.plan.derivations import Needs
 
 
 async def survey_builds(surveyor: Surveyor, evaluator: Evaluator, survey: Survey) -> Survey:

@@ -14,7 +14,6 @@ from orchestrator.deploy.prepare import prepare
 from orchestrator.deploy.survey import Surveyor
 from orchestrator.errors import OrchestrateError
 from orchestrator.model.plan import Action, FlakeRef, Upgrade
-from orchestrator.stages.changes import change_of
 from orchestrator.stages.evaluate.evaluate import lock_flake
 from orchestrator.stages.flake.lock import (
     STAGE,
@@ -24,6 +23,7 @@ from orchestrator.stages.flake.lock import (
     keep_lock,
     read_lock,
 )
+from orchestrator.stages.plan.changes import change_of
 from orchestrator.transport.shell import LocalShell, Shell
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.errors import PayloadError
 from orchestrator.model.report import Fault, SmokeReport
-from orchestrator.stages.quarantine import refusal
+from orchestrator.stages.plan.quarantine import refusal
 from orchestrator.state.quarantine import Quarantine
 from tasks.broker import open_client
 from tests.plans import Wanted, facts, host_plan, output

@@ -14,7 +14,7 @@ from inventory.rollout import Rollout, Size
 from orchestrator.model.plan import Action, HostPlan
 from orchestrator.model.policy import Cap, Policy
 from orchestrator.model.variant import Variant
-from orchestrator.stages.batches import batches_of, in_batches, policy_of
+from orchestrator.stages.plan.batches import batches_of, in_batches, policy_of
 from tests.plans import Wanted, host_plan, make_plan
 
 FOUR = (

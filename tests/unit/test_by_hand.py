@@ -7,7 +7,7 @@ import pytest
 from orchestrator.deploy.by_hand import After
 from orchestrator.errors import PlanError
 from orchestrator.model.report import HostResult, Outcome
-from orchestrator.stages.generations import Generation, generation_before
+from orchestrator.stages.plan.generations import Generation, generation_before
 from tests.plans import output
 
 GENERATIONS = tuple(Generation(number, output(f"system-{number}")) for number in (3, 4, 7))

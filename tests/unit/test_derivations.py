@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from orchestrator.errors import PayloadError
-from orchestrator.stages.derivations import Needs, parse_derivations
+from orchestrator.stages.plan.derivations import Needs, parse_derivations
 from tests.plans import derivation, output
 
 LLAMA, SYSTEM = derivation("llama-cpp"), derivation("nixos")

@@ -9,7 +9,14 @@ import pytest
 from inventory.host import Builder, Connection, Host
 from orchestrator.model.ledger import Ledger, RunningBuild
 from orchestrator.model.store_contents import StoreContents
-from orchestrator.stages.placement import Candidate, Situation, Wanted, lacks_room, rank, reason_for
+from orchestrator.stages.plan.placement import (
+    Candidate,
+    Situation,
+    Wanted,
+    lacks_room,
+    rank,
+    reason_for,
+)
 from tests.plans import derivation, facts, output
 
 LLAMA = derivation("llama-cpp-0.0.0")

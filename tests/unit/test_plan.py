@@ -16,10 +16,10 @@ from orchestrator.model.plan import Action, Build, Evaluation
 from orchestrator.model.store import parse_derivation_path, parse_store_path
 from orchestrator.model.store_contents import StoreContents
 from orchestrator.model.variant import Variant, VariantChoice
-from orchestrator.stages.derivations import Needs
 from orchestrator.stages.evaluate.evaluate import PROCESS_MIB, process_limit
 from orchestrator.stages.facts.facts import parse_facts
-from orchestrator.stages.plan import (
+from orchestrator.stages.plan.derivations import Needs
+from orchestrator.stages.plan.plan import (
     Survey,
     action_for,
     failed_before,

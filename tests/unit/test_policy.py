@@ -24,7 +24,7 @@ from orchestrator.model.journal import Step, StepKey, StepRecord, StepState
 from orchestrator.model.policy import Cap, Policy
 from orchestrator.model.report import HostResult, Outcome, RollbackReport, SmokeReport, Verdict
 from orchestrator.model.variant import Backend, Variant
-from orchestrator.stages.batches import in_batches
+from orchestrator.stages.plan.batches import in_batches
 from tests.plans import Wanted, host_plan, make_plan, output
 
 if TYPE_CHECKING:

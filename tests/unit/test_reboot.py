@@ -12,7 +12,7 @@ from inventory.host import Connection, Host, Inventory, RebootPolicy
 from orchestrator.deploy.perform_reboot import passes
 from orchestrator.errors import PayloadError, RebootedError, StageError
 from orchestrator.model.policy import Reboots
-from orchestrator.stages.batches import reboots_of
+from orchestrator.stages.plan.batches import reboots_of
 from orchestrator.stages.reboot import (
     BootState,
     boot_state,

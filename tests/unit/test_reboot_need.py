@@ -18,7 +18,7 @@ from orchestrator.model.plan import Action, Evaluation, FlakeRef, Goal, HostPlan
 from orchestrator.model.variant import Variant, VariantChoice
 from orchestrator.scripts import shipped
 from orchestrator.stages.evaluate.evaluate import evaluate
-from orchestrator.stages.reboot_need import RebootNeed, reboot_need, reboot_note
+from orchestrator.stages.plan.reboot_need import RebootNeed, reboot_need, reboot_note
 from orchestrator.transport.shell import LocalShell
 from tests.lab.fleet_flake import NIXOS_STANDIN
 from tests.plans import Wanted, facts, host_plan, make_plan, output

@@ -11,7 +11,6 @@ import pytest
 
 from orchestrator.errors import PayloadError
 from orchestrator.model.plan import FlakeRef
-from orchestrator.stages.changes import change_of, parse_sizes
 from orchestrator.stages.flake.lock import (
     drop_lock,
     fork_flake,
@@ -19,6 +18,7 @@ from orchestrator.stages.flake.lock import (
     keep_lock,
     read_lock,
 )
+from orchestrator.stages.plan.changes import change_of, parse_sizes
 from orchestrator.transport.shell import LocalShell
 from tests.plans import Wanted, host_plan, output
 

@@ -51,7 +51,7 @@ def derivations_command(
     derivations: Iterable[DerivationPath], packages: Iterable[DerivationPath]
 ) -> Command:
     """Give the command that asks what derivations need; the inputs, of `packages` only."""
-    return shipped("derivations.sh", *packages, timeout=_ASK_SECONDS).with_lines(derivations)
+    return shipped("plan/derivations.sh", *packages, timeout=_ASK_SECONDS).with_lines(derivations)
 
 
 async def ask_derivations(

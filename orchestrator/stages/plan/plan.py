@@ -17,9 +17,9 @@ from orchestrator.model.plan import Action, Build, Evaluation, Goal, HostPlan, P
 from orchestrator.model.store import DerivationPath, StorePath, derivation_name
 from orchestrator.model.store_contents import StoreContents
 from orchestrator.model.variant import Backend, VariantChoice
-from orchestrator.stages.batches import in_batches, policy_of
-from orchestrator.stages.derivations import Needs
-from orchestrator.stages.placement import (
+from orchestrator.stages.plan.batches import in_batches, policy_of
+from orchestrator.stages.plan.derivations import Needs
+from orchestrator.stages.plan.placement import (
     Candidate,
     Situation,
     Wanted,
@@ -27,13 +27,13 @@ from orchestrator.stages.placement import (
     rank,
     reason_for,
 )
-from orchestrator.stages.reboot_need import reboot_need
+from orchestrator.stages.plan.reboot_need import reboot_need
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
     from inventory.host import Fleet, Host, Inventory
-    from orchestrator.stages.placement import Estimate
+    from orchestrator.stages.plan.placement import Estimate
 
 _Package = tuple[DerivationPath, StorePath]
 
