@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.errors import BuilderError, CommandError, StageError, UnreachableError
 from orchestrator.model.journal import Step
-from orchestrator.stages.build import BuildLog, build, stop_build
+from orchestrator.stages.build.build import BuildLog, build, stop_build
 from orchestrator.state.build_ledger import BuildLedger
 
 if TYPE_CHECKING:

@@ -52,7 +52,9 @@ def text_in(name: str, state: Path) -> str:
 
 def test_all_scripts_are_found() -> None:
     """The list that the other tests go through is not empty."""
-    assert {"activate.sh", "build.sh", "facts/facts.sh", "smoke.sh", *ACTIVATING} <= set(SCRIPTS)
+    assert {"activate.sh", "build/build.sh", "facts/facts.sh", "smoke.sh", *ACTIVATING} <= set(
+        SCRIPTS
+    )
 
 
 @pytest.mark.parametrize("shell", SHELLS, ids=lambda shell: shell[0])

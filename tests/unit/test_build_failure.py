@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.stages.build_failure import trouble_of_builder
+from orchestrator.stages.build.failure import trouble_of_builder
 
 # As Nix 2.26 and 2.34 print them.
 TRULY_FAILED = (

@@ -20,7 +20,7 @@ from orchestrator.command import Command
 from orchestrator.errors import CommandError
 from orchestrator.model.plan import Build
 from orchestrator.model.store import parse_derivation_path, parse_store_path
-from orchestrator.stages.build import BuildLog, build, build_command, stop_build
+from orchestrator.stages.build.build import BuildLog, build, build_command, stop_build
 from orchestrator.transport.shell import LocalShell
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from orchestrator.hints import hint_for
 from orchestrator.model.report import BuildReport
 from orchestrator.model.store import store_hash
 from orchestrator.scripts import shipped
-from orchestrator.stages.build_failure import WAS_VALID, trouble_of_builder
+from orchestrator.stages.build.failure import WAS_VALID, trouble_of_builder
 from orchestrator.transport.shell import LOST, follow
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def build_command(build: Build, shown: int = 0, caches: Caches = Caches()) -> Co
         caches: what the builder takes from elsewhere.
     """
     return shipped(
-        "build.sh",
+        "build/build.sh",
         build.derivation,
         store_hash(build.derivation),
         build.output,
@@ -138,7 +138,7 @@ async def stop_build(shell: Shell, derivation: DerivationPath) -> None:
     Raises:
         CommandError: it can't be ended.
     """
-    result = await shell.run(shipped("stop_build.sh", store_hash(derivation), timeout=30))
+    result = await shell.run(shipped("build/stop_build.sh", store_hash(derivation), timeout=30))
     result.check(STAGE, "the build can't be stopped")
 
 

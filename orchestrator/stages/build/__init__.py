@@ -1,0 +1,1 @@
+"""One derivation into one store path, on a builder, detached from us."""
