@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 from inventory.read import read_inventory
 from orchestrator.deploy.copy_slots import slots_of
 from orchestrator.model.store import StorePath, parse_store_path
-from orchestrator.stages.copy_closure import Order, copy_closure
-from orchestrator.stages.supplier import Suppliers
+from orchestrator.stages.copy_closure.copy_closure import Order, copy_closure
+from orchestrator.stages.copy_closure.source import Suppliers
 from orchestrator.transport.connect import connections
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from inventory.host import Host, Inventory
     from orchestrator.model.report import CopyReport
-    from orchestrator.stages.copy_closure import Connect
+    from orchestrator.stages.copy_closure.copy_closure import Connect
     from orchestrator.transport.connect import ConnectionPool
     from orchestrator.transport.shell import SshShell
 

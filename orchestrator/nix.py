@@ -209,7 +209,7 @@ COPY = (
     *("--extra-experimental-features", "nix-command"),
     *("copy", "--verbose", "--log-format", "internal-json"),
 )
-"""`nix copy` that tells how far it is (`stages.copy_progress` reads it)."""
+"""`nix copy` that tells how far it is (`stages.copy_closure.progress` reads it)."""
 
 
 def import_stream() -> Command:

@@ -18,7 +18,7 @@ from orchestrator.cli.invocation import (
     target_argument,
 )
 from orchestrator.errors import OrchestrateError
-from orchestrator.stages.delivery import Receiver
+from orchestrator.stages.copy_closure.delivery import Receiver
 from orchestrator.stages.facts.facts import gather_facts
 from orchestrator.stages.smoke import run_smoke
 from orchestrator.stages.smoke_model import deliver_model, model_path, read_model

@@ -35,7 +35,7 @@ from orchestrator.model.report import (
 from orchestrator.model.store import DerivationPath, store_name
 from orchestrator.stages.boot import make_boot_default
 from orchestrator.stages.confirm import confirm, keep
-from orchestrator.stages.delivery import Receiver
+from orchestrator.stages.copy_closure.delivery import Receiver
 from orchestrator.stages.dry_activate import dry_activate
 from orchestrator.stages.facts.facts import gather_facts
 from orchestrator.stages.health_check import check_health

@@ -15,8 +15,8 @@ from orchestrator.errors import StageError
 from orchestrator.model.journal import Step, StepKey, StepState
 from orchestrator.model.plan import Fanout
 from orchestrator.model.report import CopyReport
-from orchestrator.stages.copy_closure import Order, copy_closure
-from orchestrator.stages.delivery import Receiver
+from orchestrator.stages.copy_closure.copy_closure import Order, copy_closure
+from orchestrator.stages.copy_closure.delivery import Receiver
 from orchestrator.stages.plan.changes import closure_sizes, parse_sizes
 from orchestrator.stages.reboot import reboot_for
 from orchestrator.stages.smoke_model import deliver_model, model_path, read_model
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from orchestrator.deploy.context import Context
     from orchestrator.model.plan import HostPlan
     from orchestrator.model.report import BuildReport
-    from orchestrator.stages.copy_closure import Connect
+    from orchestrator.stages.copy_closure.copy_closure import Connect
     from orchestrator.transport.shell import SshShell
 
 _PROGRESS_INTERVAL = 0.5

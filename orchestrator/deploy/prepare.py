@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from orchestrator.deploy.survey import survey_fleet
 from orchestrator.deploy.survey_builds import survey_builds
 from orchestrator.stages.build.derivations import copy_derivations
-from orchestrator.stages.delivery import Receiver
+from orchestrator.stages.copy_closure.delivery import Receiver
 from orchestrator.stages.plan.plan import make_plan
 from orchestrator.transport.become import become_password
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 import structlog
 
 from orchestrator.deploy.copy_slots import slots_of
-from orchestrator.stages.supplier import Suppliers
+from orchestrator.stages.copy_closure.source import Suppliers
 from orchestrator.transport.connect import ConnectionPool
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from orchestrator.transport.shell import LOST, TIMED_OUT
 
 if TYPE_CHECKING:
     from inventory.host import HealthCheck
-    from orchestrator.stages.delivery import Receiver
+    from orchestrator.stages.copy_closure.delivery import Receiver
 
 STAGE = "health_check"
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from inventory.host import Smoke
     from orchestrator.command import Command, CommandResult
     from orchestrator.model.store import StorePath
-    from orchestrator.stages.delivery import Receiver
+    from orchestrator.stages.copy_closure.delivery import Receiver
     from orchestrator.stages.smoke_model import ModelFile
 
 STAGE = "smoke"

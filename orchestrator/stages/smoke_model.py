@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from inventory.host import Smoke
-    from orchestrator.stages.delivery import Receiver
+    from orchestrator.stages.copy_closure.delivery import Receiver
 
 STAGE = "smoke_model"
 

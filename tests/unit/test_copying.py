@@ -15,11 +15,11 @@ from orchestrator.command import CommandResult, script
 from orchestrator.deploy.copy_slots import CopySlots, slots_of
 from orchestrator.errors import InventoryError, PayloadError, StageError
 from orchestrator.model.store import parse_store_path
-from orchestrator.stages.copy_closure import DIRECT_BYTES, wants_direct
-from orchestrator.stages.copy_progress import CopyProgress
-from orchestrator.stages.delivery import Delivery, Receiver
-from orchestrator.stages.direct import forced
-from orchestrator.stages.signature import Signature, check_pinned, sign
+from orchestrator.stages.copy_closure.copy_closure import DIRECT_BYTES, wants_direct
+from orchestrator.stages.copy_closure.delivery import Delivery, Receiver
+from orchestrator.stages.copy_closure.direct import forced
+from orchestrator.stages.copy_closure.progress import CopyProgress
+from orchestrator.stages.copy_closure.signature import Signature, check_pinned, sign
 from orchestrator.transport.forward import Pace
 from orchestrator.transport.shell import LocalShell
 

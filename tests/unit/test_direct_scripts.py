@@ -37,7 +37,7 @@ def test_a_key_is_let_in_for_a_while_and_forgotten(tmp_path: Path, before: str) 
     file.parent.mkdir()
     file.write_text(before)
     file.chmod(0o640)
-    run("authorize.sh", tmp_path, r"echo \"$1\"", KEY, "3600")
+    run("copy_closure/authorize.sh", tmp_path, r"echo \"$1\"", KEY, "3600")
     other, ours = authorized(tmp_path).splitlines()
     assert other == OTHER.rstrip("\n")
     found = re.fullmatch(r'restrict,expiry-time="(\d{14})",command="(.*)" (.*)', ours)
@@ -45,15 +45,15 @@ def test_a_key_is_let_in_for_a_while_and_forgotten(tmp_path: Path, before: str) 
     expires = time.mktime(time.strptime(found[1], "%Y%m%d%H%M%S"))
     assert 3500 < expires - time.time() < 3700
     assert (found[2], found[3]) == (r"echo \"$1\"", KEY)
-    run("revoke.sh", tmp_path, KEY)
+    run("copy_closure/revoke.sh", tmp_path, KEY)
     assert authorized(tmp_path) == OTHER
     assert file.stat().st_mode & 0o777 == 0o640
 
 
 def test_a_home_without_keys_has_none_afterwards(tmp_path: Path) -> None:
     """A file that was made for the one key goes with it."""
-    run("authorize.sh", tmp_path, "true", KEY, "60")
+    run("copy_closure/authorize.sh", tmp_path, "true", KEY, "60")
     file = tmp_path / ".ssh/authorized_keys"
     assert file.stat().st_mode & 0o777 == 0o600
-    run("revoke.sh", tmp_path, KEY)
+    run("copy_closure/revoke.sh", tmp_path, KEY)
     assert list(file.parent.iterdir()) == []

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from orchestrator.stages.joint import Joint
+from orchestrator.stages.copy_closure.coalesce import Joint
 
 Ask = Callable[[tuple[int, ...]], Awaitable[set[int]]]
 

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 from orchestrator import nix
 from orchestrator.command import elevated
-from orchestrator.stages.delivery import copy_failure, missing_paths
+from orchestrator.stages.copy_closure.delivery import copy_failure, missing_paths
 from orchestrator.transport.shell import pipe
 
 if TYPE_CHECKING:
     from orchestrator.model.store import DerivationPath
-    from orchestrator.stages.delivery import Receiver
+    from orchestrator.stages.copy_closure.delivery import Receiver
     from orchestrator.transport.shell import Shell
 
 STAGE = "evaluate"

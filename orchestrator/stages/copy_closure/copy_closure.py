@@ -18,17 +18,17 @@ from inventory.host import Host
 from orchestrator.errors import CommandError, OrchestrateError
 from orchestrator.model.report import CopyReport
 from orchestrator.model.store import StorePath
-from orchestrator.stages.copy_progress import CopyProgress
-from orchestrator.stages.delivery import (
+from orchestrator.stages.copy_closure.delivery import (
     STAGE,
     Delivery,
     Receiver,
     copy_cut_off,
     copy_failure,
 )
-from orchestrator.stages.direct import direct
-from orchestrator.stages.relay import relay
-from orchestrator.stages.signature import Signature, check_pinned
+from orchestrator.stages.copy_closure.direct import direct
+from orchestrator.stages.copy_closure.progress import CopyProgress
+from orchestrator.stages.copy_closure.relay import relay
+from orchestrator.stages.copy_closure.signature import Signature, check_pinned
 from orchestrator.stages.store_contents import lacking, looks_lacking
 from orchestrator.transport.forward import Pace
 from orchestrator.transport.shell import LOST
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from orchestrator.command import CommandResult
     from orchestrator.model.closure import PathInfo
-    from orchestrator.stages.supplier import Supplier, Suppliers
+    from orchestrator.stages.copy_closure.source import Supplier, Suppliers
     from orchestrator.transport.shell import SshShell
 
 DIRECT_BYTES = 32 * 2**20

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 from orchestrator import nix
 from orchestrator.errors import StageError
 from orchestrator.scripts import shipped
-from orchestrator.stages.delivery import STAGE
+from orchestrator.stages.copy_closure.delivery import STAGE
 
 if TYPE_CHECKING:
     from orchestrator.command import Command, CommandResult
-    from orchestrator.stages.delivery import Delivery
+    from orchestrator.stages.copy_closure.delivery import Delivery
 
 _KEY_SECONDS = 3600
 """For how long the key is let in; a copy that takes longer is connected by then."""
@@ -37,7 +37,7 @@ async def direct(delivery: Delivery, *, compressed: bool, measured: bool) -> Com
     connection = delivery.host.connection
     made = await source.run(
         shipped(
-            "direct_key.sh",
+            "copy_closure/direct_key.sh",
             delivery.host_key,
             connection.address,
             str(connection.port),
@@ -48,15 +48,16 @@ async def direct(delivery: Delivery, *, compressed: bool, measured: bool) -> Com
     directory, key = _key(made.check(STAGE, "the builder can't make a key").stdout)
     try:
         authorized = await target.run(
-            shipped("authorize.sh", forced(delivery.serve()), key, str(_KEY_SECONDS))
+            shipped("copy_closure/authorize.sh", forced(delivery.serve()), key, str(_KEY_SECONDS))
         )
         authorized.check(STAGE, "it lets no key in for the copy")
-        command = shipped("direct_copy.sh", directory, *nix.COPY, *delivery.options())
+        command = shipped("copy_closure/direct_copy.sh", directory, *nix.COPY, *delivery.options())
         progress = delivery.progress
         return await delivery.follow(command, lambda: progress.moved, measured=measured)
     finally:
         await asyncio.gather(
-            source.run(shipped("direct_end.sh", directory)), target.run(shipped("revoke.sh", key))
+            source.run(shipped("copy_closure/direct_end.sh", directory)),
+            target.run(shipped("copy_closure/revoke.sh", key)),
         )
 
 

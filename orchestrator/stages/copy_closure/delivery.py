@@ -13,8 +13,8 @@ from orchestrator.command import elevated
 from orchestrator.errors import CommandError, UnreachableError
 from orchestrator.hints import hint_for
 from orchestrator.model.store import StorePath
-from orchestrator.stages.copy_progress import CopyProgress
-from orchestrator.stages.signature import Signature
+from orchestrator.stages.copy_closure.progress import CopyProgress
+from orchestrator.stages.copy_closure.signature import Signature
 from orchestrator.stages.store_contents import lacking
 from orchestrator.transport.forward import Pace
 from orchestrator.transport.shell import Shell, SshShell, follow

@@ -49,7 +49,7 @@ async def sign(builder: Shell, paths: Iterable[StorePath]) -> str:
         CommandError: the builder can't.
         PayloadError: it answers something else.
     """
-    said = await builder.run(shipped("sign.sh").with_lines(paths))
+    said = await builder.run(shipped("copy_closure/sign.sh").with_lines(paths))
     text = said.check(_STAGE, "the builder can't sign the closure").stdout
     answer = _ANSWER.fullmatch(text)
     if answer is None:

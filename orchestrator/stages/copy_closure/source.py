@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from orchestrator import nix
 from orchestrator.model.closure import PathInfo, closure_of
-from orchestrator.stages.delivery import STAGE
-from orchestrator.stages.joint import Joint
-from orchestrator.stages.signature import sign
+from orchestrator.stages.copy_closure.coalesce import Joint
+from orchestrator.stages.copy_closure.delivery import STAGE
+from orchestrator.stages.copy_closure.signature import sign
 
 if TYPE_CHECKING:
     from orchestrator.model.store import StorePath

@@ -14,12 +14,12 @@ import asyncssh
 from orchestrator import nix
 from orchestrator.command import script
 from orchestrator.errors import StageError
-from orchestrator.stages.delivery import STAGE, copy_cut_off
+from orchestrator.stages.copy_closure.delivery import STAGE, copy_cut_off
 from orchestrator.transport.forward import served_socket
 
 if TYPE_CHECKING:
     from orchestrator.command import CommandResult
-    from orchestrator.stages.delivery import Delivery
+    from orchestrator.stages.copy_closure.delivery import Delivery
 
 # sshd leaves the socket's file behind.
 _COPY = """

@@ -1,0 +1,1 @@
+"""A closure from one store to another: only what is missing, signed, resumable."""
