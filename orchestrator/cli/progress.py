@@ -13,7 +13,7 @@ import msgspec
 from orchestrator.command import printable
 from orchestrator.model.report import HostResult, Outcome
 from orchestrator.model.store import store_hash, store_name
-from orchestrator.stages.reboot import changed_parts
+from orchestrator.stages.activate.reboot import changed_parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from orchestrator.errors import OrchestrateError, PlanError, UnreachableError
 from orchestrator.model.plan import Evaluation, HostPlan, Plan
 from orchestrator.model.report import HostResult
+from orchestrator.stages.activate.reboot import reboot_for
 from orchestrator.stages.facts.facts import gather_facts
 from orchestrator.stages.plan.batches import in_batches, policy_of
 from orchestrator.stages.plan.generations import (
@@ -23,7 +24,6 @@ from orchestrator.stages.plan.generations import (
     list_generations,
 )
 from orchestrator.stages.plan.plan import action_for
-from orchestrator.stages.reboot import reboot_for
 from orchestrator.stages.variant.variant import choose_variant
 
 if TYPE_CHECKING:

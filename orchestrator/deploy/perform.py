@@ -33,16 +33,16 @@ from orchestrator.model.report import (
     SwitchReport,
 )
 from orchestrator.model.store import DerivationPath, store_name
-from orchestrator.stages.boot import make_boot_default
-from orchestrator.stages.confirm import confirm, keep
+from orchestrator.stages.activate.boot import make_boot_default
+from orchestrator.stages.activate.confirm import confirm, keep
+from orchestrator.stages.activate.dry_activate import dry_activate
+from orchestrator.stages.activate.rollback import UNTOUCHED, reactivate, verdict
+from orchestrator.stages.activate.switch import Activation, await_switch, switch
 from orchestrator.stages.copy_closure.delivery import Receiver
-from orchestrator.stages.dry_activate import dry_activate
 from orchestrator.stages.facts.facts import gather_facts
 from orchestrator.stages.health_check import check_health
-from orchestrator.stages.rollback import UNTOUCHED, reactivate, verdict
 from orchestrator.stages.smoke import run_smoke
 from orchestrator.stages.smoke_model import model_path, read_model
-from orchestrator.stages.switch import Activation, await_switch, switch
 from orchestrator.state.host_locks import HostLocks
 from orchestrator.state.quarantine import Quarantine
 from orchestrator.transport.become import become_password

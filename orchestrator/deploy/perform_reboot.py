@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, TypeVar
 
 from orchestrator.errors import CommandError, RebootedError, StageError, UnreachableError
 from orchestrator.model.report import HealthReport, RebootReport, SmokeReport
-from orchestrator.stages.reboot import STAGE, check_rebooted, look, reboot
+from orchestrator.stages.activate.reboot import STAGE, check_rebooted, look, reboot
 from orchestrator.transport.session import session
 
 if TYPE_CHECKING:
     from orchestrator.deploy.context import Context
     from orchestrator.model.plan import HostPlan
-    from orchestrator.stages.reboot import BootState
+    from orchestrator.stages.activate.reboot import BootState
 
 T = TypeVar("T")
 

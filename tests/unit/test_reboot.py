@@ -12,14 +12,14 @@ from inventory.host import Connection, Host, Inventory, RebootPolicy
 from orchestrator.deploy.perform_reboot import passes
 from orchestrator.errors import PayloadError, RebootedError, StageError
 from orchestrator.model.policy import Reboots
-from orchestrator.stages.plan.batches import reboots_of
-from orchestrator.stages.reboot import (
+from orchestrator.stages.activate.reboot import (
     BootState,
     boot_state,
     changed_parts,
     check_rebooted,
     parse_boot_state,
 )
+from orchestrator.stages.plan.batches import reboots_of
 from tests.plans import Wanted, host_plan, output
 
 if TYPE_CHECKING:

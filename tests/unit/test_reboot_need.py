@@ -82,7 +82,7 @@ def test_the_host_itself_says_the_same_once_it_has_the_system(
             file.parent.mkdir(parents=True, exist_ok=True)
             file.touch()
             (tmp_path / name / part).symlink_to(file)
-    command = shipped("reboot.sh", str(tmp_path / "new"))
+    command = shipped("activate/reboot.sh", str(tmp_path / "new"))
     argv = [word.replace("/run/booted", f"{tmp_path}/booted") for word in command.argv]
     said = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
     found = [line.removeprefix("changed=") for line in said.splitlines() if "changed=" in line]

@@ -8,11 +8,16 @@ from typing import TYPE_CHECKING
 from orchestrator.errors import StageError
 from orchestrator.model.report import RollbackReport, SmokeReport, Verdict
 from orchestrator.model.store import StorePath, parse_store_path
-from orchestrator.stages.switch import UNITS_FAILED, activation_failure, activation_script, whole
+from orchestrator.stages.activate.switch import (
+    UNITS_FAILED,
+    activation_failure,
+    activation_script,
+    whole,
+)
 
 if TYPE_CHECKING:
     from orchestrator.command import CommandResult
-    from orchestrator.stages.switch import Activation
+    from orchestrator.stages.activate.switch import Activation
     from orchestrator.transport.session import Session
 
 STAGE = "rollback"
@@ -39,7 +44,7 @@ def reactivate(session: Session, activation: Activation, previous: StorePath) ->
         CommandError: the old system doesn't run afterwards.
     """
     command = activation_script(
-        "rollback.sh",
+        "activate/rollback.sh",
         previous,
         activation.toplevel,
         activation.boot_default or "",

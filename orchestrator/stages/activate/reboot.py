@@ -46,7 +46,7 @@ class BootState:
 
 def boot_state(toplevel: StorePath) -> Command:
     """Ask a host what it has booted, beside `toplevel`, whose closure it has."""
-    return shipped("reboot.sh", toplevel, timeout=_TIMEOUT)
+    return shipped("activate/reboot.sh", toplevel, timeout=_TIMEOUT)
 
 
 def parse_boot_state(text: str) -> BootState:

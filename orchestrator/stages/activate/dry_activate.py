@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.command import printable, script
 from orchestrator.model.report import DryActivationReport
-from orchestrator.stages.switch import activation_failure
+from orchestrator.stages.activate.switch import activation_failure
 
 if TYPE_CHECKING:
     from orchestrator.model.store import StorePath

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from orchestrator.model.report import BootReport
-from orchestrator.stages.switch import activation_failure, activation_script, whole
+from orchestrator.stages.activate.switch import activation_failure, activation_script, whole
 
 if TYPE_CHECKING:
-    from orchestrator.stages.switch import Activation
+    from orchestrator.stages.activate.switch import Activation
     from orchestrator.transport.session import Session
 
 STAGE = "boot"
@@ -25,7 +25,7 @@ def make_boot_default(session: Session, activation: Activation) -> BootReport:
         CommandError: it can't be set; what booted before is set again.
     """
     command = activation_script(
-        "boot.sh",
+        "activate/boot.sh",
         activation.toplevel,
         activation.boot_default or "",
         activation.run,

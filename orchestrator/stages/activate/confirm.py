@@ -5,11 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from orchestrator.stages.switch import activated, activation_failure, activation_script, whole
+from orchestrator.stages.activate.switch import (
+    activated,
+    activation_failure,
+    activation_script,
+    whole,
+)
 
 if TYPE_CHECKING:
     from orchestrator.model.report import SwitchReport
-    from orchestrator.stages.switch import Activation
+    from orchestrator.stages.activate.switch import Activation
     from orchestrator.transport.session import Session
 
 STAGE = "confirm"
@@ -35,7 +40,7 @@ def confirm(session: Session, activation: Activation) -> SwitchReport:
     # By now no way back is armed: one that hangs must not keep the host for long.
     limit = activation.confirm_timeout + _BOOT_LOADER
     command = activation_script(
-        "confirm.sh",
+        "activate/confirm.sh",
         activation.toplevel,
         activation.run,
         activation.activator,
@@ -58,7 +63,7 @@ def keep(session: Session, activation: Activation) -> SwitchReport:
         CommandError: the way back was taken.
     """
     command = activation_script(
-        "keep.sh",
+        "activate/keep.sh",
         activation.toplevel,
         activation.run,
         whole(activation.patience),

@@ -43,7 +43,7 @@ _FAILED_UNITS = re.compile(r"the following units failed: (.+)")
 
 def activation_script(name: str, *arguments: str, timeout: float | None = None) -> Command:
     """Join `activate.sh` and the script `name`, with its arguments."""
-    return script(text_of("activate.sh") + text_of(name), *arguments, timeout=timeout)
+    return script(text_of("activate/activate.sh") + text_of(name), *arguments, timeout=timeout)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,13 +116,13 @@ def switch(host: Privileged, activation: Activation) -> SwitchReport:
     """
     seconds = whole(activation.confirm_timeout)
     command = activation_script(
-        "switch.sh",
+        "activate/switch.sh",
         activation.toplevel,
         activation.previous or "",
         activation.run,
         seconds,
         activation.activator,
-        activation_script("way_back.sh").argv[2],
+        activation_script("activate/way_back.sh").argv[2],
         whole(activation.way_back_timeout),
         activation.last_resort,
         whole(activation.patience),
@@ -141,7 +141,7 @@ def await_switch(host: Privileged, activation: Activation) -> SwitchReport | Non
         StageError: the activation failed, or the host went back.
     """
     command = activation_script(
-        "await.sh",
+        "activate/await.sh",
         activation.toplevel,
         activation.run,
         whole(activation.confirm_timeout),
