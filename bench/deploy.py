@@ -29,7 +29,7 @@ from bench.deploy_peers import (
 )
 from bench.report import Comparison, json_line, say, table
 from inventory.host import Smoke
-from orchestrator.stages.smoke_model import model_path, read_model
+from orchestrator.stages.smoke.model import model_path, read_model
 from tests.lab import Controller, Lab, running_lab
 from tests.lab.fleet_flake import LLAMA_CPP_STANDIN, write_fleet_flake
 from tests.lab.processes import REPOSITORY

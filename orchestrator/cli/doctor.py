@@ -15,7 +15,7 @@ from orchestrator.cli.invocation import Invocation, broker_option, inventory_opt
 from orchestrator.command import elevated, script
 from orchestrator.errors import OrchestrateError
 from orchestrator.stages.facts.facts import gather_facts
-from orchestrator.stages.smoke_model import model_path, read_model
+from orchestrator.stages.smoke.model import model_path, read_model
 from orchestrator.transport.become import become_password
 from orchestrator.transport.connect import connections
 

@@ -20,8 +20,8 @@ from orchestrator.cli.invocation import (
 from orchestrator.errors import OrchestrateError
 from orchestrator.stages.copy_closure.delivery import Receiver
 from orchestrator.stages.facts.facts import gather_facts
-from orchestrator.stages.smoke import run_smoke
-from orchestrator.stages.smoke_model import deliver_model, model_path, read_model
+from orchestrator.stages.smoke.model import deliver_model, model_path, read_model
+from orchestrator.stages.smoke.smoke import run_smoke
 from orchestrator.stages.variant.variant import choose_variant
 from orchestrator.transport.become import become_password
 from orchestrator.transport.connect import connections

@@ -40,9 +40,9 @@ from orchestrator.stages.activate.rollback import UNTOUCHED, reactivate, verdict
 from orchestrator.stages.activate.switch import Activation, await_switch, switch
 from orchestrator.stages.copy_closure.delivery import Receiver
 from orchestrator.stages.facts.facts import gather_facts
-from orchestrator.stages.health_check import check_health
-from orchestrator.stages.smoke import run_smoke
-from orchestrator.stages.smoke_model import model_path, read_model
+from orchestrator.stages.smoke.health_check import check_health
+from orchestrator.stages.smoke.model import model_path, read_model
+from orchestrator.stages.smoke.smoke import run_smoke
 from orchestrator.state.host_locks import HostLocks
 from orchestrator.state.quarantine import Quarantine
 from orchestrator.transport.become import become_password

@@ -19,7 +19,7 @@ from orchestrator.stages.activate.reboot import reboot_for
 from orchestrator.stages.copy_closure.copy_closure import Order, copy_closure
 from orchestrator.stages.copy_closure.delivery import Receiver
 from orchestrator.stages.plan.changes import closure_sizes, parse_sizes
-from orchestrator.stages.smoke_model import deliver_model, model_path, read_model
+from orchestrator.stages.smoke.model import deliver_model, model_path, read_model
 from orchestrator.stages.store_contents import require_system
 from orchestrator.transport.become import become_password
 

@@ -32,7 +32,7 @@ from orchestrator.stages.facts.facts import gather_facts
 from orchestrator.stages.flake.flake import write_flake
 from orchestrator.stages.flake.send import send_flake
 from orchestrator.stages.plan.plan import Survey
-from orchestrator.stages.smoke_model import model_path, read_model
+from orchestrator.stages.smoke.model import model_path, read_model
 from orchestrator.stages.variant.variant import choose_variant
 from orchestrator.transport.connect import ConnectionPool
 from orchestrator.transport.shell import LocalShell, Shell

@@ -56,7 +56,7 @@ def test_all_scripts_are_found() -> None:
         "activate/activate.sh",
         "build/build.sh",
         "facts/facts.sh",
-        "smoke.sh",
+        "smoke/smoke.sh",
         *ACTIVATING,
     } <= set(SCRIPTS)
 

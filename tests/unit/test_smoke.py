@@ -13,7 +13,7 @@ from orchestrator.command import Command, CommandResult
 from orchestrator.model.report import Fault
 from orchestrator.model.store import StorePath, parse_store_path
 from orchestrator.model.variant import Backend
-from orchestrator.stages.smoke import judge, smoke_command
+from orchestrator.stages.smoke.smoke import judge, smoke_command
 
 if TYPE_CHECKING:
     from orchestrator.model.report import SmokeReport

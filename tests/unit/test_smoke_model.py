@@ -10,7 +10,7 @@ import pytest
 
 from inventory.host import Smoke
 from orchestrator.errors import UsageError
-from orchestrator.stages.smoke_model import MODEL_DIRECTORY, model_path, read_model
+from orchestrator.stages.smoke.model import MODEL_DIRECTORY, model_path, read_model
 from tests.lab.models import TINY_SHA256, TINY_SIZE, tiny_model
 
 if TYPE_CHECKING:

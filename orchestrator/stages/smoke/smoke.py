@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from orchestrator.command import Command, CommandResult
     from orchestrator.model.store import StorePath
     from orchestrator.stages.copy_closure.delivery import Receiver
-    from orchestrator.stages.smoke_model import ModelFile
+    from orchestrator.stages.smoke.model import ModelFile
 
 STAGE = "smoke"
 
@@ -104,7 +104,7 @@ def smoke_command(model: str, smoke: Smoke) -> Command:
     # The script ends llama-cli itself; ours is the net under it.
     timeout = smoke.timeout + _MARGIN
     arguments = (model, smoke.prompt, str(smoke.tokens), seconds)
-    return shipped("smoke.sh", *arguments, timeout=timeout)
+    return shipped("smoke/smoke.sh", *arguments, timeout=timeout)
 
 
 async def run_smoke(

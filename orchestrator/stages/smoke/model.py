@@ -48,7 +48,7 @@ def model_path(smoke: Smoke) -> Path:
     """Give the model's file: the inventory's, or the tiny one that comes with us."""
     if smoke.model is not None:
         return Path(smoke.model)
-    return Path(str(files("orchestrator.stages").joinpath("tiny.gguf")))
+    return Path(str(files("orchestrator.stages.smoke").joinpath("tiny.gguf")))
 
 
 def read_model(path: Path) -> ModelFile:
