@@ -20,9 +20,8 @@ if TYPE_CHECKING:
 
     TakeTheHost = Callable[[str], subprocess.Popen[str]]
 
-SCRIPTS = sorted(
-    entry.name for entry in files("orchestrator.stages").iterdir() if entry.name.endswith(".sh")
-)
+STAGES = Path(str(files("orchestrator.stages")))
+SCRIPTS = sorted(str(file.relative_to(STAGES)) for file in STAGES.rglob("*.sh"))
 ACTIVATING = (
     "activate/switch.sh",
     "activate/await.sh",
@@ -67,7 +66,7 @@ def test_a_script_parses(name: str, shell: tuple[str, ...], tmp_path: Path) -> N
     """Each script, joined to what it shares, is valid for each shell."""
     if shutil.which(shell[0]) is None:
         pytest.skip(f"no {shell[0]} here")
-    file = tmp_path / name
+    file = tmp_path / Path(name).name
     file.write_text(text_of(name))
     done = subprocess.run([*shell, "-n", str(file)], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
@@ -76,7 +75,7 @@ def test_a_script_parses(name: str, shell: tuple[str, ...], tmp_path: Path) -> N
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_shellcheck_has_nothing_to_say(name: str, tmp_path: Path) -> None:
     """ShellCheck finds no bashism, no unquoted value and no unused name."""
-    file = tmp_path / name
+    file = tmp_path / Path(name).name
     file.write_text(text_of(name))
     # SC2016: single quotes keep $0 for the inner shell. SC2034 and SC2317: a
     # script takes what it needs of what it shares with the others.
