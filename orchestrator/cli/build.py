@@ -20,14 +20,14 @@ from orchestrator.cli.invocation import (
     update_input_option,
 )
 from orchestrator.cli.run import run
-from orchestrator.deploy.prepare import prepare
+from orchestrator.deploy.prepare.prepare import prepare
 from orchestrator.model.plan import Goal, Plan
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from inventory.host import Host
-    from orchestrator.deploy.survey import Evaluator, Surveyor
+    from orchestrator.deploy.prepare.survey import Evaluator, Surveyor
 
 
 @click.command(name="build")

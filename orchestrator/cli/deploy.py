@@ -11,7 +11,7 @@ from orchestrator.cli.invocation import (
     update_input_option,
 )
 from orchestrator.cli.run import run
-from orchestrator.deploy.prepare import prepare
+from orchestrator.deploy.prepare.prepare import prepare
 from orchestrator.model.plan import Goal
 
 

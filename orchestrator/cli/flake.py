@@ -9,9 +9,9 @@ import click
 import msgspec
 
 from orchestrator.cli.invocation import Invocation, inventory_option, json_option
-from orchestrator.deploy.check import check_flake
-from orchestrator.deploy.prepare import new_run_id
-from orchestrator.deploy.survey import Surveyor
+from orchestrator.deploy.prepare.check import check_flake
+from orchestrator.deploy.prepare.prepare import new_run_id
+from orchestrator.deploy.prepare.survey import Surveyor
 from orchestrator.stages.evaluate.check import Kind, State
 from orchestrator.transport.connect import connections
 

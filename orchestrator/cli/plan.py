@@ -22,8 +22,8 @@ from orchestrator.cli.invocation import (
     update_input_option,
 )
 from orchestrator.cli.run import ledger_of
-from orchestrator.deploy.prepare import new_run_id, prepare
-from orchestrator.deploy.survey import Surveyor
+from orchestrator.deploy.prepare.prepare import new_run_id, prepare
+from orchestrator.deploy.prepare.survey import Surveyor
 from orchestrator.model.plan import Action
 from orchestrator.model.store import store_name
 from orchestrator.stages.plan.reboot_need import reboot_note

@@ -20,14 +20,14 @@ from orchestrator.cli.invocation import (
     target_argument,
 )
 from orchestrator.cli.run import run
-from orchestrator.deploy.by_hand import After, plan_rollback
+from orchestrator.deploy.prepare.rollback import After, plan_rollback
 from orchestrator.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from inventory.host import Host
-    from orchestrator.deploy.survey import Evaluator, Surveyor
+    from orchestrator.deploy.prepare.survey import Evaluator, Surveyor
     from orchestrator.model.plan import Plan
 
 

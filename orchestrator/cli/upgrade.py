@@ -6,7 +6,7 @@ import click
 
 from orchestrator.cli.invocation import Invocation, invoked, rollout_options
 from orchestrator.cli.run import run
-from orchestrator.deploy.upgrade import prepare_upgrade
+from orchestrator.deploy.prepare.upgrade import prepare_upgrade
 from orchestrator.model.plan import Goal
 from orchestrator.stages.flake.flake import INPUTS
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.deploy.by_hand import After
+from orchestrator.deploy.prepare.rollback import After
 from orchestrator.errors import PlanError
 from orchestrator.model.report import HostResult, Outcome
 from orchestrator.stages.plan.generations import Generation, generation_before

@@ -8,8 +8,8 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from orchestrator.deploy.survey import survey_fleet
-from orchestrator.deploy.survey_builds import survey_builds
+from orchestrator.deploy.prepare.builds import survey_builds
+from orchestrator.deploy.prepare.survey import survey_fleet
 from orchestrator.stages.build.derivations import copy_derivations
 from orchestrator.stages.copy_closure.delivery import Receiver
 from orchestrator.stages.plan.plan import make_plan
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from inventory.host import Host
-    from orchestrator.deploy.survey import Evaluator, Surveyor
+    from orchestrator.deploy.prepare.survey import Evaluator, Surveyor
     from orchestrator.model.plan import Plan
     from orchestrator.model.store import DerivationPath
 

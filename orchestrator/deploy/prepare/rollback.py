@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from inventory.host import Host
-    from orchestrator.deploy.survey import Surveyor
+    from orchestrator.deploy.prepare.survey import Surveyor
     from orchestrator.model.facts import Facts
     from orchestrator.model.store import StorePath
     from orchestrator.transport.shell import Shell

@@ -10,8 +10,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from orchestrator.deploy.prepare import prepare
-from orchestrator.deploy.survey import Surveyor
+from orchestrator.deploy.prepare.prepare import prepare
+from orchestrator.deploy.prepare.survey import Surveyor
 from orchestrator.errors import OrchestrateError
 from orchestrator.model.plan import Action, FlakeRef, Upgrade
 from orchestrator.stages.evaluate.evaluate import lock_flake
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from inventory.host import Host
-    from orchestrator.deploy.survey import Evaluator
+    from orchestrator.deploy.prepare.survey import Evaluator
     from orchestrator.model.plan import Plan
     from orchestrator.transport.connect import ConnectionPool
 

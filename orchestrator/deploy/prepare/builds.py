@@ -9,7 +9,7 @@ import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from orchestrator.deploy.survey import LeftOut, look
+from orchestrator.deploy.prepare.survey import LeftOut, look
 from orchestrator.errors import OrchestrateError
 from orchestrator.model.plan import Action
 from orchestrator.model.store import StorePath
@@ -21,7 +21,7 @@ from orchestrator.stages.store_contents import ask_builder, ask_store
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from orchestrator.deploy.survey import Evaluator, Surveyor
+    from orchestrator.deploy.prepare.survey import Evaluator, Surveyor
     from orchestrator.errors import PlanError
     from orchestrator.model.plan import Evaluation
     from orchestrator.model.store_contents import StoreContents

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, TypeVar
 
-from orchestrator.deploy.survey import pick_evaluator, place_flake, processes_on
+from orchestrator.deploy.prepare.survey import pick_evaluator, place_flake, processes_on
 from orchestrator.errors import StageError
 from orchestrator.stages.evaluate.check import (
     FlakeFinding,
@@ -22,7 +22,7 @@ from orchestrator.stages.evaluate.evaluate import lock_flake
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterable
 
-    from orchestrator.deploy.survey import Surveyor
+    from orchestrator.deploy.prepare.survey import Surveyor
     from orchestrator.model.plan import FlakeRef
     from orchestrator.transport.shell import Shell
 
