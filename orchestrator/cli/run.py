@@ -22,7 +22,7 @@ from orchestrator.deploy.ended_runs import EndedRun, keep_run
 from orchestrator.deploy.prepare.prepare import new_run_id, send_derivations
 from orchestrator.deploy.prepare.survey import Surveyor
 from orchestrator.deploy.prepare.upgrade import settle_lock
-from orchestrator.deploy.results import results
+from orchestrator.deploy.rollout.results import results
 from orchestrator.deploy.runtime import process_runtime
 from orchestrator.errors import UsageError
 from orchestrator.model.event import Event, run_finished

@@ -14,8 +14,8 @@ import msgspec
 
 from orchestrator.deploy.hold_hosts import HeldHosts
 from orchestrator.deploy.lost_steps import ATTEMPTS, Absences, LostSteps
-from orchestrator.deploy.results import results, settled_results
-from orchestrator.deploy.rollout import decision_of, is_finished, next_steps
+from orchestrator.deploy.rollout.next_steps import decision_of, is_finished, next_steps
+from orchestrator.deploy.rollout.results import results, settled_results
 from orchestrator.errors import PayloadError, StageError
 from orchestrator.model.event import Event, run_finished
 from orchestrator.model.journal import Control, Step, StepKey, StepState

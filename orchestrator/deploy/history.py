@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from orchestrator.deploy.results import settled_results
-from orchestrator.deploy.step_records import smoke_report
+from orchestrator.deploy.rollout.results import settled_results
+from orchestrator.deploy.rollout.step_records import smoke_report
 from orchestrator.errors import PayloadError
 from orchestrator.model.history import BuildRecord, HostRecord, RunHeader, RunRecord
 from orchestrator.model.journal import Step, StepKey, StepState

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from orchestrator.cli.history import history, logs, show
 from orchestrator.cli.init import inventory_text
 from orchestrator.deploy.ended_runs import EndedRun, keep_run, waiting_runs
-from orchestrator.deploy.results import results
+from orchestrator.deploy.rollout.results import results
 from orchestrator.deploy.take_in import take_in
 from orchestrator.model.event import Event, run_finished
 from orchestrator.model.plan import Action, Origin

@@ -12,14 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inventory.rollout import Rollout
-from orchestrator.deploy.policy import Phase, Standing, decide
-from orchestrator.deploy.results import results, settled_results
-from orchestrator.deploy.rollout import (
+from orchestrator.deploy.rollout.next_steps import (
     decision_of,
     is_finished,
     next_steps,
     standing_of,
 )
+from orchestrator.deploy.rollout.policy import Phase, Standing, decide
+from orchestrator.deploy.rollout.results import results, settled_results
 from orchestrator.model.journal import Step, StepKey, StepRecord, StepState
 from orchestrator.model.policy import Cap, Policy
 from orchestrator.model.report import HostResult, Outcome, RollbackReport, SmokeReport, Verdict

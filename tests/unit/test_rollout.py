@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inventory.host import HealthCheck
-from orchestrator.deploy.results import results, settled_results
-from orchestrator.deploy.rollout import is_finished, next_steps
-from orchestrator.deploy.step_records import failed_build, must_roll_back
+from orchestrator.deploy.rollout.next_steps import is_finished, next_steps
+from orchestrator.deploy.rollout.results import results, settled_results
+from orchestrator.deploy.rollout.step_records import failed_build, must_roll_back
 from orchestrator.errors import PayloadError, RebootedError
 from orchestrator.model.journal import Step, StepKey, StepRecord, StepState
 from orchestrator.model.plan import Action, Goal, Plan

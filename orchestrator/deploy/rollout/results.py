@@ -6,8 +6,8 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from orchestrator.deploy.rollout import decision_of, is_settled, reboot_refusal
-from orchestrator.deploy.step_records import (
+from orchestrator.deploy.rollout.next_steps import decision_of, is_settled, reboot_refusal
+from orchestrator.deploy.rollout.step_records import (
     failed_build,
     is_built,
     is_done,

@@ -11,8 +11,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from orchestrator.deploy.policy import Decision, Phase, Standing, decide
-from orchestrator.deploy.step_records import (
+from orchestrator.deploy.rollout.policy import Decision, Phase, Standing, decide
+from orchestrator.deploy.rollout.step_records import (
     failed_build,
     is_built,
     is_done,
