@@ -11,7 +11,7 @@ import redis
 from kombu.exceptions import OperationalError
 
 from orchestrator.cli.broker import open_broker, warn_of
-from orchestrator.deploy.drive import drive, others_work
+from orchestrator.deploy.drive.drive import drive, others_work
 from orchestrator.errors import RunInterruptedError
 from orchestrator.model.cluster import LONGEST_STEP_SECONDS, VISIBILITY_TIMEOUT_SECONDS
 from orchestrator.model.event import Event

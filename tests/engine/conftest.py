@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from orchestrator.deploy.drive import drive, others_work
+from orchestrator.deploy.drive.drive import drive, others_work
 from orchestrator.model.queue import QUEUES
 from orchestrator.state.journal import Journal
 from tasks.broker import open_client, private_server

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from orchestrator.cli.history import history, logs, show
 from orchestrator.cli.init import inventory_text
-from orchestrator.deploy.drive import step_event
+from orchestrator.deploy.drive.drive import step_event
 from orchestrator.deploy.rollout.results import results
 from orchestrator.errors import PayloadError, UsageError
 from orchestrator.model.journal import Step, StepKey

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from orchestrator.deploy.hold_hosts import HeldHosts
-from orchestrator.deploy.lost_steps import ATTEMPTS, Absences, LostSteps
+from orchestrator.deploy.drive.host_locks import HeldHosts
+from orchestrator.deploy.drive.lost_steps import ATTEMPTS, Absences, LostSteps
 from orchestrator.deploy.rollout.next_steps import decision_of, is_finished, next_steps
 from orchestrator.deploy.rollout.results import results, settled_results
 from orchestrator.errors import PayloadError, StageError
