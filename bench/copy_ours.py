@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from inventory.read import read_inventory
-from orchestrator.deploy.copy_slots import slots_of
+from orchestrator.deploy.perform.copy_slots import slots_of
 from orchestrator.model.store import StorePath, parse_store_path
 from orchestrator.stages.copy_closure.copy_closure import Order, copy_closure
 from orchestrator.stages.copy_closure.source import Suppliers

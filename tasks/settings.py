@@ -10,7 +10,7 @@ from orchestrator.model.journal import LEASE_SECONDS
 RESTORE_SECONDS = 60.0
 """How often a worker looks for messages that nobody acknowledged in time."""
 
-PERFORMER = "orchestrator.deploy.perform:perform"
+PERFORMER = "orchestrator.deploy.perform.perform:perform"
 """Where the function that does a step is, as `module:name`."""
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from celery.app.trace import setup_worker_optimizations
 from celery.worker import state as celery_state
 
-from orchestrator.deploy.runtime import process_runtime
+from orchestrator.deploy.perform.runtime import process_runtime
 from orchestrator.errors import RunInterruptedError
 from orchestrator.model.cluster import Worker
 from orchestrator.model.queue import QUEUES

@@ -19,11 +19,11 @@ import structlog
 from orchestrator.cli.invocation import ask_become_password, ask_for_reboots
 from orchestrator.cli.progress import open_progress, summary
 from orchestrator.deploy.ended_runs import EndedRun, keep_run
+from orchestrator.deploy.perform.runtime import process_runtime
 from orchestrator.deploy.prepare.prepare import new_run_id, send_derivations
 from orchestrator.deploy.prepare.survey import Surveyor
 from orchestrator.deploy.prepare.upgrade import settle_lock
 from orchestrator.deploy.rollout.results import results
-from orchestrator.deploy.runtime import process_runtime
 from orchestrator.errors import UsageError
 from orchestrator.model.event import Event, run_finished
 from orchestrator.model.plan import Action, CopyTerms, Origin

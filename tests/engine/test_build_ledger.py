@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orchestrator.deploy.perform_build import candidates
+from orchestrator.deploy.perform.build import candidates
 from orchestrator.errors import PayloadError
 from orchestrator.model.ledger import Ledger, RunningBuild
 from orchestrator.state.build_ledger import BuildLedger

@@ -12,7 +12,7 @@ import pytest
 from inventory.copying import Caches, Copying, CopyLimits, CopyRoute
 from inventory.host import Become, Connection, Host, JumpHost
 from orchestrator.command import CommandResult, script
-from orchestrator.deploy.copy_slots import CopySlots, slots_of
+from orchestrator.deploy.perform.copy_slots import CopySlots, slots_of
 from orchestrator.errors import InventoryError, PayloadError, StageError
 from orchestrator.model.store import parse_store_path
 from orchestrator.stages.copy_closure.copy_closure import DIRECT_BYTES, wants_direct

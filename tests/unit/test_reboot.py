@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from inventory.host import Connection, Host, Inventory, RebootPolicy
-from orchestrator.deploy.perform_reboot import passes
+from orchestrator.deploy.perform.reboot import passes
 from orchestrator.errors import PayloadError, RebootedError, StageError
 from orchestrator.model.policy import Reboots
 from orchestrator.stages.activate.reboot import (

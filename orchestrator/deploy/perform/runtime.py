@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
-from orchestrator.deploy.copy_slots import slots_of
+from orchestrator.deploy.perform.copy_slots import slots_of
 from orchestrator.stages.copy_closure.source import Suppliers
 from orchestrator.transport.connect import ConnectionPool
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator
 
     from inventory.copying import CopyLimits
-    from orchestrator.deploy.copy_slots import CopySlots
+    from orchestrator.deploy.perform.copy_slots import CopySlots
 
 T = TypeVar("T")
 

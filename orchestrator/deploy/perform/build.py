@@ -17,7 +17,7 @@ from orchestrator.state.build_ledger import BuildLedger
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
 
-    from orchestrator.deploy.context import Context
+    from orchestrator.deploy.perform.context import Context
     from orchestrator.model.ledger import Ledger
     from orchestrator.model.plan import Build
     from orchestrator.model.report import BuildReport

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, TypeVar
 
 from inventory.host import FailedUnits, Host
 from orchestrator.command import elevated
-from orchestrator.deploy.context import Context
-from orchestrator.deploy.perform_build import perform_build
-from orchestrator.deploy.perform_copy import perform_copy
-from orchestrator.deploy.perform_reboot import Checks, perform_reboot
-from orchestrator.deploy.runtime import Runtime, process_runtime
+from orchestrator.deploy.perform.build import perform_build
+from orchestrator.deploy.perform.context import Context
+from orchestrator.deploy.perform.copy import perform_copy
+from orchestrator.deploy.perform.reboot import Checks, perform_reboot
+from orchestrator.deploy.perform.runtime import Runtime, process_runtime
 from orchestrator.errors import CommandError, PayloadError, StageError, UnreachableError
 from orchestrator.model.journal import Step, StepKey
 from orchestrator.model.plan import Goal

@@ -13,7 +13,7 @@ from orchestrator.stages.activate.reboot import STAGE, check_rebooted, look, reb
 from orchestrator.transport.session import session
 
 if TYPE_CHECKING:
-    from orchestrator.deploy.context import Context
+    from orchestrator.deploy.perform.context import Context
     from orchestrator.model.plan import HostPlan
     from orchestrator.stages.activate.reboot import BootState
 

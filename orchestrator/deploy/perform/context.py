@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.deploy.runtime import Runtime
+from orchestrator.deploy.perform.runtime import Runtime
 from orchestrator.errors import PayloadError
 from orchestrator.model.event import Event
 from orchestrator.model.journal import Step, StepKey, StepState

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Mapping
 
     from inventory.host import Host
-    from orchestrator.deploy.context import Context
+    from orchestrator.deploy.perform.context import Context
     from orchestrator.model.plan import HostPlan
     from orchestrator.model.report import BuildReport
     from orchestrator.stages.copy_closure.copy_closure import Connect

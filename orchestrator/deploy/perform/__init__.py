@@ -1,0 +1,1 @@
+"""Performing one step on a worker: find what its stage needs, call it, report."""
