@@ -39,8 +39,8 @@ def state_home() -> Path:
     return Path(base).expanduser() / "orchestrate"
 
 
-def kept_runs(broker: str | None) -> Path:
-    """Give where runs wait for this broker (`deploy.ended_runs`), None for the private one.
+def spool_directory(broker: str | None) -> Path:
+    """Give where runs wait for this broker (`deploy.spool`), None for the private one.
 
     A broker's URL may hold a password, so that its directory has a digest for a name.
     """

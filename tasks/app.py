@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from celery import Celery
 
+from tasks.kombu_transport import register_transport
 from tasks.settings import WorkerSettings
-from tasks.transport import register_transport
 
 STEP_TASK = "orchestrate.step"
 

@@ -21,7 +21,7 @@ from orchestrator.state.journal import Journal, parse_step_key
 from orchestrator.state.lease import beating
 from tasks.app import STEP_TASK
 from tasks.broker import open_client
-from tasks.presence import process_presence
+from tasks.registration import process_registration
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,7 +57,7 @@ def step(self: Task[..., None], *message: object) -> None:
     perform = load_performer(self.app.conf.orchestrate_performer)
     work = Work(run, key.step.value, key.subject, journal.now())
     with (
-        process_presence().busy(work),
+        process_registration().busy(work),
         structlog.contextvars.bound_contextvars(run=run, stage=key.step),
     ):
         _do(journal, key, token, perform)

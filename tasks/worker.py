@@ -24,7 +24,7 @@ from orchestrator.model.queue import QUEUES
 from orchestrator.state.workers import Cluster, check_timeouts
 from tasks.app import make_app
 from tasks.broker import check_broker, open_client
-from tasks.presence import process_presence
+from tasks.registration import process_registration
 from tasks.settings import WorkerSettings
 from tasks.steps import load_performer
 
@@ -116,7 +116,7 @@ def own_worker(
         finally:
             _CELERY.should_stop = 0
             os.write(wake, b"\0")
-            if process_presence().is_busy:
+            if process_registration().is_busy:
                 thread.join(_STOP_SECONDS)
 
 
@@ -154,7 +154,7 @@ def _shown(
         visibility_timeout=settings.visibility_timeout,
         started_at=cluster.now(),
     )
-    with process_presence().shown(cluster, shown):
+    with process_registration().shown(cluster, shown):
         # Shown first: of two that start at once and differ, one sees the other.
         others = [other for other in cluster.workers() if other.name != shown.name]
         check_timeouts(settings.visibility_timeout, settings.longest_step, others)

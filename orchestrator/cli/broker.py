@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator.deploy.take_in import take_in
-from orchestrator.workspace import kept_runs, state_home
+from orchestrator.deploy.import_spool import import_spooled_runs
+from orchestrator.workspace import spool_directory, state_home
 from tasks.broker import check_broker, open_client, private_server
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def open_broker(invocation: Invocation) -> Iterator[str]:
         configured = invocation.broker
         url = configured or stack.enter_context(private_server(state_home() / "broker"))
         check_broker(open_client(url))
-        take_in(open_client(url), kept_runs(configured))
+        import_spooled_runs(open_client(url), spool_directory(configured))
         yield url
 
 

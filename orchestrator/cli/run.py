@@ -18,19 +18,19 @@ import structlog
 
 from orchestrator.cli.invocation import ask_become_password, ask_for_reboots
 from orchestrator.cli.progress import open_progress, summary
-from orchestrator.deploy.ended_runs import EndedRun, keep_run
 from orchestrator.deploy.perform.runtime import process_runtime
 from orchestrator.deploy.prepare.prepare import new_run_id, send_derivations
 from orchestrator.deploy.prepare.survey import Surveyor
 from orchestrator.deploy.prepare.upgrade import settle_lock
 from orchestrator.deploy.rollout.results import results
+from orchestrator.deploy.spool import SpooledRun, spool_run
 from orchestrator.errors import UsageError
 from orchestrator.model.event import Event, run_finished
 from orchestrator.model.plan import Action, CopyTerms, Origin
 from orchestrator.model.report import Outcome, Verdict
 from orchestrator.stages.plan.batches import reboots_of
 from orchestrator.stages.plan.reboot_need import reboot_note
-from orchestrator.workspace import kept_runs
+from orchestrator.workspace import spool_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -133,7 +133,7 @@ def _end(
     ended = results(plan, {})
     finish = run_finished(plan.run, ended)
     hear(finish)
-    _remember(invocation, EndedRun(plan, ended, (*planning, finish)))
+    _remember(invocation, SpooledRun(plan, ended, (*planning, finish)))
     return ended
 
 
@@ -192,14 +192,14 @@ def _decided(invocation: Invocation, plan: Plan, may_reboot: Sequence[str]) -> P
     return replace(plan, terms=terms, origin=origin_of(invocation), reboots=reboots)
 
 
-def _remember(invocation: Invocation, ended: EndedRun) -> None:
+def _remember(invocation: Invocation, ended: SpooledRun) -> None:
     """Keep a run that had nothing to do.
 
     Nobody pays for a private server: whoever starts it next brings it the run. A
     broker that others share is told at once, unless it isn't there.
     """
     try:
-        keep_run(kept_runs(invocation.broker), ended)
+        spool_run(spool_directory(invocation.broker), ended)
     except OSError as error:
         # How the run ended is known, and says more than a disk that is full.
         log.warning("the run is not remembered", error=str(error))

@@ -11,15 +11,15 @@ from click.testing import CliRunner
 
 from orchestrator.cli.history import history, logs, show
 from orchestrator.cli.init import inventory_text
-from orchestrator.deploy.ended_runs import EndedRun, keep_run, waiting_runs
+from orchestrator.deploy.import_spool import import_spooled_runs
 from orchestrator.deploy.rollout.results import results
-from orchestrator.deploy.take_in import take_in
+from orchestrator.deploy.spool import SpooledRun, spool_run, waiting_runs
 from orchestrator.model.event import Event, run_finished
 from orchestrator.model.plan import Action, Origin
 from orchestrator.model.report import HostResult, Outcome
 from orchestrator.state.journal import Journal
 from orchestrator.state.runs import last_results, runs
-from orchestrator.workspace import kept_runs
+from orchestrator.workspace import spool_directory
 from tasks.broker import answers, open_client
 from tests.plans import Wanted, make_plan
 
@@ -34,14 +34,14 @@ if TYPE_CHECKING:
 DAY = 24 * 3600
 
 
-def ended(run: str, days_ago: float = 0.0) -> EndedRun:
+def ended(run: str, days_ago: float = 0.0) -> SpooledRun:
     """Give a run of ada's that found carbon as it should be."""
     origin = Origin("ada@desk", time.time() - days_ago * DAY, "deploy fleet", keep_days=3)
     plan = make_plan(Wanted("carbon", action=Action.UNCHANGED), run=run)
     plan = replace(plan, origin=origin)
     known = results(plan, {})
     looked = Event(time.time(), run, "carbon", "facts", "stage_finished")
-    return EndedRun(plan, known, (looked, run_finished(run, known)))
+    return SpooledRun(plan, known, (looked, run_finished(run, known)))
 
 
 def told(engine: Engine, directory: Path, command: click.Command, *args: str) -> str:
@@ -59,9 +59,9 @@ def test_who_opens_the_broker_next_brings_it_the_run(
 ) -> None:
     """It is listed, shown and told like any other, once, and kept from when it began."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    directory = kept_runs(engine.broker)
-    assert directory != kept_runs(None)
-    keep_run(directory, ended("20250101-aa", days_ago=1))
+    directory = spool_directory(engine.broker)
+    assert directory != spool_directory(None)
+    spool_run(directory, ended("20250101-aa", days_ago=1))
     for _ in range(2):
         (line,) = told(engine, tmp_path, history).splitlines()
         assert line.startswith("20250101-aa  ")
@@ -82,8 +82,8 @@ def test_a_later_end_stays_the_last(engine: Engine, tmp_path: Path) -> None:
     later = make_plan(Wanted("carbon"), run="20250102-bb")
     Journal(client, later.run).create(later)
     Journal(client, later.run).save_results({"carbon": HostResult(Outcome.DEPLOYED)})
-    keep_run(tmp_path / "kept", ended("20250101-aa"))
-    take_in(client, tmp_path / "kept")
+    spool_run(tmp_path / "kept", ended("20250101-aa"))
+    import_spooled_runs(client, tmp_path / "kept")
     assert last_results(client)["carbon"][0] == "20250102-bb"
     assert set(runs(client)) == {"20250101-aa", "20250102-bb"}
 
@@ -91,11 +91,11 @@ def test_a_later_end_stays_the_last(engine: Engine, tmp_path: Path) -> None:
 def test_what_is_over_or_damaged_is_forgotten(engine: Engine, tmp_path: Path) -> None:
     """A run older than its days and a file that is none stop nobody, and go."""
     directory = tmp_path / "kept"
-    keep_run(directory, ended("20250101-aa", days_ago=4))
+    spool_run(directory, ended("20250101-aa", days_ago=4))
     (directory / "20250102-bb.json").write_text("{")
-    keep_run(directory, ended("20250103-cc"))
+    spool_run(directory, ended("20250103-cc"))
     client = open_client(engine.broker)
-    take_in(client, directory)
+    import_spooled_runs(client, directory)
     assert runs(client) == ("20250103-cc",)
     assert waiting_runs(directory) == []
 
@@ -107,16 +107,16 @@ def test_a_half_written_run_is_written_anew(engine: Engine, tmp_path: Path) -> N
     journal = Journal(client, once.plan.run)
     journal.create(once.plan)
     journal.emit(once.events[0])
-    keep_run(tmp_path, once)
-    take_in(client, tmp_path)
+    spool_run(tmp_path, once)
+    import_spooled_runs(client, tmp_path)
     kept = [event.event for _, event in journal.events("0", 0.0)]
     assert kept == ["stage_finished", "run_finished"]
 
 
 def test_a_lost_server_finds_them_the_next_time(tmp_path: Path) -> None:
     """Nothing is thrown away that was not written."""
-    keep_run(tmp_path, ended("20250101-aa"))
-    take_in(open_client("redis://127.0.0.1:1/0"), tmp_path)
+    spool_run(tmp_path, ended("20250101-aa"))
+    import_spooled_runs(open_client("redis://127.0.0.1:1/0"), tmp_path)
     assert len(waiting_runs(tmp_path)) == 1
 
 
@@ -132,9 +132,9 @@ def test_a_broker_that_is_down_is_known_at_once(engine: Engine) -> None:
 
 def test_only_so_many_runs_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine that never opens its broker doesn't fill its disk; the oldest go first."""
-    monkeypatch.setattr("orchestrator.deploy.ended_runs.MOST_KEPT", 2)
+    monkeypatch.setattr("orchestrator.deploy.spool.MOST_KEPT", 2)
     for run in ("20250101-aa", "20250102-bb", "20250103-cc"):
-        keep_run(tmp_path, ended(run))
+        spool_run(tmp_path, ended(run))
     assert [file.stem for file in waiting_runs(tmp_path)] == ["20250102-bb", "20250103-cc"]
 
 

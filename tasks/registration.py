@@ -26,7 +26,7 @@ log = structlog.get_logger()
 _GATHER_SECONDS = 0.1
 
 
-class Presence:
+class Registration:
     """This process's entry in the registry, written by one thread of its own."""
 
     def __init__(self) -> None:
@@ -94,6 +94,6 @@ class Presence:
 
 
 @cache
-def process_presence() -> Presence:
+def process_registration() -> Registration:
     """Give this process's presence, made when first asked for."""
-    return Presence()
+    return Registration()

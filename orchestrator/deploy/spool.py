@@ -23,7 +23,7 @@ MOST_KEPT = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class EndedRun:
+class SpooledRun:
     """A run that ended without any step: its plan, how it ended, what was told."""
 
     plan: Plan
@@ -31,7 +31,7 @@ class EndedRun:
     events: tuple[Event, ...]
 
 
-def keep_run(directory: Path, ended: EndedRun) -> None:
+def spool_run(directory: Path, ended: SpooledRun) -> None:
     """Keep a run; a reader finds all of it or nothing."""
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     file = directory / f"{ended.plan.run}.json"
@@ -47,10 +47,10 @@ def waiting_runs(directory: Path) -> list[Path]:
     return sorted(directory.glob("*.json"))
 
 
-def read_run(file: Path) -> EndedRun | None:
+def read_run(file: Path) -> SpooledRun | None:
     """Read a run back; None where it can't be read, or is gone."""
     try:
-        return msgspec.json.decode(file.read_bytes(), type=EndedRun)
+        return msgspec.json.decode(file.read_bytes(), type=SpooledRun)
     except (OSError, msgspec.DecodeError):
         return None
 

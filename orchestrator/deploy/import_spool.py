@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import redis
 import structlog
 
-from orchestrator.deploy.ended_runs import read_run, waiting_runs
+from orchestrator.deploy.spool import read_run, waiting_runs
 from orchestrator.errors import PayloadError
 from orchestrator.state.journal import Journal
 from orchestrator.state.runs import last_results
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from orchestrator.deploy.ended_runs import EndedRun
+    from orchestrator.deploy.spool import SpooledRun
 
 log = structlog.get_logger()
 
 
-def take_in(client: redis.Redis, directory: Path) -> None:
+def import_spooled_runs(client: redis.Redis, directory: Path) -> None:
     """Write the runs that wait in `directory` to the server, as if it had been there.
 
     A server that is lost meanwhile finds the rest there the next time.
@@ -52,7 +52,7 @@ def _alone(directory: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _write(client: redis.Redis, ended: EndedRun | None) -> None:
+def _write(client: redis.Redis, ended: SpooledRun | None) -> None:
     """Write one run, if it is one; its results come last, and say that all of it is there."""
     if ended is None:
         return
