@@ -21,7 +21,7 @@ from orchestrator.stages.evaluate.evaluate import evaluate
 from orchestrator.stages.flake.flake import flake_url, write_flake
 from orchestrator.transport.shell import LocalShell
 from tests.lab.fleet_flake import track
-from tests.unit.test_flake_template import derivations, environment, nix
+from tests.unit.stages.flake.test_template import derivations, environment, nix
 
 NIXPKGS = os.environ.get("ORCHESTRATE_NIXPKGS", "")
 LLAMA_CPP = os.environ.get("ORCHESTRATE_LLAMA_CPP", "")

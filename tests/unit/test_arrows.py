@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests import ROOT
+
 PACKAGES = ("inventory", "orchestrator", "tasks")
 LEAVES = ("orchestrator.errors", "orchestrator.hints", "orchestrator.log", "orchestrator.workspace")
 LAYERS = (

@@ -19,9 +19,10 @@ import inventory
 from inventory.pattern import select
 from inventory.read import read_inventory, read_source
 from orchestrator.errors import InventoryError
+from tests import ROOT
 
 _EXAMPLE = Path(inventory.__file__).with_name("example.yml")
-_SCRIPT = Path(__file__).parents[2] / "ansible-compat" / "orchestrate_inventory.py"
+_SCRIPT = ROOT / "ansible-compat" / "orchestrate_inventory.py"
 
 _RANGES = """
     web:

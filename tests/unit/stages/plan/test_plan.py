@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -27,11 +26,12 @@ from orchestrator.stages.plan.plan import (
     notes_for,
     place_builds,
 )
+from tests import ROOT
 
 if TYPE_CHECKING:
     from orchestrator.model.facts import Facts
 
-RECORDED = Path(__file__).parent / "facts" / "cpu-server.txt"
+RECORDED = ROOT / "tests/unit/stages/facts/recorded" / "cpu-server.txt"
 HASH = "0123456789abcdfghijklmnpqrsvwxyz"
 
 

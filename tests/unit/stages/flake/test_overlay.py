@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 
 from orchestrator.model.variant import Variant
+from tests import ROOT
 from tests.lab.fleet_flake import LLAMA_CPP_STANDIN, NIXOS_STANDIN
 from tests.lab.llama_source import llama_source
 
-OVERLAY = Path(__file__).parents[2] / "flake-template" / "overlay.nix"
+OVERLAY = ROOT / "flake-template" / "overlay.nix"
 UPSTREAM_TREES = ["stand-in", "real"]
 NIXPKGS = 'source = "nixpkgs";'
 CUDA_ACCEPTED = 'acceptedLicences = [ "cuda" ];'

@@ -18,7 +18,7 @@ from orchestrator.stages.smoke.smoke import judge, smoke_command
 if TYPE_CHECKING:
     from orchestrator.model.report import SmokeReport
 
-RECORDED = Path(__file__).parent / "smoke"
+RECORDED = Path(__file__).parent / "recorded"
 HASH = "0123456789abcdfghijklmnpqrsvwxyz"
 
 

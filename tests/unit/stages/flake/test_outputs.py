@@ -16,8 +16,9 @@ from orchestrator.model.variant import Variant, VariantChoice
 from orchestrator.stages.evaluate.evaluate import lock_flake
 from orchestrator.stages.flake.flake import INPUTS, git_work_tree, template_directory, write_flake
 from orchestrator.transport.shell import LocalShell
+from tests import ROOT
 from tests.lab.fleet_flake import track
-from tests.unit.test_flake_template import (
+from tests.unit.stages.flake.test_template import (
     LAB,
     derivations,
     environment,
@@ -29,7 +30,6 @@ from tests.unit.test_flake_template import (
 if TYPE_CHECKING:
     from subprocess import CompletedProcess
 
-ROOT = Path(__file__).parents[2]
 X86, ARM = "x86_64-linux", "aarch64-linux"
 CHOICE = VariantChoice("carbon", Variant.CPU, "tried")
 

@@ -23,8 +23,9 @@ from inventory.host import (
 )
 from orchestrator.model.variant import Variant, VariantChoice
 from orchestrator.stages.flake.flake import write_flake
+from tests import ROOT
 
-LAB = Path(__file__).parents[1] / "lab"
+LAB = ROOT / "tests/lab"
 STORE_PATH = re.compile(r"/nix/store/[a-z0-9]{32}-(.*)")
 
 pytestmark = pytest.mark.skipif(

@@ -23,11 +23,12 @@ from orchestrator.adopt.overlays import use_overlay, write_overlay
 from orchestrator.cli.adopt import command
 from orchestrator.errors import UsageError
 from orchestrator.stages.flake.flake import template_directory
+from tests import ROOT
 
-HERE = Path(__file__).parent / "adopt"
+HERE = Path(__file__).parent
 FLEET = HERE / "fleet"
 GOLDEN = HERE / "adopted.diff"
-LAB = Path(__file__).parents[1] / "lab"
+LAB = ROOT / "tests/lab"
 OLD_OVERLAY = "nixos/pkgs/llama-cpp-variants.nix"
 WANTED = {"carbon": "llama-cpp-vulkan", "nitrogen": "llama-cpp-cuda"}
 OPTIONS = ("--variant", "carbon=vulkan", "--variant", "nitrogen=cuda")

@@ -9,7 +9,7 @@ import pytest
 from orchestrator.errors import UsageError
 from orchestrator.model.cluster import LONGEST_STEP_SECONDS, VISIBILITY_TIMEOUT_SECONDS
 from orchestrator.state.workers import check_timeouts
-from tests.unit.test_workers_command import FORGE
+from tests.unit.cli.test_workers import FORGE
 
 
 def test_our_own_settings_are_good() -> None:

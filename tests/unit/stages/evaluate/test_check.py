@@ -21,7 +21,7 @@ from orchestrator.stages.evaluate.check import (
     system_of,
 )
 from orchestrator.transport.shell import LocalShell
-from tests.unit.test_flake_template import environment, user_flake, written
+from tests.unit.stages.flake.test_template import environment, user_flake, written
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -22,7 +22,7 @@ from orchestrator.stages.plan.reboot_need import RebootNeed, reboot_need, reboot
 from orchestrator.transport.shell import LocalShell
 from tests.lab.fleet_flake import NIXOS_STANDIN
 from tests.plans import Wanted, facts, host_plan, make_plan, output
-from tests.unit.test_flake_template import environment, user_flake, written
+from tests.unit.stages.flake.test_template import environment, user_flake, written
 
 if TYPE_CHECKING:
     from pathlib import Path

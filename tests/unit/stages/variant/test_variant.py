@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from inventory.host import Connection, Host, LlamaSource
@@ -11,8 +9,9 @@ from orchestrator.errors import PlanError
 from orchestrator.model.variant import Backend, Variant, VariantChoice
 from orchestrator.stages.facts.facts import parse_facts
 from orchestrator.stages.variant.variant import ROCM_TARGETS, choose_variant
+from tests import ROOT
 
-RECORDED = Path(__file__).parent / "facts"
+RECORDED = ROOT / "tests/unit/stages/facts/recorded"
 
 
 def choose(machine: str, pin: str | None = None, *, force: bool = False) -> VariantChoice:

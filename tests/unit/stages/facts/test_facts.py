@@ -20,7 +20,7 @@ from orchestrator.scripts import text_of
 from orchestrator.stages.facts.facts import gather_facts, parse_facts
 from orchestrator.transport.shell import LocalShell
 
-RECORDED = Path(__file__).parent / "facts"
+RECORDED = Path(__file__).parent / "recorded"
 NAMES = sorted(file.stem for file in RECORDED.glob("*.txt"))
 CPU_SERVER = (RECORDED / "cpu-server.txt").read_text()
 

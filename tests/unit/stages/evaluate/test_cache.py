@@ -23,7 +23,7 @@ from orchestrator.stages.evaluate.cache import (
 )
 from orchestrator.stages.evaluate.evaluate import evaluate, lock_flake, parse_answer
 from orchestrator.transport.shell import LocalShell
-from tests.unit.test_flake_template import environment, user_flake, written
+from tests.unit.stages.flake.test_template import environment, user_flake, written
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -1,0 +1,1 @@
+"""Pure functions and scripts of orchestrator/stages/smoke/."""
