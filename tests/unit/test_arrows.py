@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ast
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests import ROOT
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 PACKAGES = ("inventory", "orchestrator", "tasks")
 LEAVES = ("orchestrator.errors", "orchestrator.hints", "orchestrator.log", "orchestrator.workspace")

@@ -7,12 +7,15 @@ import os
 import re
 import shutil
 import subprocess
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from orchestrator.model.variant import Variant
 from tests import ROOT
+
+if TYPE_CHECKING:
+    from pathlib import Path
 from tests.lab.fleet_flake import LLAMA_CPP_STANDIN, NIXOS_STANDIN
 from tests.lab.llama_source import llama_source
 
