@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 from inventory.read import read_inventory
 from orchestrator.deploy.perform.copy_slots import slots_of
 from orchestrator.model.store import StorePath, parse_store_path
-from orchestrator.stages.copy_closure.copy_closure import Order, copy_closure
-from orchestrator.stages.copy_closure.source import Suppliers
+from orchestrator.stages.copy_closure.copy_closure import CopyRequest, copy_closure
+from orchestrator.stages.copy_closure.source import ClosureSources
 from orchestrator.transport.connect import connections
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 async def copy_to_all(fleet: Inventory, path: StorePath) -> list[CopyReport]:
     """Copy a closure to all targets, as many at a time as the inventory says."""
     slots = slots_of(fleet.fleet.copies)
-    suppliers = Suppliers()
+    closure_sources = ClosureSources()
     (builder,) = fleet.builders
 
     async def one(pool: ConnectionPool, target: Host) -> CopyReport:
@@ -42,7 +42,7 @@ async def copy_to_all(fleet: Inventory, path: StorePath) -> list[CopyReport]:
                 await pool.shell(target, compressed=compressed),
             )
 
-        order = Order(
+        order = CopyRequest(
             host=target,
             password=None,
             roots=(path,),
@@ -57,7 +57,7 @@ async def copy_to_all(fleet: Inventory, path: StorePath) -> list[CopyReport]:
             async with slots.slot(lambda: {builder.name: slots.at_once}):
                 yield ()
 
-        return await copy_closure(connect, order, suppliers, slot)
+        return await copy_closure(connect, order, closure_sources, slot)
 
     async with connections() as pool:
         return list(await asyncio.gather(*(one(pool, target) for target in fleet.targets)))

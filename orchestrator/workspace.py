@@ -23,7 +23,7 @@ class Workspace:
         return self.directory / "flake"
 
     @property
-    def evaluated(self) -> Path:
+    def evaluation_cache(self) -> Path:
         """What Nix made of the flake last (`stages.evaluate.cache`)."""
         return self.directory / "evaluated.json"
 

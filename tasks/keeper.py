@@ -20,7 +20,7 @@ _STARTS = 5
 """How often a server that dies is started; beyond that something is wrong with it."""
 
 
-def keep(directory: Path, alive: int, command: list[str]) -> int:
+def supervise(directory: Path, alive: int, command: list[str]) -> int:
     """Keep the server that `command` starts; 1 where it died too often.
 
     Args:
@@ -48,4 +48,4 @@ def _end_when_unused(directory: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(keep(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]))
+    sys.exit(supervise(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]))

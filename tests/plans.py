@@ -71,7 +71,7 @@ def facts(name: str) -> Facts:
 def host_plan(wanted: Wanted) -> HostPlan:
     """Give one host's part of a plan."""
     return HostPlan(
-        host=Host(
+        target=Host(
             wanted.name,
             Connection(wanted.name),
             nixos_name=wanted.name,
@@ -126,5 +126,5 @@ def _build(name: str, hosts: tuple[str, ...], after: DerivationPath | None = Non
         features=(),
         hosts=hosts,
         reason="the only builder",
-        after=after,
+        depends_on=after,
     )

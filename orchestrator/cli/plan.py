@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
@@ -47,7 +47,9 @@ if TYPE_CHECKING:
 def command(invocation: Invocation) -> int:
     """Show each machine's variant and why, what is built where, and the batches."""
     plan = asyncio.run(_plan(invocation))
-    click.echo(msgspec.json.encode(plan).decode() if invocation.as_json else describe(plan))
+    click.echo(
+        msgspec.json.encode(as_data(plan)).decode() if invocation.as_json else describe(plan)
+    )
     return 3 if plan.unreachable or plan.blocked or plan.failed else 0
 
 
@@ -65,6 +67,16 @@ async def _plan(invocation: Invocation) -> Plan:
         )
         plan, _ = await prepare(surveyor, invocation.hosts)
         return plan
+
+
+def as_data(plan: Plan) -> dict[str, Any]:
+    """Return what `--json` prints: the plan, by names that scripts may rely on."""
+    data: dict[str, Any] = msgspec.to_builtins(plan)
+    for host in data["hosts"]:
+        host["host"] = host.pop("target")
+    for build in data["builds"]:
+        build["after"] = build.pop("depends_on")
+    return data
 
 
 def describe(plan: Plan) -> str:

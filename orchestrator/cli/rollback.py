@@ -20,7 +20,7 @@ from orchestrator.cli.invocation import (
     target_argument,
 )
 from orchestrator.cli.run import run
-from orchestrator.deploy.prepare.rollback import After, plan_rollback
+from orchestrator.deploy.prepare.rollback import StateAfterRun, plan_rollback
 from orchestrator.errors import UsageError
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def command(invocation: Invocation, to: str | None) -> int:
     return run(invocation, partial(_prepare, to=_meant(invocation, to)))
 
 
-def _meant(invocation: Invocation, to: str | None) -> int | After | None:
+def _meant(invocation: Invocation, to: str | None) -> int | StateAfterRun | None:
     """Read `--to`.
 
     Raises:
@@ -79,10 +79,10 @@ def _meant(invocation: Invocation, to: str | None) -> int | After | None:
     if results is None:
         message = f"run {run_id} has not ended: what it leaves isn't known yet"
         raise UsageError(message, hint=f"go on with `orchestrate resume {run_id}` first")
-    return After(run_id, results)
+    return StateAfterRun(run_id, results)
 
 
 async def _prepare(
-    surveyor: Surveyor, hosts: Sequence[Host], *, to: int | After | None
+    surveyor: Surveyor, hosts: Sequence[Host], *, to: int | StateAfterRun | None
 ) -> tuple[Plan, Evaluator | None]:
     return await plan_rollback(surveyor, hosts, to), None

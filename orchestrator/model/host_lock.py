@@ -17,8 +17,8 @@ class HostLock:
         ends_at: when it ends unless it is renewed; 0 where it was released.
         left: the system that its run left on the host; empty while it holds it,
             and where that isn't known.
-        after: the run that had it before; empty for the first.
-        after_left: what that one left.
+        previous_run: the run that had it before; empty for the first.
+        previous_left: what that one left.
     """
 
     run: str
@@ -27,12 +27,12 @@ class HostLock:
     token: int
     ends_at: float
     left: str = ""
-    after: str = ""
-    after_left: str = ""
+    previous_run: str = ""
+    previous_left: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class Acquired:
     """An answer to who wants a lock.
 
     Args:

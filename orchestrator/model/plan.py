@@ -111,7 +111,7 @@ class Build:
     """One distinct derivation, built once on one builder for every host that needs it.
 
     `fallbacks` are the builders that fit as well, best first: where the work
-    goes when `builder` fails. A toplevel names its llama package in `after`: it
+    goes when `builder` fails. A toplevel names its llama package in `depends_on`: it
     is built once that is, on whichever builder made it. With `is_available` there
     is nothing to build: the builder has the output, or one of its substituters; with
     `is_there` it is the builder.
@@ -124,7 +124,7 @@ class Build:
     features: tuple[str, ...]
     hosts: tuple[str, ...]
     reason: str
-    after: DerivationPath | None = None
+    depends_on: DerivationPath | None = None
     is_available: bool = False
     is_there: bool = False
 
@@ -146,7 +146,7 @@ class HostPlan:
     the copy will say whether it is.
     """
 
-    host: Host
+    target: Host
     facts: Facts
     choice: VariantChoice
     evaluation: Evaluation
@@ -161,7 +161,7 @@ class HostPlan:
     @property
     def name(self) -> str:
         """The inventory name."""
-        return self.host.name
+        return self.target.name
 
     @property
     def awaited(self) -> DerivationPath | None:
@@ -178,7 +178,7 @@ class HostPlan:
         """The system that ran when the facts were read: where a rollback goes."""
         return self.facts.running_system
 
-    def after(self, previous: StorePath | None) -> HostPlan:
+    def with_previous(self, previous: StorePath | None) -> HostPlan:
         """Give the same plan for a host that ran `previous` before it."""
         return replace(self, facts=replace(self.facts, running_system=previous))
 
@@ -265,11 +265,13 @@ class Plan:
         """Whether any host changes."""
         return any(host.action is Action.DEPLOY for host in self.hosts)
 
-    def after(self, previous: Mapping[str, StorePath]) -> Plan:
+    def with_previous(self, previous: Mapping[str, StorePath]) -> Plan:
         """Give the same plan for hosts that ran other systems before it than they did."""
         if not previous:
             return self
-        hosts = tuple(host.after(previous.get(host.name, host.previous)) for host in self.hosts)
+        hosts = tuple(
+            host.with_previous(previous.get(host.name, host.previous)) for host in self.hosts
+        )
         return replace(self, hosts=hosts)
 
     def way_of(self, host: HostPlan) -> tuple[Step, ...]:
@@ -278,7 +280,7 @@ class Plan:
             return (Step.BOOT,)
         if self.goal is Goal.DRY_ACTIVATE:
             return (Step.DRY_ACTIVATE,)
-        health = (Step.HEALTH,) if host.host.health is not None else ()
+        health = (Step.HEALTH,) if host.target.health is not None else ()
         stays = (Step.SWITCH, Step.SMOKE, *health, Step.CONFIRM)
         reboots = self.goal is Goal.SWITCH and host.name in self.reboots.hosts
         return (*stays, Step.REBOOT) if reboots else stays

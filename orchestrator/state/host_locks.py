@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.model.host_lock import HostLock, Taken
+from orchestrator.model.host_lock import Acquired, HostLock
 from orchestrator.state.codec import read_back
 from orchestrator.state.journal import Journal
 
@@ -42,7 +42,7 @@ if not mine then
   local before = lock or {run = '', left = ''}
   lock = {
     run = ARGV[3], author = ARGV[4], since = tonumber(ARGV[5]),
-    token = redis.call('INCR', KEYS[2]), after = before.run, after_left = before.left,
+    token = redis.call('INCR', KEYS[2]), previous_run = before.run, previous_left = before.left,
   }
 end
 lock.ends_at = tonumber(ARGV[6])
@@ -107,7 +107,7 @@ class HostLocks:
     journal: Journal
     lock_seconds: float = LOCK_SECONDS
 
-    def take(self, host: Host, author: str) -> Taken:
+    def take(self, host: Host, author: str) -> Acquired:
         """Take a host's lock, or say whose it is.
 
         Raises:
@@ -119,8 +119,8 @@ class HostLocks:
         asked = (place, host.name, run, author, now, now + self.lock_seconds)
         keys = (_LOCKS, _TOKENS, self.journal.key("locks"))
         found, overtaken = client.eval(_TAKE, len(keys), *keys, *asked)
-        self.journal.keep(client, "locks")
-        return Taken(_read_back(found, place), bool(overtaken))
+        self.journal.expire_with_plan(client, "locks")
+        return Acquired(_read_back(found, place), bool(overtaken))
 
     def renew(self, host: str) -> bool:
         """Renew the lock of the host called so; False where the run has lost it."""

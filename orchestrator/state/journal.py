@@ -158,12 +158,12 @@ class Journal:
         found = self.client.get(self.key("plan"))
         if found is None:
             raise _no_run(self.run)
-        return _read_plan(self.run, found).after(self.previous())
+        return _read_plan(self.run, found).with_previous(self.previous())
 
     def set_previous(self, host: str, previous: StorePath) -> None:
         """Note that a host ran another system before its switch than when it was planned."""
         self.client.hset(self.key("previous"), host, previous)
-        self.keep(self.client, "previous")
+        self.expire_with_plan(self.client, "previous")
 
     def previous(self) -> dict[str, StorePath]:
         """Read which hosts ran another system before their switch, and which.
@@ -219,7 +219,7 @@ class Journal:
         record = StepRecord(StepState.SENT, before.token + 1, sent_at=self.now())
         if not self._write(key, before, record, unleased=True):
             return None
-        self.keep(self.client, "steps")
+        self.expire_with_plan(self.client, "steps")
         return record.token
 
     def claim(self, key: StepKey, token: int) -> bool:
@@ -234,7 +234,7 @@ class Journal:
             return False
         pipeline = self.client.pipeline(transaction=False)
         pipeline.hincrby(self.key("attempts"), str(key), 1)
-        self.keep(pipeline, "attempts")
+        self.expire_with_plan(pipeline, "attempts")
         pipeline.execute()
         return True
 
@@ -300,7 +300,7 @@ class Journal:
                 maxlen=EVENTS_KEPT,
                 approximate=True,
             )
-        self.keep(pipeline, "events")
+        self.expire_with_plan(pipeline, "events")
         *numbers, _ = pipeline.execute()
         return as_text(numbers[-1]) if numbers else "0"
 
@@ -327,7 +327,7 @@ class Journal:
         """
         pipeline = self.client.pipeline(transaction=True)
         pipeline.set(self.key("results"), msgspec.json.encode(results))
-        self.keep(pipeline, "results")
+        self.expire_with_plan(pipeline, "results")
         for host, result in results.items():
             if newest is None or host in newest:
                 pipeline.hset(LAST_RESULTS, host, msgspec.json.encode((self.run, result)))
@@ -351,7 +351,7 @@ class Journal:
         else:
             pipeline = self.client.pipeline(transaction=True)
             pipeline.set(self.key("control"), control.value)
-            self.keep(pipeline, "control")
+            self.expire_with_plan(pipeline, "control")
             pipeline.execute()
 
     def control(self) -> Control | None:
@@ -404,7 +404,7 @@ class Journal:
         )
         return bool(written)
 
-    def keep(self, client: redis.Redis, name: str) -> None:
+    def expire_with_plan(self, client: redis.Redis, name: str) -> None:
         """Let a key that was just written expire with the run's plan."""
         unplanned = Origin().keep_seconds * 1000
         client.eval(_EXPIRE_WITH_PLAN, 2, self.key(name), self.key("plan"), unplanned)

@@ -51,7 +51,7 @@ def test_one_run_has_a_host_at_a_time(engine: Engine) -> None:
     first.release("carbon", output("new"))
     assert not first.renew("carbon")
     taken = second.take(CARBON, "bob@desk").lock
-    assert (taken.run, taken.after, taken.after_left) == ("run-2", "run-1", output("new"))
+    assert (taken.run, taken.previous_run, taken.previous_left) == ("run-2", "run-1", output("new"))
     assert taken.token > mine.token
 
 

@@ -71,7 +71,7 @@ def drive(
         check()
         state = journal.look()
         cancelled = state.control is Control.CANCEL
-        plan = replace(written.after(state.previous), cancelled=cancelled)
+        plan = replace(written.with_previous(state.previous), cancelled=cancelled)
         records = _withdrawn(journal, state.records) if plan.cancelled else state.records
         steps = next_steps(plan, records, state.now)
         if state.control is Control.PAUSE:

@@ -62,7 +62,7 @@ class HeldHosts:
         self.locks.release(host, result.current or "")
 
     def _is_ours(self, plan: Plan, key: StepKey, record: StepRecord | None) -> bool:
-        host = plan.host(key.subject).host
+        host = plan.host(key.subject).target
         taken = self.locks.take(host, plan.origin.author)
         if taken.lock.run != plan.run:
             if host.name not in self.told:
@@ -84,8 +84,8 @@ class HeldHosts:
     def _give_up(self, key: StepKey, record: StepRecord | None, lock: HostLock) -> None:
         """Fail what we were at and the way back: it would undo what another run did."""
         error = StageError(
-            message=f"run {lock.after} has changed it since this run began to",
-            hint=f"see what that one did: orchestrate show {lock.after}",
+            message=f"run {lock.previous_run} has changed it since this run began to",
+            hint=f"see what that one did: orchestrate show {lock.previous_run}",
             host=key.subject,
             stage=key.step,
         ).as_data()

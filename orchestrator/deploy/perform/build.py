@@ -45,7 +45,7 @@ def perform_build(context: Context, wanted: Build) -> BuildReport:
     anyway = context.plan.retry_failed or wanted.is_available
     if wanted.derivation in known.failed and not anyway:
         raise _failed_before(wanted, known.failed[wanted.derivation])
-    made = context.build_report(wanted.after) if wanted.after else None
+    made = context.build_report(wanted.depends_on) if wanted.depends_on else None
     left = candidates(wanted, known, made.builder if made else None)
     lost = ""
     failure: StageError | None = None
@@ -74,7 +74,7 @@ def candidates(wanted: Build, ledger: Ledger, made_on: str | None) -> list[str]:
     Args:
         wanted: the build, with the builders that fit.
         ledger: what is known of builds and builders.
-        made_on: the builder that made `wanted.after`; None where nobody had to.
+        made_on: the builder that made `wanted.depends_on`; None where nobody had to.
     """
     running = {build.builder for build in ledger.running if build.derivation == wanted.derivation}
     fitting = dict.fromkeys((wanted.builder, *wanted.fallbacks))

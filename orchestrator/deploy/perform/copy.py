@@ -16,7 +16,7 @@ from orchestrator.model.journal import Step, StepKey, StepState
 from orchestrator.model.plan import Fanout
 from orchestrator.model.report import CopyReport
 from orchestrator.stages.activate.reboot import reboot_for
-from orchestrator.stages.copy_closure.copy_closure import Order, copy_closure
+from orchestrator.stages.copy_closure.copy_closure import CopyRequest, copy_closure
 from orchestrator.stages.copy_closure.delivery import Receiver
 from orchestrator.stages.plan.changes import closure_sizes, parse_sizes
 from orchestrator.stages.smoke.model import deliver_model, model_path, read_model
@@ -53,14 +53,14 @@ def perform_copy(context: Context, host: HostPlan) -> CopyReport:
         message = "nobody has built its system"
         hint = "run the same command again"
         raise StageError(message, hint=hint, host=host.name, stage=Step.COPY)
-    model = read_model(model_path(host.host.smoke))
+    model = read_model(model_path(host.target.smoke))
     hear = _told(context, host.name)
 
     async def work() -> CopyReport:
-        password = become_password(host.host)
-        shell = await context.runtime.pool.shell(host.host)
+        password = become_password(host.target)
+        shell = await context.runtime.pool.shell(host.target)
         if context.plan.goal.activates:
-            await deliver_model(Receiver(shell, host.host.become, password), model, hear)
+            await deliver_model(Receiver(shell, host.target.become, password), model, hear)
         if made is None:
             await require_system(shell, host.evaluation.toplevel)
             report = CopyReport(host.name, 0, 0, "it is there already")
@@ -90,9 +90,9 @@ async def _copy(
 ) -> CopyReport:
     builder = context.builder(made.builder)
     slots = context.runtime.copy_slots(context.plan.terms.limits)
-    order = Order(
-        host=host.host,
-        password=become_password(host.host),
+    request = CopyRequest(
+        host=host.target,
+        password=become_password(host.target),
         roots=(host.evaluation.toplevel,),
         signing_key=builder.builder.signing_key if builder.builder else None,
         checked=context.plan.terms.check_signatures,
@@ -112,17 +112,17 @@ async def _copy(
             if chosen == builder.name:
                 yield ()
             else:
-                yield (_connect(context, context.plan.host(chosen).host, host.host),)
+                yield (_connect(context, context.plan.host(chosen).target, host.target),)
             slots.arrived.add((context.plan.run, host.name))
 
-    connect = _connect(context, builder, host.host)
-    return await copy_closure(connect, order, context.runtime.suppliers, slot)
+    connect = _connect(context, builder, host.target)
+    return await copy_closure(connect, request, context.runtime.closure_sources, slot)
 
 
 def peers_of(
     context: Context, host: HostPlan, arrived: Collection[tuple[str, str]]
 ) -> tuple[str, ...]:
-    """Name the hosts that have the same llama.cpp by now, in the plan's order."""
+    """Name the hosts that have the same llama.cpp by now, in the plan's request."""
     records = context.journal.records()
 
     def has_it(name: str) -> bool:

@@ -34,7 +34,7 @@ from orchestrator.model.report import (
 )
 from orchestrator.model.store import DerivationPath, store_name
 from orchestrator.stages.activate.boot import make_boot_default
-from orchestrator.stages.activate.confirm import confirm, keep
+from orchestrator.stages.activate.confirm import confirm, disarm
 from orchestrator.stages.activate.dry_activate import dry_activate
 from orchestrator.stages.activate.rollback import UNTOUCHED, reactivate, verdict
 from orchestrator.stages.activate.switch import Activation, await_switch, switch
@@ -111,14 +111,14 @@ def _switch(context: Context, host: HostPlan) -> SwitchReport:
     host = _as_it_is_now(context, host)
     activation = activation_of(context.plan, host)
     # Where nobody can log in nothing was begun, and there is nothing to wait for.
-    context.runtime.run(context.runtime.pool.shell(host.host))
+    context.runtime.run(context.runtime.pool.shell(host.target))
     with suppress(UnreachableError):
-        return switch(_Pooled(context.runtime, host.host), activation)
+        return switch(_Pooled(context.runtime, host.target), activation)
     # It restarts sshd or the network, and goes on without us; unless the connection
     # was gone before.
-    with _session_until(context, host.host) as opened, suppress(UnreachableError):
+    with _session_until(context, host.target) as opened, suppress(UnreachableError):
         return await_switch(opened, activation) or _switch_at_last(context, opened, activation)
-    with _session_until(context, host.host) as opened:
+    with _session_until(context, host.target) as opened:
         report = await_switch(opened, activation)
     if report is None:
         message = "the connection broke twice before anything was begun"
@@ -160,20 +160,20 @@ class _Pooled:
 
 def _as_it_is_now(context: Context, host: HostPlan) -> HostPlan:
     """Go on from what another run left on the host since the plan was made."""
-    lock = HostLocks(context.journal).mine(host.host)
-    left = lock.after_left if lock is not None else ""
+    lock = HostLocks(context.journal).mine(host.target)
+    left = lock.previous_left if lock is not None else ""
     if left in ("", host.previous):
         return host
 
     async def look() -> Facts:
-        return await gather_facts(await context.runtime.pool.shell(host.host), as_target=True)
+        return await gather_facts(await context.runtime.pool.shell(host.target), as_target=True)
 
     running = context.runtime.run(look()).running_system
     # Whatever else runs there is for the switch itself to refuse.
     if running is None or running != left:
         return host
     context.journal.set_previous(host.name, running)
-    return host.after(running)
+    return host.with_previous(running)
 
 
 def activation_of(plan: Plan, host: HostPlan) -> Activation:
@@ -187,8 +187,8 @@ def activation_of(plan: Plan, host: HostPlan) -> Activation:
         confirm_timeout=plan.confirm_timeout,
         way_back_timeout=plan.way_back_timeout,
         boot_id=host.facts.boot_id,
-        reboot_as_last_resort=host.host.reboot_as_last_resort,
-        accept_failed_units=host.host.failed_units is FailedUnits.ACCEPT,
+        reboot_as_last_resort=host.target.reboot_as_last_resort,
+        accept_failed_units=host.target.failed_units is FailedUnits.ACCEPT,
         by_nixos_rebuild=host.facts.nixos_rebuild_store_path,
     )
 
@@ -213,21 +213,21 @@ def _smoke_new(context: Context, host: HostPlan) -> SmokeReport:
 def _run_smoke(
     context: Context, host: HostPlan, expected: Backend | None, package: StorePath | None
 ) -> SmokeReport:
-    smoke = host.host.smoke
+    smoke = host.target.smoke
     model = read_model(model_path(smoke))
     return _on_host(
         context,
-        host.host,
+        host.target,
         lambda receiver: run_smoke(receiver, model, smoke, expected, package),
     )
 
 
 def _health(context: Context, host: HostPlan) -> HealthReport:
-    health = host.host.health
+    health = host.target.health
     if health is None:
         message = "the plan has no health check for it"
         raise PayloadError(message, host=host.name, stage=Step.HEALTH)
-    return _on_host(context, host.host, lambda receiver: check_health(receiver, health))
+    return _on_host(context, host.target, lambda receiver: check_health(receiver, health))
 
 
 def _on_host(
@@ -251,14 +251,14 @@ async def _receiver(pool: ConnectionPool, host: Host) -> Receiver:
 
 
 def _confirm(context: Context, host: HostPlan) -> SwitchReport:
-    stay = keep if context.plan.goal is Goal.TEST else confirm
+    stay = disarm if context.plan.goal is Goal.TEST else confirm
     return _in_session(context, host, stay)
 
 
 def _reboot(context: Context, host: HostPlan) -> RebootReport:
     checks = Checks(
         smoke=lambda: _smoke_new(context, host),
-        health=(lambda: _health(context, host)) if host.host.health is not None else None,
+        health=(lambda: _health(context, host)) if host.target.health is not None else None,
     )
     return perform_reboot(context, host, checks)
 
@@ -268,16 +268,16 @@ def _boot(context: Context, host: HostPlan) -> BootReport:
 
 
 def _dry_activate(_context: Context, host: HostPlan) -> DryActivationReport:
-    with session(host.host) as opened:
+    with session(host.target) as opened:
         return dry_activate(opened, host.evaluation.toplevel)
 
 
 def _in_session(context: Context, host: HostPlan, change: Callable[[Session, Activation], T]) -> T:
     """Change a host over a new connection, and another one where that broke."""
     activation = activation_of(context.plan, host)
-    with session(host.host) as opened, suppress(UnreachableError):
+    with session(host.target) as opened, suppress(UnreachableError):
         return change(opened, activation)
-    with _session_until(context, host.host) as opened:
+    with _session_until(context, host.target) as opened:
         return change(opened, activation)
 
 
@@ -298,9 +298,9 @@ def _rollback(context: Context, host: HostPlan) -> RollbackReport:
 
 def _reactivate(context: Context, host: HostPlan, previous: StorePath) -> CommandResult:
     activation = activation_of(context.plan, host)
-    with _session_until(context, host.host) as opened, suppress(UnreachableError):
+    with _session_until(context, host.target) as opened, suppress(UnreachableError):
         return reactivate(opened, activation, previous)
-    with _session_until(context, host.host) as opened:
+    with _session_until(context, host.target) as opened:
         return reactivate(opened, activation, previous)
 
 

@@ -42,18 +42,18 @@ def perform_reboot(context: Context, host: HostPlan, checks: Checks) -> RebootRe
         RebootedError: it runs the new system, and fails its smoke or health check.
     """
     began = time.monotonic()
-    deadline = began + host.host.reboot_timeout
+    deadline = began + host.target.reboot_timeout
     before = _wait(host, "", deadline)
     after = before
     if before.needs_reboot:
-        with session(host.host) as opened:
+        with session(host.target) as opened:
             reboot(opened)
         after = _wait(host, before.boot_id, deadline)
         check_rebooted(host.name, before, after, host.evaluation.toplevel)
     elif before.boot_id == host.facts.boot_id:
         return RebootReport(host.name, (), before.boot_id, 0.0)
     # Its connection may be of before the reboot.
-    context.runtime.run(context.runtime.pool.drop(host.host))
+    context.runtime.run(context.runtime.pool.drop(host.target))
     smoked = passes(host, lambda: _passed(checks.smoke()), deadline)
     health = checks.health
     healthy = passes(host, health, deadline) if health is not None else None
@@ -116,7 +116,7 @@ def _wait(host: HostPlan, boot_id: str, deadline: float) -> BootState:
             return state
         time.sleep(_INTERVAL)
     raise StageError(
-        message=f"it is not back from its reboot within {host.host.reboot_timeout:g} seconds",
+        message=f"it is not back from its reboot within {host.target.reboot_timeout:g} seconds",
         hint="look at its console: its boot default is the new system, the one before is in its"
         " boot loader's menu; orchestrate_reboot_timeout is how long it may take",
         host=host.name,
@@ -126,7 +126,7 @@ def _wait(host: HostPlan, boot_id: str, deadline: float) -> BootState:
 
 def _try_look(host: HostPlan) -> BootState | None:
     try:
-        with session(host.host) as opened:
+        with session(host.target) as opened:
             return look(opened, host.evaluation.toplevel)
     except (UnreachableError, CommandError):
         return None

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 import structlog
 
 from orchestrator.deploy.perform.copy_slots import slots_of
-from orchestrator.stages.copy_closure.source import Suppliers
+from orchestrator.stages.copy_closure.source import ClosureSources
 from orchestrator.transport.connect import ConnectionPool
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class Runtime:
 
     def __init__(self) -> None:
         self.pool = ConnectionPool()
-        self.suppliers = Suppliers()
+        self.closure_sources = ClosureSources()
         self._slots: dict[CopyLimits, CopySlots] = {}
         self._runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
         self._loop = self._runner.get_loop()

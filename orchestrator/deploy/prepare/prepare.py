@@ -45,7 +45,7 @@ async def prepare(surveyor: Surveyor, hosts: Sequence[Host]) -> tuple[Plan, Eval
 async def send_derivations(surveyor: Surveyor, plan: Plan, evaluator: Evaluator) -> None:
     """Bring each builder the derivations that it builds, or may have to take over.
 
-    After this, no worker needs the evaluator: a build can move to any builder
+    StateAfterRun this, no worker needs the evaluator: a build can move to any builder
     that fits while the controller is gone.
 
     Raises:

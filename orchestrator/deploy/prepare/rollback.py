@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class After:
+class StateAfterRun:
     """Where each host was when a run had ended."""
 
     run: str
@@ -60,7 +60,9 @@ class After:
         return left
 
 
-async def plan_rollback(surveyor: Surveyor, hosts: Sequence[Host], to: int | After | None) -> Plan:
+async def plan_rollback(
+    surveyor: Surveyor, hosts: Sequence[Host], to: int | StateAfterRun | None
+) -> Plan:
     """Plan to take `hosts` to an earlier generation.
 
     Args:
@@ -102,14 +104,14 @@ async def plan_rollback(surveyor: Surveyor, hosts: Sequence[Host], to: int | Aft
     )
 
 
-async def _plan_host(surveyor: Surveyor, host: Host, to: int | After | None) -> HostPlan:
+async def _plan_host(surveyor: Surveyor, host: Host, to: int | StateAfterRun | None) -> HostPlan:
     shell = await surveyor.pool.shell(host)
     facts = await gather_facts(shell)
     toplevel, where = await _goes_to(shell, facts, to)
     evaluation = Evaluation(host.name, None, toplevel, None, None)
     surveyor.tell(host.name, "plan", "stage_finished", goes_to=where, toplevel=toplevel)
     return HostPlan(
-        host=host,
+        target=host,
         facts=facts,
         choice=choose_variant(host, facts),
         evaluation=evaluation,
@@ -119,13 +121,15 @@ async def _plan_host(surveyor: Surveyor, host: Host, to: int | After | None) -> 
     )
 
 
-async def _goes_to(shell: Shell, facts: Facts, to: int | After | None) -> tuple[StorePath, str]:
+async def _goes_to(
+    shell: Shell, facts: Facts, to: int | StateAfterRun | None
+) -> tuple[StorePath, str]:
     """Give the system that a host goes to, which is in its store, and what that is called.
 
     Raises:
         PlanError: there is none.
     """
-    if isinstance(to, After):
+    if isinstance(to, StateAfterRun):
         toplevel = to.system_of(facts.host)
         await check_there(shell, toplevel)
         return toplevel, f"what it had after run {to.run}"

@@ -26,7 +26,7 @@ from orchestrator.errors import (
 from orchestrator.model.event import Event
 from orchestrator.model.ledger import Ledger
 from orchestrator.model.plan import Evaluation, FlakeRef, Goal
-from orchestrator.stages.evaluate.cache import fingerprint, keep_evaluated, recall
+from orchestrator.stages.evaluate.cache import fingerprint, recall, save_evaluations
 from orchestrator.stages.evaluate.evaluate import evaluate, lock_flake, process_limit
 from orchestrator.stages.facts.facts import gather_facts
 from orchestrator.stages.flake.flake import write_flake
@@ -201,7 +201,7 @@ async def _evaluate(
     surveyor: Surveyor, evaluator: Evaluator, flake: FlakeRef, hosts: Sequence[str]
 ) -> dict[str, Evaluation | StageError]:
     """Evaluate the hosts of which it isn't known what this very flake makes of them."""
-    file = surveyor.workspace.evaluated
+    file = surveyor.workspace.evaluation_cache
     mark = await fingerprint(evaluator.shell, flake)
     known = await recall(evaluator.shell, file, mark)
     unknown = [host for host in hosts if host not in known]
@@ -209,7 +209,7 @@ async def _evaluate(
     made = await evaluate(evaluator.shell, flake, unknown, processes)
     found = {host: one for host, one in made.items() if isinstance(one, Evaluation)}
     if found:
-        keep_evaluated(file, mark, known | found)
+        save_evaluations(file, mark, known | found)
     answers = known | made
     return {host: answers[host] for host in hosts}
 

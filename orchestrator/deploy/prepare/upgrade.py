@@ -17,10 +17,10 @@ from orchestrator.model.plan import Action, FlakeRef, Upgrade
 from orchestrator.stages.evaluate.evaluate import lock_flake
 from orchestrator.stages.flake.lock import (
     STAGE,
+    commit_lock,
     drop_lock,
     fork_flake,
     input_changes,
-    keep_lock,
     read_lock,
 )
 from orchestrator.stages.plan.changes import change_of
@@ -110,7 +110,7 @@ async def settle_lock(pool: ConnectionPool, run: str, upgrade: Upgrade, *, good:
             await drop_lock(await _shell(pool, upgrade), upgrade.flake, run)
         return f"not every host ended well: {inputs} stays locked as before"
     try:
-        await keep_lock(await _shell(pool, upgrade), upgrade.flake, run)
+        await commit_lock(await _shell(pool, upgrade), upgrade.flake, run)
     except OrchestrateError as error:
         error.hint = f"every host ended well; keep its lock with `orchestrate resume {run}`"
         raise

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from orchestrator.deploy.rollout.policy import Decision, Phase, Standing, decide
+from orchestrator.deploy.rollout.policy import Decision, HostState, Phase, decide
 from orchestrator.deploy.rollout.step_records import (
     failed_build,
     is_built,
@@ -49,7 +49,7 @@ def next_steps(
     wanted = [
         StepKey(Step.BUILD, build.derivation)
         for build in plan.builds
-        if (build.after is None or is_done(records, Step.BUILD, build.after))
+        if (build.depends_on is None or is_done(records, Step.BUILD, build.depends_on))
         and not all(name in decision.left_alone for name in build.hosts)
     ]
     if plan.goal.reaches_hosts:
@@ -127,22 +127,22 @@ def decision_of(plan: Plan, records: Mapping[StepKey, StepRecord], now: float) -
     In a cancelled run nobody begins; who has begun goes on to an end.
     """
     if plan.cancelled:
-        standings = [standing_of(plan, host, records) for host in moving_hosts(plan)]
+        standings = [host_state(plan, host, records) for host in moving_hosts(plan)]
         waiting = [one.name for one in standings if not one.phase.has_begun]
         return Decision(left_alone=dict.fromkeys(waiting, "the run was cancelled"))
     if not plan.goal.changes_hosts:
         return Decision()
-    standings = [standing_of(plan, host, records) for host in moving_hosts(plan)]
+    standings = [host_state(plan, host, records) for host in moving_hosts(plan)]
     return decide(plan.policy, standings, plan.unreachable, now)
 
 
-def standing_of(plan: Plan, host: HostPlan, records: Mapping[StepKey, StepRecord]) -> Standing:
+def host_state(plan: Plan, host: HostPlan, records: Mapping[StepKey, StepRecord]) -> HostState:
     """Say where a moving host stands."""
     mine = [records[key] for step in Step if (key := StepKey(step, host.name)) in records]
     ended_at = max((record.ended_at for record in mine), default=0.0)
     smoke = smoke_report(host.name, records)
     refutes = smoke is not None and smoke.fault is Fault.PACKAGE
-    return Standing(host, _phase(plan, host, records), ended_at, refutes)
+    return HostState(host, _phase(plan, host, records), ended_at, refutes)
 
 
 def _phase(plan: Plan, host: HostPlan, records: Mapping[StepKey, StepRecord]) -> Phase:

@@ -67,7 +67,7 @@ class Phase(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class HostState:
     """One moving host: its part of the plan, its phase, when its last step ended.
 
     `ended_at` is in seconds of the journal's clock, 0 where no step has ended.
@@ -113,7 +113,7 @@ class _Spent:
 
 
 def decide(
-    policy: Policy, standings: Iterable[Standing], unreachable: Collection[str], now: float
+    policy: Policy, standings: Iterable[HostState], unreachable: Collection[str], now: float
 ) -> Decision:
     """Decide who begins.
 
@@ -141,7 +141,7 @@ def decide(
 
 
 def _spent(
-    policy: Policy, ordered: Sequence[Standing], unreachable: Collection[str]
+    policy: Policy, ordered: Sequence[HostState], unreachable: Collection[str]
 ) -> list[_Spent]:
     """Say which budgets are exceeded, as Ansible's `max_fail_percentage`: not just reached."""
     failed = [one.host.choice.variant for one in ordered if one.phase.has_failed]
@@ -172,7 +172,7 @@ def _exceeds(count: int, limit: int | None) -> bool:
 
 def _left_alone(
     policy: Policy,
-    ordered: Sequence[Standing],
+    ordered: Sequence[HostState],
     spent: Sequence[_Spent],
     unreachable: Collection[str],
 ) -> dict[str, str]:
@@ -205,7 +205,7 @@ def _left_alone(
 _ALONE = ", so it was left alone"
 
 
-def _failed_packages(policy: Policy, ordered: Iterable[Standing]) -> dict[Package, str]:
+def _failed_packages(policy: Policy, ordered: Iterable[HostState]) -> dict[Package, str]:
     """Name, for each package that no host has proven, the one that failed with it.
 
     Without canaries it takes a smoke that speaks against the package itself,
@@ -221,11 +221,11 @@ def _failed_packages(policy: Policy, ordered: Iterable[Standing]) -> dict[Packag
     return failed
 
 
-def _proven(ordered: Iterable[Standing]) -> set[Package]:
+def _proven(ordered: Iterable[HostState]) -> set[Package]:
     return {one.host.package for one in ordered if one.phase is Phase.DEPLOYED}
 
 
-def _budget_of(one: Standing, spent: Iterable[_Spent]) -> str:
+def _budget_of(one: HostState, spent: Iterable[_Spent]) -> str:
     mine = (None, one.host.choice.variant)
     return next((budget.why for budget in spent if budget.variant in mine), "")
 
@@ -242,7 +242,7 @@ def _no_room(policy: Policy, name: str, lost: Collection[str]) -> str:
     return ""
 
 
-def _is_failed(policy: Policy, batch: Sequence[Standing], left_alone: Collection[str]) -> bool:
+def _is_failed(policy: Policy, batch: Sequence[HostState], left_alone: Collection[str]) -> bool:
     """Whether a batch has ended without any good host, which ends the run.
 
     As Ansible's `serial` has it ("Controlling playbook execution"). Where nobody
@@ -256,7 +256,7 @@ def _is_failed(policy: Policy, batch: Sequence[Standing], left_alone: Collection
     return bool(failed) and ended and not good
 
 
-def _turn(ordered: Iterable[Standing], left_alone: Collection[str]) -> int | None:
+def _turn(ordered: Iterable[HostState], left_alone: Collection[str]) -> int | None:
     """Give the batch whose turn it is: the first that has not ended."""
     for one in ordered:
         if not one.phase.has_ended and one.name not in left_alone:
@@ -265,7 +265,7 @@ def _turn(ordered: Iterable[Standing], left_alone: Collection[str]) -> int | Non
 
 
 def _pause(
-    policy: Policy, ordered: Sequence[Standing], batch: int | None, now: float
+    policy: Policy, ordered: Sequence[HostState], batch: int | None, now: float
 ) -> Notice | None:
     """Say that the batch whose turn it is waits, while the pause before it lasts."""
     if batch is None or any(one.phase.has_begun for one in ordered if one.host.batch == batch):
@@ -279,7 +279,7 @@ def _pause(
 
 def _beginners(
     policy: Policy,
-    ordered: Sequence[Standing],
+    ordered: Sequence[HostState],
     batch: int | None,
     left_alone: Collection[str],
     unreachable: Collection[str],

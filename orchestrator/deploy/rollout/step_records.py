@@ -68,7 +68,7 @@ def failed_build(
         if record is not None and record.state is StepState.FAILED:
             return record
         build = _build_of(plan, wanted)
-        wanted = build.after if build is not None else None
+        wanted = build.depends_on if build is not None else None
     return None
 
 

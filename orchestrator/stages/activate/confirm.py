@@ -55,7 +55,7 @@ def confirm(session: Session, activation: Activation) -> SwitchReport:
     return replace(report, boots=activation.toplevel)
 
 
-def keep(session: Session, activation: Activation) -> SwitchReport:
+def disarm(session: Session, activation: Activation) -> SwitchReport:
     """Disarm the way back and leave the boot default as it is.
 
     Raises:

@@ -17,7 +17,7 @@ Q = TypeVar("Q")
 A = TypeVar("A")
 
 
-class Joint(Generic[Q, A]):
+class Coalescer(Generic[Q, A]):
     """A way to ask that takes many questions at a time; used on one event loop alone.
 
     Args:

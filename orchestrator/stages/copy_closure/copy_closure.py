@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from orchestrator.command import CommandResult
     from orchestrator.model.closure import PathInfo
-    from orchestrator.stages.copy_closure.source import Supplier, Suppliers
+    from orchestrator.stages.copy_closure.source import ClosureSource, ClosureSources
     from orchestrator.transport.shell import SshShell
 
 DIRECT_BYTES = 32 * 2**20
@@ -75,7 +75,7 @@ class Slot(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class CopyRequest:
     """What a host is to get.
 
     Args:
@@ -98,9 +98,9 @@ class Order:
 
 
 async def copy_closure(
-    connect: Connect, order: Order, suppliers: Suppliers, slot: Slot
+    connect: Connect, request: CopyRequest, closure_sources: ClosureSources, slot: Slot
 ) -> CopyReport:
-    """Make the order's roots and everything they need valid at its host.
+    """Make the request's roots and everything they need valid at its host.
 
     Asked in one round trip each: what the closure is, and what of it is missing.
     Interrupted, it can be run again: paths that arrived whole are there.
@@ -111,8 +111,8 @@ async def copy_closure(
 
     Args:
         connect: the builder that has all of it, and the host.
-        order: what the host is to get.
-        suppliers: the builders, as copies to other hosts ask them too.
+        request: what the host is to get.
+        closure_sources: the builders, as copies to other hosts ask them too.
         slot: the turn of what travels, and others that may have a part of it, each
             with the host; what they can't give comes from the builder. All that is
             asked before is asked without it, so that hosts are asked for together.
@@ -122,13 +122,13 @@ async def copy_closure(
         OrchestrateError: one of the two sides failed.
     """
     source, target = await connect(compressed=False)
-    supplier = suppliers.at(source)
-    closure = await supplier.closure(order.roots)
+    closure_source = closure_sources.at(source)
+    closure = await closure_source.closure(request.roots)
     paths = tuple(info.path for info in closure)
     missing = await looks_lacking(target, paths, STAGE)
-    if missing and set(order.roots) <= set(missing):
+    if missing and set(request.roots) <= set(missing):
         try:
-            return await _bring(connect, order, supplier, _those(closure, missing), slot)
+            return await _bring(connect, request, closure_source, _those(closure, missing), slot)
         except CommandError:
             missing, assumed = await lacking(target, paths, STAGE), set(missing)
             if assumed.issuperset(missing):
@@ -136,8 +136,8 @@ async def copy_closure(
     else:
         missing = await lacking(target, paths, STAGE)
     if not missing:
-        return CopyReport(order.host.name, 0, 0, "nothing to copy")
-    return await _bring(connect, order, supplier, _those(closure, missing), slot)
+        return CopyReport(request.host.name, 0, 0, "nothing to copy")
+    return await _bring(connect, request, closure_source, _those(closure, missing), slot)
 
 
 def _those(closure: tuple[PathInfo, ...], paths: tuple[StorePath, ...]) -> tuple[PathInfo, ...]:
@@ -148,26 +148,26 @@ def _those(closure: tuple[PathInfo, ...], paths: tuple[StorePath, ...]) -> tuple
 
 async def _bring(
     connect: Connect,
-    order: Order,
-    supplier: Supplier,
+    request: CopyRequest,
+    closure_source: ClosureSource,
     missing: tuple[PathInfo, ...],
     slot: Slot,
 ) -> CopyReport:
     """Have what is missing signed, and bring it by the ways that there are."""
-    signature = await _vouched(supplier, order, missing)
+    signature = await _vouched(closure_source, request, missing)
     async with slot() as peers:
         # The turn may have been long in coming: a connection that broke is opened anew.
         source, target = await connect(compressed=False)
         delivery = Delivery(
             source=source,
-            receiver=Receiver(target, order.host.become, order.password),
-            host=order.host,
+            receiver=Receiver(target, request.host.become, request.password),
+            host=request.host,
             host_key=target.host_key,
             paths=tuple(info.path for info in missing),
             signature=signature,
             progress=CopyProgress(),
-            pace=order.pace,
-            on_bytes=order.on_bytes,
+            pace=request.pace,
+            on_bytes=request.on_bytes,
         )
         routes = [await _from_peer(peer, delivery) for peer in peers]
         routes.append(await _deliver(connect, delivery))
@@ -175,10 +175,12 @@ async def _bring(
     if (elsewhere := len(missing) - progress.paths) > 0:
         routes.append(f"{elsewhere} paths from its caches")
     route = ", ".join(filter(None, routes))
-    return CopyReport(order.host.name, progress.paths, progress.moved, route)
+    return CopyReport(request.host.name, progress.paths, progress.moved, route)
 
 
-async def _vouched(supplier: Supplier, order: Order, missing: tuple[PathInfo, ...]) -> Signature:
+async def _vouched(
+    closure_source: ClosureSource, request: CopyRequest, missing: tuple[PathInfo, ...]
+) -> Signature:
     """Weigh what is going to travel, and have it signed where the target checks.
 
     Raises:
@@ -186,10 +188,10 @@ async def _vouched(supplier: Supplier, order: Order, missing: tuple[PathInfo, ..
         StageError: it signs with another key than the pinned one.
     """
     nbytes = sum(info.size for info in missing)
-    if not order.checked:
+    if not request.checked:
         return Signature(nbytes, None)
-    key = await supplier.sign(tuple(info.path for info in missing))
-    check_pinned(supplier.shell.host, key, order.signing_key)
+    key = await closure_source.sign(tuple(info.path for info in missing))
+    check_pinned(closure_source.shell.host, key, request.signing_key)
     return Signature(nbytes, key)
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator import nix
 from orchestrator.model.closure import PathInfo, closure_of
-from orchestrator.stages.copy_closure.coalesce import Joint
+from orchestrator.stages.copy_closure.coalesce import Coalescer
 from orchestrator.stages.copy_closure.delivery import STAGE
 from orchestrator.stages.copy_closure.signature import sign
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from orchestrator.transport.shell import Shell
 
 
-class Supplier:
+class ClosureSource:
     """What copies ask of one builder; each start of Nix there answers all that wait.
 
     Args:
@@ -24,8 +24,8 @@ class Supplier:
 
     def __init__(self, shell: Shell) -> None:
         self.shell = shell
-        self._infos = Joint(self._ask_infos)
-        self._key = Joint(self._sign)
+        self._infos = Coalescer(self._ask_infos)
+        self._key = Coalescer(self._sign)
 
     async def closure(self, roots: tuple[StorePath, ...]) -> tuple[PathInfo, ...]:
         """Give the closure of `roots`, dependencies first.
@@ -55,17 +55,17 @@ class Supplier:
         return await sign(self.shell, _union(asked))
 
 
-class Suppliers:
+class ClosureSources:
     """The builders that this process copies from, each on its connection of now."""
 
     def __init__(self) -> None:
-        self._known: dict[str, Supplier] = {}
+        self._known: dict[str, ClosureSource] = {}
 
-    def at(self, shell: Shell) -> Supplier:
-        """Give the supplier behind a connection; another connection makes another one."""
+    def at(self, shell: Shell) -> ClosureSource:
+        """Give the closure_source behind a connection; another connection makes another one."""
         known = self._known.get(shell.host)
         if known is None or known.shell != shell:
-            known = self._known[shell.host] = Supplier(shell)
+            known = self._known[shell.host] = ClosureSource(shell)
         return known
 
 

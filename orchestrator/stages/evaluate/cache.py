@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Evaluated:
+class CachedEvaluations:
     """The evaluations of one state of a flake, named by its fingerprint."""
 
     fingerprint: str
@@ -57,7 +57,7 @@ async def recall(shell: Shell, file: Path, mark: str) -> dict[str, Evaluation]:
 
     A garbage collection takes derivations away, which a build would miss.
     """
-    known = read_evaluated(file)
+    known = read_evaluations(file)
     if not mark or known is None or known.fingerprint != mark:
         return {}
     derivations = {
@@ -72,10 +72,10 @@ async def recall(shell: Shell, file: Path, mark: str) -> dict[str, Evaluation]:
     return {name: one for name, one in known.hosts.items() if gone.isdisjoint(derivations[name])}
 
 
-def read_evaluated(file: Path) -> Evaluated | None:
+def read_evaluations(file: Path) -> CachedEvaluations | None:
     """Read what was kept; what can't be read, or names what is no store path, is nothing."""
     try:
-        found = msgspec.json.decode(file.read_bytes(), type=Evaluated)
+        found = msgspec.json.decode(file.read_bytes(), type=CachedEvaluations)
         for one in found.hosts.values():
             _check(one)
     except (OSError, msgspec.DecodeError, PayloadError):
@@ -92,11 +92,11 @@ def _check(evaluation: Evaluation) -> None:
             parse_store_path(path)
 
 
-def keep_evaluated(file: Path, mark: str, hosts: Mapping[str, Evaluation]) -> None:
+def save_evaluations(file: Path, mark: str, hosts: Mapping[str, Evaluation]) -> None:
     """Keep the evaluations of a flake; a reader finds the old file or the new one."""
     if not mark or not hosts:
         return
     file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     part = file.with_suffix(".new")
-    part.write_bytes(msgspec.json.encode(Evaluated(mark, dict(hosts))))
+    part.write_bytes(msgspec.json.encode(CachedEvaluations(mark, dict(hosts))))
     part.replace(file)

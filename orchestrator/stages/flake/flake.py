@@ -18,7 +18,7 @@ import orchestrator
 from inventory.host import Fleet, Licence, LlamaSource, TargetScope
 from orchestrator.errors import UsageError
 from orchestrator.model.variant import Backend, Variant
-from orchestrator.stages.flake.gpu_targets import Wish, share_targets
+from orchestrator.stages.flake.gpu_targets import BuildTargets, share_targets
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -159,7 +159,7 @@ def _sharing(
     The others are left as they are: what they run is theirs until their own run.
     """
     wishes = {
-        name: Wish(
+        name: BuildTargets(
             (entry.attribute or "", entry.system, entry.source, str(entry.web_ui)),
             entry.gpu_targets,
         )

@@ -14,7 +14,7 @@ _OLDEST_OF_CUDA_13 = (7, 5)
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class BuildTargets:
     """What one host's build is, and the GPUs it compiles for.
 
     `package` is all that must be equal for two hosts to share a derivation, the
@@ -25,7 +25,7 @@ class Wish:
     targets: tuple[str, ...]
 
 
-def share_targets(wishes: Mapping[str, Wish]) -> dict[str, Wish]:
+def share_targets(wishes: Mapping[str, BuildTargets]) -> dict[str, BuildTargets]:
     """Give every host the targets of all hosts whose package it shares.
 
     Two kinds of hosts stay apart. One whose GPUs aren't known compiles for every
@@ -46,7 +46,7 @@ def in_order(targets: set[str]) -> tuple[str, ...]:
     return tuple(sorted(targets, key=lambda target: (_numbers(target), target)))
 
 
-def _group(wish: Wish) -> tuple[tuple[str, ...], bool]:
+def _group(wish: BuildTargets) -> tuple[tuple[str, ...], bool]:
     old = any("." in name and _numbers(name) < _OLDEST_OF_CUDA_13 for name in wish.targets)
     return wish.package, old
 

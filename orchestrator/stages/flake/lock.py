@@ -91,7 +91,7 @@ async def fork_flake(shell: Shell, flake: FlakeRef, run: str) -> FlakeRef:
     return FlakeRef(done.check(STAGE, "the flake can't be copied").stdout.strip())
 
 
-async def keep_lock(shell: Shell, flake: FlakeRef, run: str) -> None:
+async def commit_lock(shell: Shell, flake: FlakeRef, run: str) -> None:
     """Make the lock of `run` that of the flake; done again, it changes nothing.
 
     Raises:

@@ -28,7 +28,7 @@ def in_batches(hosts: Sequence[HostPlan], rollout: Rollout) -> tuple[HostPlan, .
     proven: set[Package] = set()
     placed: dict[str, HostPlan] = {}
     for rank in range(len(rollout.order) + 1):
-        group = [host for host in moving if _rank(host.host, rollout.order) == rank]
+        group = [host for host in moving if _rank(host.target, rollout.order) == rank]
         first = max((host.batch for host in placed.values()), default=-1) + 1
         batches = batches_of(group, rollout.serial, proven if rollout.canary else None)
         for number, batch in enumerate(batches, first):

@@ -112,7 +112,7 @@ class Estimate:
 
 
 @dataclass(frozen=True, slots=True)
-class Situation:
+class PlacementContext:
     """The builders that fit, what earlier runs know, and what this plan has placed.
 
     `assigned` maps a builder to the seconds of each build it was given already.
@@ -133,8 +133,8 @@ def lacks_room(facts: Facts, features: frozenset[str]) -> str:
     return ""
 
 
-def rank(wanted: Wanted, situation: Situation) -> tuple[Estimate, ...]:
-    """Order builders by when they would have a build done, the best first.
+def rank(wanted: Wanted, situation: PlacementContext) -> tuple[Estimate, ...]:
+    """CopyRequest builders by when they would have a build done, the best first.
 
     Those that have it, or can fetch it, come before all, then the one where it
     runs already; those that have just let a build down come last.
@@ -174,7 +174,7 @@ def reason_for(best: Estimate, others: Sequence[Estimate], ledger: Ledger) -> st
     return said
 
 
-def _estimate(wanted: Wanted, candidate: Candidate, situation: Situation) -> Estimate:
+def _estimate(wanted: Wanted, candidate: Candidate, situation: PlacementContext) -> Estimate:
     if wanted.output in candidate.store.valid:
         basis = "it is there already"
         return Estimate(candidate.name, 0.0, 0.0, basis, is_available=True, is_there=True)
@@ -197,7 +197,7 @@ def _estimate(wanted: Wanted, candidate: Candidate, situation: Situation) -> Est
     )
 
 
-def _lacking(wanted: Wanted, candidate: Candidate, situation: Situation) -> int:
+def _lacking(wanted: Wanted, candidate: Candidate, situation: PlacementContext) -> int:
     """Give the bytes of the inputs that others have and this builder hasn't.
 
     What no builder has makes no difference between them.
@@ -211,7 +211,7 @@ def _lacking(wanted: Wanted, candidate: Candidate, situation: Situation) -> int:
 
 
 def _building(
-    name: str, features: frozenset[str], candidate: Candidate, situation: Situation
+    name: str, features: frozenset[str], candidate: Candidate, situation: PlacementContext
 ) -> tuple[float, str]:
     """Give how long it takes there, and how that is known."""
     known = situation.ledger.seconds.get(name, {})

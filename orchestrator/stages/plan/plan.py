@@ -21,7 +21,7 @@ from orchestrator.stages.plan.batches import in_batches, policy_of
 from orchestrator.stages.plan.derivations import Needs
 from orchestrator.stages.plan.placement import (
     Candidate,
-    Situation,
+    PlacementContext,
     Wanted,
     lacks_room,
     rank,
@@ -153,7 +153,7 @@ def _host_plan(host: Host, fleet: Fleet, survey: Survey, goal: Goal) -> HostPlan
     evaluation = survey.evaluations[host.name]
     need = reboot_need(facts, evaluation)
     return HostPlan(
-        host=host,
+        target=host,
         facts=facts,
         choice=choice,
         evaluation=evaluation,
@@ -245,7 +245,7 @@ def _place_what_is_there(
     """Place a system where it is, or can be fetched; give None where it must be built."""
     wanted = Wanted(*package, survey.features(package[0]))
     candidates = _candidates(wanted, hosts, builders, survey)
-    ranked = rank(wanted, Situation(candidates, survey.ledger))
+    ranked = rank(wanted, PlacementContext(candidates, survey.ledger))
     if not ranked or not ranked[0].is_available:
         return None
     return _build(wanted, hosts, ranked, survey.ledger)
@@ -270,7 +270,7 @@ def _place_llama(
     candidates = _candidates(replace(wanted, features=of_all), hosts, builders, survey)
     if not candidates:
         raise _no_builder(replace(wanted, features=of_all), hosts, builders, survey)
-    ranked = rank(wanted, Situation(candidates, survey.ledger, assigned))
+    ranked = rank(wanted, PlacementContext(candidates, survey.ledger, assigned))
     return _build(wanted, hosts, ranked, survey.ledger), ranked[0].work
 
 
@@ -319,7 +319,7 @@ def _beside(llama: Build, package: _Package, hosts: Sequence[str], survey: Surve
         features=tuple(sorted(survey.features(package[0]))),
         hosts=tuple(hosts),
         reason=f"where its llama package is: {llama.builder}",
-        after=llama.derivation,
+        depends_on=llama.derivation,
     )
 
 

@@ -65,7 +65,7 @@ def reboot_note(host: HostPlan, goal: Goal, *, allowed: bool | None = None) -> s
 
 
 def _consequence(host: HostPlan, goal: Goal, *, allowed: bool | None) -> str:
-    policy = host.host.reboot
+    policy = host.target.reboot
     if host.action is Action.UNCHANGED:
         return "it still waits for a reboot"
     if goal is not Goal.SWITCH:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.deploy.prepare.rollback import After
+from orchestrator.deploy.prepare.rollback import StateAfterRun
 from orchestrator.errors import PlanError
 from orchestrator.model.report import HostResult, Outcome
 from orchestrator.stages.plan.generations import Generation, generation_before
@@ -16,7 +16,7 @@ GENERATIONS = tuple(Generation(number, output(f"system-{number}")) for number in
 def test_a_run_says_what_it_left() -> None:
     """Deployed or put back, the host goes to where it was in the end."""
     left = {"carbon": HostResult(Outcome.ROLLED_BACK, current=output("old"))}
-    assert After("run-1", left).system_of("carbon") == output("old")
+    assert StateAfterRun("run-1", left).system_of("carbon") == output("old")
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ def test_a_run_says_what_it_left() -> None:
 )
 def test_what_a_run_did_not_leave_is_refused(host: str, message: str) -> None:
     """A host that it wasn't of, or lost sight of, is named with where to look."""
-    after = After("run-1", {"neon": HostResult(Outcome.UNREACHABLE)})
+    after = StateAfterRun("run-1", {"neon": HostResult(Outcome.UNREACHABLE)})
     with pytest.raises(PlanError, match=message) as caught:
         after.system_of(host)
     assert caught.value.host == host

@@ -192,7 +192,7 @@ SHORT_WAYS = [
 def test_a_goal_that_activates_nothing_has_one_step(
     goal: Goal, step: Step, outcome: Outcome, runs: str
 ) -> None:
-    """After the copy comes the goal's own step, and the host runs what it ran."""
+    """StateAfterRun the copy comes the goal's own step, and the host runs what it ran."""
     plan = make_plan(Wanted("carbon"), goal=goal)
     records = run(plan)
     assert steps_of(records, "carbon") == [Step.COPY, step]
@@ -239,8 +239,8 @@ def test_a_health_check_comes_between_smoke_and_confirmation() -> None:
     """Only a host that has a check of its own is asked, and one that fails is put back."""
     plan = make_plan(Wanted("carbon"), Wanted("boron"))
     carbon, boron = plan.hosts
-    checked = replace(carbon.host, health=HealthCheck(("true",)))
-    plan = replace(plan, hosts=(replace(carbon, host=checked), boron))
+    checked = replace(carbon.target, health=HealthCheck(("true",)))
+    plan = replace(plan, hosts=(replace(carbon, target=checked), boron))
     good = run(plan)
     way = [Step.COPY, Step.SWITCH, Step.SMOKE, Step.HEALTH, Step.CONFIRM]
     assert steps_of(good, "carbon") == way
@@ -362,7 +362,7 @@ def check_sent(plan: Plan, key: StepKey, records: Records) -> None:
     """Check that a step was sent neither twice nor before what it needs."""
     assert key not in records
     if key.step is Step.BUILD:
-        after = plan.build(DerivationPath(key.subject)).after
+        after = plan.build(DerivationPath(key.subject)).depends_on
         needed = StepKey(Step.BUILD, after) if after else None
     elif key.step is Step.COPY:
         needed = StepKey(Step.BUILD, derivation(f"system-{key.subject}"))

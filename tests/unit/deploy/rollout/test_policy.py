@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from inventory.rollout import Rollout
 from orchestrator.deploy.rollout.next_steps import (
     decision_of,
+    host_state,
     is_finished,
     next_steps,
-    standing_of,
 )
-from orchestrator.deploy.rollout.policy import Phase, Standing, decide
+from orchestrator.deploy.rollout.policy import HostState, Phase, decide
 from orchestrator.deploy.rollout.results import results, settled_results
 from orchestrator.model.journal import Step, StepKey, StepRecord, StepState
 from orchestrator.model.policy import Cap, Policy
@@ -37,12 +37,12 @@ DEPLOYED = Phase.DEPLOYED
 ROLLED_BACK = Phase.ROLLED_BACK
 
 
-def standings(*hosts: tuple[Wanted, Phase], ended_at: float = 0.0) -> list[Standing]:
+def standings(*hosts: tuple[Wanted, Phase], ended_at: float = 0.0) -> list[HostState]:
     """Give where hosts stand."""
-    return [Standing(host_plan(wanted), phase, ended_at) for wanted, phase in hosts]
+    return [HostState(host_plan(wanted), phase, ended_at) for wanted, phase in hosts]
 
 
-def fleet(*phases: Phase, size: int = 100) -> list[Standing]:
+def fleet(*phases: Phase, size: int = 100) -> list[HostState]:
     """Give hosts h0, h1, … of one package in these phases, so many a batch."""
     named = enumerate(phases)
     return standings(*((Wanted(f"h{n}", batch=n // size), phase) for n, phase in named))
@@ -97,7 +97,7 @@ def fleet(*phases: Phase, size: int = 100) -> list[Standing]:
     ],
 )
 def test_who_begins_and_who_is_left_alone(
-    policy: Policy, hosts: list[Standing], begin: set[str], left_alone: dict[str, str]
+    policy: Policy, hosts: list[HostState], begin: set[str], left_alone: dict[str, str]
 ) -> None:
     """Batches, canaries and budgets hold back exactly the hosts that they say."""
     decision = decide(policy, hosts, (), math.inf)
@@ -297,7 +297,7 @@ def check_begin(plan: Plan, name: str, records: dict[StepKey, StepRecord], now: 
     """Check that a host begins while every rule of the policy allows it."""
     policy = plan.policy
     mine = plan.host(name)
-    others = [standing_of(plan, host, records) for host in plan.hosts if host.name != name]
+    others = [host_state(plan, host, records) for host in plan.hosts if host.name != name]
     failed = [one.host.choice.variant for one in others if one.phase.has_failed]
     mates = [one for one in others if one.host.package == mine.package and one.phase.has_begun]
     earlier = [one for one in others if one.host.batch < mine.batch]
@@ -315,7 +315,7 @@ def check_begin(plan: Plan, name: str, records: dict[StepKey, StepRecord], now: 
 
 def check_caps(plan: Plan, records: dict[StepKey, StepRecord]) -> None:
     """Check that no group has too many hosts in transition, with those it has lost."""
-    phases = {host.name: standing_of(plan, host, records).phase for host in plan.hosts}
+    phases = {host.name: host_state(plan, host, records).phase for host in plan.hosts}
     for cap in plan.policy.caps:
         mine = [phases[name] for name in cap.hosts if name in phases]
         changing = sum(phase.in_transition for phase in mine)
@@ -364,7 +364,7 @@ def test_a_run_keeps_its_policy_whatever_happens(
     assert set(found) == {"z", *(host.name for host in plan.hosts)}
     for host in plan.hosts:
         outcome = found[host.name].outcome
-        phase = standing_of(plan, host, records).phase
+        phase = host_state(plan, host, records).phase
         assert phase.has_ended == (host.name not in left_alone)
         assert (outcome is Outcome.SKIPPED) == (host.name in left_alone)
         assert (outcome is Outcome.DEPLOYED) == (phase is DEPLOYED)

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from orchestrator.stages.copy_closure.coalesce import Joint
+from orchestrator.stages.copy_closure.coalesce import Coalescer
 
 Ask = Callable[[tuple[int, ...]], Awaitable[set[int]]]
 
@@ -30,7 +30,7 @@ def test_who_comes_meanwhile_is_answered_by_the_next_call() -> None:
     calls: list[tuple[int, ...]] = []
 
     async def all_of_them() -> list[set[int]]:
-        joint = Joint(asking(calls))
+        joint = Coalescer(asking(calls))
         first = asyncio.ensure_future(joint.answer(0))
         await asyncio.sleep(0.001)
         others = await asyncio.gather(*(joint.answer(number) for number in range(1, 16)))
@@ -46,7 +46,7 @@ def test_a_later_question_is_asked_anew() -> None:
     calls: list[tuple[int, ...]] = []
 
     async def twice() -> None:
-        joint = Joint(asking(calls))
+        joint = Coalescer(asking(calls))
         await joint.answer(1)
         await joint.answer(1)
 
@@ -59,7 +59,7 @@ def test_a_failure_is_of_the_one_that_it_is_about() -> None:
     calls: list[tuple[int, ...]] = []
 
     async def three() -> list[set[int] | BaseException]:
-        joint = Joint(asking(calls, refused=2))
+        joint = Coalescer(asking(calls, refused=2))
         asked = (joint.answer(number) for number in (1, 2, 3))
         return await asyncio.gather(*asked, return_exceptions=True)
 
@@ -74,7 +74,7 @@ def test_who_leaves_takes_nobody_along(leaver: int) -> None:
     """A caller is cancelled before or while it is asked for; the others are answered."""
 
     async def leave() -> list[set[int] | BaseException]:
-        joint = Joint(asking([]))
+        joint = Coalescer(asking([]))
         first = asyncio.ensure_future(joint.answer(0))
         await asyncio.sleep(0.001)
         tasks = [first, *(asyncio.ensure_future(joint.answer(number)) for number in (1, 2))]
@@ -92,7 +92,7 @@ def test_nobody_is_left_waiting_where_the_asking_ends() -> None:
     calls: list[tuple[int, ...]] = []
 
     async def leave_and_come() -> set[int]:
-        joint = Joint(asking(calls))
+        joint = Coalescer(asking(calls))
         first = asyncio.ensure_future(joint.answer(0))
         await asyncio.sleep(0.001)
         second = asyncio.ensure_future(joint.answer(1))

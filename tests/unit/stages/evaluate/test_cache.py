@@ -17,9 +17,9 @@ from orchestrator.model.variant import Variant, VariantChoice
 from orchestrator.stages.evaluate.cache import (
     fingerprint,
     is_pinned,
-    keep_evaluated,
-    read_evaluated,
+    read_evaluations,
     recall,
+    save_evaluations,
 )
 from orchestrator.stages.evaluate.evaluate import evaluate, lock_flake, parse_answer
 from orchestrator.transport.shell import LocalShell
@@ -63,10 +63,10 @@ def test_no_lock_is_none(text: str) -> None:
 def test_what_was_kept_is_read_again(tmp_path: Path) -> None:
     """The file is made with its directory, and a flake without a name is not kept."""
     file = tmp_path / "project" / "evaluated.json"
-    keep_evaluated(file, "", {"carbon": CARBON})
-    assert read_evaluated(file) is None
-    keep_evaluated(file, "mark", {"carbon": CARBON})
-    found = read_evaluated(file)
+    save_evaluations(file, "", {"carbon": CARBON})
+    assert read_evaluations(file) is None
+    save_evaluations(file, "mark", {"carbon": CARBON})
+    found = read_evaluations(file)
     assert found is not None
     assert (found.fingerprint, found.hosts) == ("mark", {"carbon": CARBON})
 
@@ -75,9 +75,9 @@ def test_what_was_kept_is_read_again(tmp_path: Path) -> None:
 def test_a_damaged_file_is_nothing(tmp_path: Path, damage: tuple[str, str]) -> None:
     """What names no store path, or isn't what was written, is evaluated anew."""
     file = tmp_path / "evaluated.json"
-    keep_evaluated(file, "mark", {"carbon": CARBON})
+    save_evaluations(file, "mark", {"carbon": CARBON})
     file.write_text(file.read_text().replace(*damage))
-    assert read_evaluated(file) is None
+    assert read_evaluations(file) is None
 
 
 def test_an_answer_is_read() -> None:
@@ -102,7 +102,7 @@ def test_another_answer_is_refused(text: str) -> None:
 def test_another_flake_is_not_recalled(tmp_path: Path) -> None:
     """Neither what is known of another state of the flake, nor of one without a name."""
     file = tmp_path / "evaluated.json"
-    keep_evaluated(file, "mark", {"carbon": CARBON})
+    save_evaluations(file, "mark", {"carbon": CARBON})
     assert asyncio.run(recall(SHELL, file, "other")) == {}
     assert asyncio.run(recall(SHELL, file, "")) == {}
 
@@ -126,7 +126,7 @@ def test_an_evaluation_holds_until_the_flake_changes(
         mark = await marked()
         made = (await evaluate(SHELL, flake, ["carbon"], 1))["carbon"]
         assert isinstance(made, Evaluation)
-        keep_evaluated(file, mark, {"carbon": made})
+        save_evaluations(file, mark, {"carbon": made})
         assert await marked() == mark
         assert await recall(SHELL, file, mark) == {"carbon": made}
         with (user / "flake.nix").open("a") as text:

@@ -141,7 +141,7 @@ def test_batches_keep_every_rule(rollout: Rollout, wanted: list[Wanted]) -> None
 
 def rank(host: HostPlan, rollout: Rollout) -> int:
     """Give the place of a host's first group in the order."""
-    places = [place for place, name in enumerate(rollout.order) if name in host.host.groups]
+    places = [place for place, name in enumerate(rollout.order) if name in host.target.groups]
     return min(places, default=len(rollout.order))
 
 

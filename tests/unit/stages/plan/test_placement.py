@@ -11,7 +11,7 @@ from orchestrator.model.ledger import Ledger, RunningBuild
 from orchestrator.model.store_contents import StoreContents
 from orchestrator.stages.plan.placement import (
     Candidate,
-    Situation,
+    PlacementContext,
     Wanted,
     lacks_room,
     rank,
@@ -55,7 +55,7 @@ def test_the_builder_that_ends_first_is_chosen(
     ledger: Ledger, assigned: dict[str, tuple[float, ...]], chosen: str
 ) -> None:
     """History, queues and what runs already decide; who let a build down comes last."""
-    best, *others = rank(WANTED, Situation(PAIR, ledger, assigned))
+    best, *others = rank(WANTED, PlacementContext(PAIR, ledger, assigned))
     assert best.builder == chosen
     assert {best.builder, *(other.builder for other in others)} == {"anvil", "forge"}
 
@@ -71,7 +71,7 @@ def test_the_builder_that_ends_first_is_chosen(
 def test_what_is_there_is_not_built(contents: StoreContents, reason: str) -> None:
     """Whoever has it, or can fetch it, comes before faster and idle builders."""
     busy = replace(candidate("forge", cores=1), store=contents)
-    situation = Situation((candidate("anvil", cores=64), busy), assigned={"forge": (9e9,)})
+    situation = PlacementContext((candidate("anvil", cores=64), busy), assigned={"forge": (9e9,)})
     best, *others = rank(WANTED, situation)
     assert (best.builder, best.is_available) == ("forge", True)
     assert reason_for(best, others, Ledger()) == reason
@@ -85,7 +85,7 @@ def test_what_is_valid_is_better_than_what_is_fetched() -> None:
         replace(candidate("anvil"), store=fetching),
         replace(candidate("forge"), store=StoreContents(valid={OUTPUT: 1})),
     )
-    best, other = rank(WANTED, Situation(pair))
+    best, other = rank(WANTED, PlacementContext(pair))
     assert (best.builder, other.total) == ("forge", 10.0)
 
 
@@ -112,7 +112,7 @@ def test_what_must_be_copied_first_counts(
         )
         for name, there in (("anvil", on_anvil), ("forge", on_forge))
     )
-    best = rank(wanted, Situation(pair))[0]
+    best = rank(wanted, PlacementContext(pair))[0]
     assert (best.builder, best.copied) == (chosen, copied)
 
 
@@ -121,14 +121,14 @@ def test_copies_are_told_in_megabytes() -> None:
     wanted = replace(WANTED, inputs=frozenset({output("nvcc")}))
     with_it = replace(candidate("forge"), store=StoreContents(valid={output("nvcc"): 120_000_000}))
     known = Ledger(seconds={NAME: {"anvil": 600.0, "forge": 700.0}})
-    best, *others = rank(wanted, Situation((candidate("anvil"), with_it), known))
+    best, *others = rank(wanted, PlacementContext((candidate("anvil"), with_it), known))
     assert best.copying == pytest.approx(2.4)
     assert reason_for(best, others, known) == (
         "about 10 min there (as last time), after 120 MB are copied; forge: 12 min"
     )
     fetching = StoreContents(substitutable=frozenset({OUTPUT}), download=7_000_000)
     fetched = replace(candidate("forge"), store=fetching)
-    assert rank(WANTED, Situation((fetched,)))[0].words() == (
+    assert rank(WANTED, PlacementContext((fetched,)))[0].words() == (
         "a substituter of forge has it (7 MB)"
     )
 
@@ -137,7 +137,7 @@ def test_a_time_elsewhere_is_scaled_by_speed() -> None:
     """A builder of twice the cores is thought to take half the time."""
     known = Ledger(seconds={NAME: {"anvil": 1000.0}})
     pair = (candidate("anvil", cores=4), candidate("forge", cores=8))
-    best = rank(WANTED, Situation(pair, known))[0]
+    best = rank(WANTED, PlacementContext(pair, known))[0]
     assert (best.builder, best.building) == ("forge", 500.0)
 
 
@@ -145,13 +145,13 @@ def test_jobs_at_a_time_share_the_queue() -> None:
     """A builder of four jobs has waited a quarter as long."""
     pair = (candidate("anvil"), candidate("forge", jobs=4))
     queues = {"anvil": (400.0,), "forge": (400.0,)}
-    assert rank(WANTED, Situation(pair, assigned=queues))[0].builder == "forge"
+    assert rank(WANTED, PlacementContext(pair, assigned=queues))[0].builder == "forge"
 
 
 def test_a_gpu_build_is_thought_to_be_heavy() -> None:
     """Nobody has built it: CUDA takes several times what the CPU build takes."""
-    light = rank(WANTED, Situation(PAIR))[0]
-    heavy = rank(replace(WANTED, features=CUDA), Situation(PAIR))[0]
+    light = rank(WANTED, PlacementContext(PAIR))[0]
+    heavy = rank(replace(WANTED, features=CUDA), PlacementContext(PAIR))[0]
     assert heavy.building > 5 * light.building
 
 
@@ -160,7 +160,7 @@ def test_the_reason_has_figures_and_the_alternatives() -> None:
     known = Ledger(
         seconds={NAME: {"anvil": 600.0, "forge": 1200.0}}, broken={"smithy": "its disk is full"}
     )
-    best, *others = rank(WANTED, Situation((*PAIR, candidate("smithy")), known))
+    best, *others = rank(WANTED, PlacementContext((*PAIR, candidate("smithy")), known))
     assert reason_for(best, others, known) == (
         "about 10 min there (as last time); forge: 20 min; smithy: passed over: its disk is full"
     )

@@ -72,7 +72,7 @@ def survey(targets: dict[str, tuple[Variant, Evaluation]], builders: dict[str, F
 
 def llamas(builds: tuple[Build, ...]) -> list[Build]:
     """Give the builds of llama packages."""
-    return [build for build in builds if build.after is None]
+    return [build for build in builds if build.depends_on is None]
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_a_derivation_is_built_once() -> None:
     assert {llama.builder, *llama.fallbacks} == {"b1", "b2"}
     toplevels = builds[1:]
     assert [build.hosts for build in toplevels] == [("carbon",), ("boron",), ("nitrogen",)]
-    assert {build.after for build in toplevels} == {llama.derivation}
+    assert {build.depends_on for build in toplevels} == {llama.derivation}
     assert {build.builder for build in toplevels} == {llama.builder}
 
 
@@ -274,7 +274,7 @@ def test_a_system_that_a_builder_has_needs_no_llama_build() -> None:
     )
     known = replace(known, stores={"slow": StoreContents(valid={made.toplevel: 1})})
     (build,) = place_builds(("carbon",), (builder("fast"), builder("slow")), known)
-    assert (build.output, build.builder, build.after) == (made.toplevel, "slow", None)
+    assert (build.output, build.builder, build.depends_on) == (made.toplevel, "slow", None)
     assert build.is_available
     assert build.reason == "it is there already"
     assert build.fallbacks == ("fast",)
@@ -291,7 +291,7 @@ def test_a_package_that_a_builder_has_draws_its_systems_there() -> None:
         ("carbon",), (builder("b1"), builder("b2")), replace(known, stores={"b2": contents})
     )
     assert (llama.builder, llama.is_available) == ("b2", True)
-    assert (toplevel.builder, toplevel.is_available, toplevel.after) == (
+    assert (toplevel.builder, toplevel.is_available, toplevel.depends_on) == (
         "b2",
         False,
         llama.derivation,

@@ -93,7 +93,7 @@ def planned(policy: RebootPolicy, *parts: BootPart, unknown: tuple[BootPart, ...
     """Give the plan of a host of this policy, with what it needs a reboot for."""
     host = host_plan(Wanted("carbon"))
     return replace(
-        host, host=replace(host.host, reboot=policy), reboot_for=parts, reboot_unknown=unknown
+        host, target=replace(host.target, reboot=policy), reboot_for=parts, reboot_unknown=unknown
     )
 
 

@@ -12,10 +12,10 @@ import pytest
 from orchestrator.errors import PayloadError
 from orchestrator.model.plan import FlakeRef
 from orchestrator.stages.flake.lock import (
+    commit_lock,
     drop_lock,
     fork_flake,
     input_changes,
-    keep_lock,
     read_lock,
 )
 from orchestrator.stages.plan.changes import change_of, parse_sizes
@@ -96,8 +96,8 @@ def test_a_lock_is_forked_and_kept_or_dropped(tmp_path: Path) -> None:
         assert own.read_text() == "old\n"
         await fork_flake(shell, flake, "run-2")
         (tmp_path / "upgrade-run-2" / "flake.lock").write_text("newer\n")
-        await keep_lock(shell, flake, "run-2")
-        await keep_lock(shell, flake, "run-2")
+        await commit_lock(shell, flake, "run-2")
+        await commit_lock(shell, flake, "run-2")
 
     asyncio.run(work())
     assert own.read_text() == "newer\n"
