@@ -44,7 +44,6 @@ async def copy_to_all(fleet: Inventory, path: StorePath) -> list[CopyReport]:
 
         order = CopyRequest(
             host=target,
-            password=None,
             roots=(path,),
             signing_key=None,
             checked=True,

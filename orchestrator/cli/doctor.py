@@ -12,11 +12,10 @@ import click
 
 from orchestrator.cli.broker import open_broker
 from orchestrator.cli.invocation import Invocation, broker_option, inventory_option
-from orchestrator.command import elevated, script
+from orchestrator.command import script
 from orchestrator.errors import OrchestrateError
 from orchestrator.stages.facts.facts import gather_facts
 from orchestrator.stages.smoke.model import model_path, read_model
-from orchestrator.transport.become import become_password
 from orchestrator.transport.connect import connections
 
 if TYPE_CHECKING:
@@ -100,7 +99,7 @@ async def _host(pool: ConnectionPool, host: Host) -> list[Finding]:
     except OrchestrateError as error:
         return [Finding(host.name, well=False, detail=str(error))]
     findings = [Finding(host.name, well=True, detail=f"answers, Nix {facts.nix_version}")]
-    root = await shell.run(elevated(script("id -u"), host.become, become_password(host)))
+    root = await shell.run_as_root(script("id -u"))
     is_root = root.returncode == 0 and root.stdout.strip() == "0"
     hint = "root" if is_root else f"can't become root: {root.stderr.strip() or root.stdout.strip()}"
     findings.append(Finding(f"{host.name} privilege", is_root, hint))

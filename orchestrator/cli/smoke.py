@@ -18,12 +18,10 @@ from orchestrator.cli.invocation import (
     target_argument,
 )
 from orchestrator.errors import OrchestrateError
-from orchestrator.stages.copy_closure.delivery import Receiver
 from orchestrator.stages.facts.facts import gather_facts
 from orchestrator.stages.smoke.model import deliver_model, model_path, read_model
 from orchestrator.stages.smoke.smoke import run_smoke
 from orchestrator.stages.variant.variant import choose_variant
-from orchestrator.transport.become import become_password
 from orchestrator.transport.connect import connections
 
 if TYPE_CHECKING:
@@ -74,10 +72,9 @@ async def _smoke_all(hosts: Sequence[Host]) -> dict[str, SmokeReport | Orchestra
 async def _smoke_one(pool: ConnectionPool, host: Host) -> SmokeReport:
     shell = await pool.shell(host)
     variant = choose_variant(host, await gather_facts(shell)).variant
-    receiver = Receiver(shell, host.become, become_password(host))
     model = read_model(model_path(host.smoke))
-    await deliver_model(receiver, model, lambda _: None)
-    return await run_smoke(receiver, model, host.smoke, variant.backend, None)
+    await deliver_model(shell, model, lambda _: None)
+    return await run_smoke(shell, model, host.smoke, variant.backend, None)
 
 
 def _passed(answer: SmokeReport | OrchestrateError) -> bool:

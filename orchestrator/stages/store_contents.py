@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 from inventory.copying import Caches
 from orchestrator import nix
-from orchestrator.errors import PayloadError, StageError
-from orchestrator.model.store import StorePath, parse_store_path
+from orchestrator.errors import CommandError, PayloadError, StageError
+from orchestrator.hints import hint_for
+from orchestrator.model.store import DerivationPath, StorePath, parse_store_path
 from orchestrator.model.store_contents import StoreContents
 from orchestrator.scripts import shipped
 
@@ -28,6 +29,11 @@ P = TypeVar("P", bound=str)
 """A store path, a derivation's own among them."""
 
 _ASK_SECONDS = 60.0
+
+_COPY = "copy_closure"
+
+COPY_AGAIN = "run the same command again: what arrived whole is not sent twice"
+"""What to do about a copy that broke off."""
 
 _WHOLE = "1"
 """The time that Nix gives to all that it has put into its store, in seconds."""
@@ -169,10 +175,38 @@ async def require_system(shell: Shell, system: StorePath) -> None:
         StageError: the garbage collector took it.
         CommandError: the store can't be asked.
     """
-    if await lacking(shell, (system,), "copy_closure"):
+    if await lacking(shell, (system,), _COPY):
         raise StageError(
             message="its system was there when the plan was made, and is no more",
             hint="run the same command again: it will be built",
             host=shell.host,
-            stage="copy_closure",
+            stage=_COPY,
         )
+
+
+async def missing_paths(
+    source: Shell, destination: Shell, paths: tuple[StorePath | DerivationPath, ...]
+) -> tuple[StorePath, ...]:
+    """Give the paths of the closure that the destination lacks, dependencies first.
+
+    One round trip to each: what the closure is, and what of it is missing.
+
+    Raises:
+        CommandError: one of the stores can't be asked.
+        PayloadError: one of them answers something else.
+    """
+    wanted = await source.run(nix.requisites(paths))
+    closure = nix.parse_store_paths(wanted.check(_COPY, "its store can't be asked").stdout)
+    return await lacking(destination, closure, _COPY)
+
+
+def copy_failure(source: str, destination: str, blamed: CommandError) -> CommandError:
+    """Make the error of a copy: which side failed, what it said, what to do."""
+    return CommandError(
+        message=f"copying from {source} to {destination} failed on {blamed.host}",
+        hint=hint_for("\n".join(blamed.last_lines)) or COPY_AGAIN,
+        host=destination,
+        stage=_COPY,
+        command=blamed.command,
+        last_lines=blamed.last_lines,
+    )

@@ -1,4 +1,4 @@
-"""The password that privilege on a host may need, read where it is needed.
+"""How commands on a host become root, and the password that this may need, read where it is needed.
 
 What travels in a plan is a reference: a file, or a command. A password that was
 typed stays in the command, which is its own worker.
@@ -13,17 +13,41 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from inventory.host import BecomeMethod
-from orchestrator.command import last_lines
+from inventory.host import BecomeMethod, Host
+from orchestrator.command import elevated, last_lines
 from orchestrator.errors import UsageError
 from orchestrator.log import hide
 
 if TYPE_CHECKING:
-    from inventory.host import Host
+    from orchestrator.command import Command
 
 _COMMAND_SECONDS = 60.0
 _REMEMBER_SECONDS = 300.0
 """How long a command's answer is good: workers live long, and passwords change."""
+
+
+@dataclass(frozen=True, slots=True)
+class Privilege:
+    """The way to root on one host, as the inventory has it."""
+
+    host: Host
+
+    @property
+    def needs_password(self) -> bool:
+        """Whether a password has to be handed over, which only this machine may know.
+
+        Raises:
+            UsageError: the inventory refers to one that can't be read.
+        """
+        return become_password(self.host) is not None
+
+    def elevate(self, command: Command) -> Command:
+        """Return the command that runs as root there; as it is where the login is root.
+
+        Raises:
+            UsageError: the password can't be read, or the program takes none.
+        """
+        return elevated(command, self.host.become, become_password(self.host))
 
 
 @dataclass(slots=True)

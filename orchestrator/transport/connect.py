@@ -23,6 +23,7 @@ from orchestrator.transport.address import (
     openssh_argv,
     recorded_lines,
 )
+from orchestrator.transport.become import Privilege
 from orchestrator.transport.shell import SshShell
 
 if TYPE_CHECKING:
@@ -61,7 +62,8 @@ class ConnectionPool:
         async with self._locks.setdefault(key, asyncio.Lock()):
             shell = self._shells.get(key)
             if shell is None or shell.connection.is_closed():
-                shell = SshShell(host.name, await connect(host, compressed=compressed))
+                opened = await connect(host, compressed=compressed)
+                shell = SshShell(host.name, opened, Privilege(host))
                 self._shells[key] = shell
             return shell
 

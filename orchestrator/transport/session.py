@@ -14,7 +14,7 @@ from invoke.exceptions import CommandTimedOut
 from paramiko.hostkeys import HostKeyEntry
 
 from inventory.host import Connection, Host, HostKeyPolicy, JumpHost
-from orchestrator.command import Command, CommandResult, elevated
+from orchestrator.command import Command, CommandResult
 from orchestrator.errors import UnreachableError
 from orchestrator.transport.address import (
     accepts_new,
@@ -23,7 +23,7 @@ from orchestrator.transport.address import (
     known_hosts_lines,
     recorded_lines,
 )
-from orchestrator.transport.become import become_password
+from orchestrator.transport.become import Privilege
 from orchestrator.transport.shell import LOST, TIMED_OUT
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 class Privileged(Protocol):
     """A host where commands run as root, whoever is logged in."""
 
-    def run_privileged(self, command: Command) -> CommandResult:
+    def run_as_root(self, command: Command) -> CommandResult:
         """Run to the end; a broken connection is exit code 255."""
         ...
 
@@ -49,9 +49,9 @@ class Session:
         """Run as the login user and collect what it prints."""
         return self._run(command)
 
-    def run_privileged(self, command: Command) -> CommandResult:
+    def run_as_root(self, command: Command) -> CommandResult:
         """Run as root, the way the inventory says; as is where the user is root."""
-        return self._run(elevated(command, self.host.become, become_password(self.host)))
+        return self._run(Privilege(self.host).elevate(command))
 
     def _run(self, command: Command) -> CommandResult:
         stdin = io.StringIO(command.stdin.decode()) if command.stdin is not None else False

@@ -19,6 +19,7 @@ import asyncssh
 
 from orchestrator.command import Command, CommandResult
 from orchestrator.errors import CommandError, UnreachableError
+from orchestrator.transport.become import Privilege
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -76,12 +77,36 @@ class Shell(Protocol):
         """Start with both ends open; leaving the context kills what still runs."""
         ...
 
+    def as_root(self, command: Command) -> Command:
+        """Return the command that runs as root here.
+
+        Raises:
+            UsageError: the password for it can't be read.
+        """
+        ...
+
+    async def run_as_root(self, command: Command) -> CommandResult:
+        """Run as root to the end.
+
+        Raises:
+            UsageError: the password for it can't be read.
+        """
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class LocalShell:
     """Commands on this machine."""
 
     host: str = "controller"
+
+    def as_root(self, command: Command) -> Command:
+        """Return the command itself: on this machine nobody becomes somebody else."""
+        return command
+
+    async def run_as_root(self, command: Command) -> CommandResult:
+        """Run as who this process is."""
+        return await self.run(command)
 
     async def run(self, command: Command) -> CommandResult:
         """Run to the end; a timeout kills the whole process group."""
@@ -163,6 +188,15 @@ class SshShell:
 
     host: str
     connection: asyncssh.SSHClientConnection
+    privilege: Privilege
+
+    def as_root(self, command: Command) -> Command:
+        """Return the command with the program in front that the inventory names."""
+        return self.privilege.elevate(command)
+
+    async def run_as_root(self, command: Command) -> CommandResult:
+        """Run as root, the way the inventory says."""
+        return await self.run(self.as_root(command))
 
     @property
     def host_key(self) -> str:

@@ -93,6 +93,25 @@ def test_imports_go_one_way(module: str) -> None:
         assert other <= place, f"{MODULES[module]} imports {name}, which comes after it"
 
 
+def room(module: str) -> str:
+    """Give the room of a stage that a module lies in; empty for what the rooms share."""
+    parts = module.split(".")
+    return (
+        parts[2] if parts[:2] == ["orchestrator", "stages"] and len(parts) > SHARED_BY_ROOMS else ""
+    )
+
+
+SHARED_BY_ROOMS = 3
+"""`orchestrator.stages.store_contents` has so many parts: a file beside the rooms."""
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if room(name)])
+def test_no_room_reaches_into_another(module: str) -> None:
+    """A stage's room imports what all rooms share, and nothing of another stage's."""
+    for name in imports(ast.parse(MODULES[module].read_text())):
+        assert room(name) in ("", room(module)), f"{MODULES[module]} reaches into {name}"
+
+
 def test_siblings_of_a_layer_do_not_mix() -> None:
     """Nix's commands know nothing of the transport, and the transport nothing of Nix."""
     for module, file in MODULES.items():

@@ -17,11 +17,9 @@ from orchestrator.model.plan import Fanout
 from orchestrator.model.report import CopyReport
 from orchestrator.stages.activate.reboot import reboot_for
 from orchestrator.stages.copy_closure.copy_closure import CopyRequest, copy_closure
-from orchestrator.stages.copy_closure.delivery import Receiver
 from orchestrator.stages.plan.changes import closure_sizes, parse_sizes
 from orchestrator.stages.smoke.model import deliver_model, model_path, read_model
 from orchestrator.stages.store_contents import require_system
-from orchestrator.transport.become import become_password
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Mapping
@@ -57,10 +55,9 @@ def perform_copy(context: Context, host: HostPlan) -> CopyReport:
     hear = _told(context, host.name)
 
     async def work() -> CopyReport:
-        password = become_password(host.target)
         shell = await context.runtime.pool.shell(host.target)
         if context.plan.goal.activates:
-            await deliver_model(Receiver(shell, host.target.become, password), model, hear)
+            await deliver_model(shell, model, hear)
         if made is None:
             await require_system(shell, host.evaluation.toplevel)
             report = CopyReport(host.name, 0, 0, "it is there already")
@@ -92,7 +89,6 @@ async def _copy(
     slots = context.runtime.copy_slots(context.plan.terms.limits)
     request = CopyRequest(
         host=host.target,
-        password=become_password(host.target),
         roots=(host.evaluation.toplevel,),
         signing_key=builder.builder.signing_key if builder.builder else None,
         checked=context.plan.terms.check_signatures,

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
 from inventory.host import FailedUnits, Host
-from orchestrator.command import elevated
 from orchestrator.deploy.perform.build import perform_build
 from orchestrator.deploy.perform.context import Context
 from orchestrator.deploy.perform.copy import perform_copy
@@ -38,14 +37,12 @@ from orchestrator.stages.activate.confirm import confirm, disarm
 from orchestrator.stages.activate.dry_activate import dry_activate
 from orchestrator.stages.activate.rollback import UNTOUCHED, reactivate, verdict
 from orchestrator.stages.activate.switch import Activation, await_switch, switch
-from orchestrator.stages.copy_closure.delivery import Receiver
 from orchestrator.stages.facts.facts import gather_facts
 from orchestrator.stages.smoke.health_check import check_health
 from orchestrator.stages.smoke.model import model_path, read_model
 from orchestrator.stages.smoke.smoke import run_smoke
 from orchestrator.state.host_locks import HostLocks
 from orchestrator.state.quarantine import Quarantine
-from orchestrator.transport.become import become_password
 from orchestrator.transport.session import Session, session
 from orchestrator.transport.shell import LOST
 
@@ -58,7 +55,7 @@ if TYPE_CHECKING:
     from orchestrator.model.store import StorePath
     from orchestrator.model.variant import Backend
     from orchestrator.state.journal import Journal
-    from orchestrator.transport.connect import ConnectionPool
+    from orchestrator.transport.shell import SshShell
 
 T = TypeVar("T")
 
@@ -145,13 +142,12 @@ class _Pooled:
     runtime: Runtime
     host: Host
 
-    def run_privileged(self, command: Command) -> CommandResult:
+    def run_as_root(self, command: Command) -> CommandResult:
         """Run as root, the way the inventory says."""
 
         async def work() -> CommandResult:
             shell = await self.runtime.pool.shell(self.host)
-            asked = elevated(command, self.host.become, become_password(self.host))
-            done = await shell.run(asked)
+            done = await shell.run_as_root(command)
             # A shell that a signal has ended says nothing of what it waited for.
             return replace(done, returncode=LOST) if done.returncode < 0 else done
 
@@ -218,7 +214,7 @@ def _run_smoke(
     return _on_host(
         context,
         host.target,
-        lambda receiver: run_smoke(receiver, model, smoke, expected, package),
+        lambda shell: run_smoke(shell, model, smoke, expected, package),
     )
 
 
@@ -227,27 +223,23 @@ def _health(context: Context, host: HostPlan) -> HealthReport:
     if health is None:
         message = "the plan has no health check for it"
         raise PayloadError(message, host=host.name, stage=Step.HEALTH)
-    return _on_host(context, host.target, lambda receiver: check_health(receiver, health))
+    return _on_host(context, host.target, lambda shell: check_health(shell, health))
 
 
 def _on_host(
-    context: Context, host: Host, once: Callable[[Receiver], Coroutine[None, None, T]]
+    context: Context, host: Host, once: Callable[[SshShell], Coroutine[None, None, T]]
 ) -> T:
     """Do something on a host, again on a new connection where the switch cut the old one."""
     pool = context.runtime.pool
 
     async def work() -> T:
         try:
-            return await once(await _receiver(pool, host))
+            return await once(await pool.shell(host))
         except UnreachableError:
             await pool.drop(host)
-            return await once(await _receiver(pool, host))
+            return await once(await pool.shell(host))
 
     return context.runtime.run(work())
-
-
-async def _receiver(pool: ConnectionPool, host: Host) -> Receiver:
-    return Receiver(await pool.shell(host), host.become, become_password(host))
 
 
 def _confirm(context: Context, host: HostPlan) -> SwitchReport:

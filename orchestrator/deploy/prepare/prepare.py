@@ -11,9 +11,7 @@ from typing import TYPE_CHECKING
 from orchestrator.deploy.prepare.builds import survey_builds
 from orchestrator.deploy.prepare.survey import survey_fleet
 from orchestrator.stages.build.derivations import copy_derivations
-from orchestrator.stages.copy_closure.delivery import Receiver
 from orchestrator.stages.plan.plan import make_plan
-from orchestrator.transport.become import become_password
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,9 +61,8 @@ async def send_derivations(surveyor: Surveyor, plan: Plan, evaluator: Evaluator)
         shell = await surveyor.pool.shell(builder)
         if shell.host == evaluator.shell.host:
             return
-        receiver = Receiver(shell, builder.become, become_password(builder))
         surveyor.tell(builder.name, "evaluate", "stage_started")
-        await copy_derivations(evaluator.shell, receiver, tuple(derivations))
+        await copy_derivations(evaluator.shell, shell, tuple(derivations))
         surveyor.tell(builder.name, "evaluate", "stage_finished", derivations=len(derivations))
 
     builders = {builder.name: builder for builder in plan.builders}

@@ -34,7 +34,7 @@ def make_boot_default(session: Session, activation: Activation) -> BootReport:
         whole(activation.patience),
         timeout=activation.within(2 * _TIMEOUT) + _MARGIN,
     )
-    result = session.run_privileged(command)
+    result = session.run_as_root(command)
     if result.returncode != 0:
         raise activation_failure(result, STAGE, "the new system can't be made the boot default")
     return BootReport(activation.host, activation.boot_default, activation.toplevel)

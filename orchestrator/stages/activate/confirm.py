@@ -48,7 +48,7 @@ def confirm(session: Session, activation: Activation) -> SwitchReport:
         whole(activation.patience),
         timeout=activation.within(limit) + _MARGIN,
     )
-    result = session.run_privileged(command)
+    result = session.run_as_root(command)
     report = activated(result, activation)
     if report is None:
         raise activation_failure(result, STAGE, "the new system can't be made to stay")
@@ -69,7 +69,7 @@ def disarm(session: Session, activation: Activation) -> SwitchReport:
         whole(activation.patience),
         timeout=activation.patience + _MARGIN,
     )
-    result = session.run_privileged(command)
+    result = session.run_as_root(command)
     report = activated(result, activation)
     if report is None:
         raise activation_failure(result, STAGE, "the new system can't be made to stay")

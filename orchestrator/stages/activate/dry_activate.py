@@ -24,7 +24,7 @@ def dry_activate(session: Session, toplevel: StorePath) -> DryActivationReport:
     Raises:
         StageError: it doesn't say.
     """
-    result = session.run_privileged(script(_DRY, toplevel, timeout=_TIMEOUT))
+    result = session.run_as_root(script(_DRY, toplevel, timeout=_TIMEOUT))
     if result.returncode != 0:
         raise activation_failure(result, STAGE, "the dry activation failed")
     lines = tuple(printable(line) for line in result.stdout.splitlines() if line.strip())

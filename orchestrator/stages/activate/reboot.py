@@ -99,7 +99,7 @@ def reboot(session: Session) -> None:
     Raises:
         CommandError: it refuses.
     """
-    result = session.run_privileged(script("systemctl reboot", timeout=_TIMEOUT))
+    result = session.run_as_root(script("systemctl reboot", timeout=_TIMEOUT))
     if result.returncode not in (0, LOST):
         raise _failed(result)
 

@@ -55,7 +55,7 @@ def reactivate(session: Session, activation: Activation, previous: StorePath) ->
         whole(activation.patience),
         timeout=activation.within(3 * activation.way_back_timeout) + _MARGIN,
     )
-    result = session.run_privileged(command)
+    result = session.run_as_root(command)
     if result.returncode == UNTOUCHED:
         return result
     if result.returncode not in (0, UNITS_FAILED):

@@ -128,7 +128,7 @@ def switch(host: Privileged, activation: Activation) -> SwitchReport:
         whole(activation.patience),
         timeout=activation.within(activation.confirm_timeout) + _MARGIN,
     )
-    return _switched(host.run_privileged(command), activation)
+    return _switched(host.run_as_root(command), activation)
 
 
 def await_switch(host: Privileged, activation: Activation) -> SwitchReport | None:
@@ -149,7 +149,7 @@ def await_switch(host: Privileged, activation: Activation) -> SwitchReport | Non
         activation.boot_id,
         timeout=activation.within(activation.confirm_timeout) + _MARGIN,
     )
-    result = host.run_privileged(command)
+    result = host.run_as_root(command)
     return None if result.returncode == _NOT_BEGUN else _switched(result, activation)
 
 

@@ -10,22 +10,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from orchestrator import nix
-from orchestrator.command import elevated
-from orchestrator.stages.copy_closure.delivery import copy_failure, missing_paths
+from orchestrator.stages.store_contents import copy_failure, missing_paths
 from orchestrator.transport.shell import pipe
 
 if TYPE_CHECKING:
     from orchestrator.model.store import DerivationPath
-    from orchestrator.stages.copy_closure.delivery import Receiver
     from orchestrator.transport.shell import Shell
 
 STAGE = "evaluate"
 
 
 async def copy_derivations(
-    source: Shell, receiver: Receiver, derivations: tuple[DerivationPath, ...]
+    source: Shell, builder: Shell, derivations: tuple[DerivationPath, ...]
 ) -> None:
-    """Make `derivations` and all that they are built from valid at the receiver.
+    """Make `derivations` and all that they are built from valid on the builder.
 
     Interrupted, it can be run again: paths that arrived whole are there.
 
@@ -33,16 +31,13 @@ async def copy_derivations(
         CommandError: one of the two sides failed.
         PayloadError: one of them answers something else.
     """
-    destination = receiver.shell
-    missing = await missing_paths(source, destination, derivations)
-    receive = elevated(nix.import_stream(), receiver.become, receiver.password)
+    missing = await missing_paths(source, builder, derivations)
+    receive = builder.as_root(nix.import_stream())
     for start in range(0, len(missing), nix.EXPORT_PATHS):
         part = missing[start : start + nix.EXPORT_PATHS]
-        sent, received = await pipe(
-            (source, nix.export(part)), (destination, receive), lambda _: None
-        )
+        sent, received = await pipe((source, nix.export(part)), (builder, receive), lambda _: None)
         if sent.returncode or received.returncode:
             failures = (sent.failure(STAGE), received.failure(STAGE))
             # The side that said something: the other one only saw the stream end.
             blamed = failures[1] if failures[1].last_lines else failures[0]
-            raise copy_failure(source.host, destination.host, blamed)
+            raise copy_failure(source.host, builder.host, blamed)

@@ -21,15 +21,13 @@ from orchestrator.model.store import StorePath
 from orchestrator.stages.copy_closure.delivery import (
     STAGE,
     Delivery,
-    Receiver,
     copy_cut_off,
-    copy_failure,
 )
 from orchestrator.stages.copy_closure.direct import direct
 from orchestrator.stages.copy_closure.progress import CopyProgress
 from orchestrator.stages.copy_closure.relay import relay
 from orchestrator.stages.copy_closure.signature import Signature, check_pinned
-from orchestrator.stages.store_contents import lacking, looks_lacking
+from orchestrator.stages.store_contents import copy_failure, lacking, looks_lacking
 from orchestrator.transport.forward import Pace
 from orchestrator.transport.shell import LOST
 
@@ -80,7 +78,6 @@ class CopyRequest:
 
     Args:
         host: who gets it.
-        password: for root there, where its become method needs one.
         roots: paths whose closures have to be there.
         signing_key: the key that the inventory pins for the builder.
         checked: whether the host takes only what is signed.
@@ -89,7 +86,6 @@ class CopyRequest:
     """
 
     host: Host
-    password: str | None
     roots: tuple[StorePath, ...]
     signing_key: str | None
     checked: bool
@@ -160,7 +156,7 @@ async def _bring(
         source, target = await connect(compressed=False)
         delivery = Delivery(
             source=source,
-            receiver=Receiver(target, request.host.become, request.password),
+            target=target,
             host=request.host,
             host_key=target.host_key,
             paths=tuple(info.path for info in missing),
@@ -235,7 +231,9 @@ def wants_direct(delivery: Delivery) -> bool:
     route = delivery.host.copying.route
     if route is not CopyRoute.AUTO:
         return route is CopyRoute.DIRECT
-    in_the_way = delivery.host.connection.jump is not None or delivery.receiver.password is not None
+    in_the_way = (
+        delivery.host.connection.jump is not None or delivery.target.privilege.needs_password
+    )
     return not in_the_way and delivery.signature.nbytes >= DIRECT_BYTES
 
 
@@ -254,8 +252,7 @@ async def _compressed_where_slow(connect: Connect, delivery: Delivery, route: Ro
             return ""
     if route is relay:
         source, target = await connect(compressed=True)
-        receiver = replace(delivery.receiver, shell=target)
-        delivery = replace(delivery, source=source, receiver=receiver)
+        delivery = replace(delivery, source=source, target=target)
     result = await route(delivery, compressed=True, measured=False)
     if result is not None:
         _check(delivery, result)

@@ -32,7 +32,7 @@ async def direct(delivery: Delivery, *, compressed: bool, measured: bool) -> Com
     Raises:
         CommandError: no key can be made, or the host doesn't let it in.
     """
-    source, target = delivery.source, delivery.receiver.shell
+    source, target = delivery.source, delivery.target
     compression = "yes" if compressed else "no"
     connection = delivery.host.connection
     made = await source.run(

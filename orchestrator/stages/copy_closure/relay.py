@@ -45,7 +45,7 @@ async def relay(
         UnreachableError: the connection to the host broke.
         StageError: the source's sshd forwards no sockets.
     """
-    source, target = delivery.source, delivery.receiver.shell
+    source, target = delivery.source, delivery.target
     try:
         async with served_socket(
             source, (target, delivery.serve()), delivery.pace, delivery.on_bytes

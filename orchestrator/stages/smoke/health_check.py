@@ -5,14 +5,14 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from orchestrator.command import Command, elevated, last_lines, script
+from orchestrator.command import Command, last_lines, script
 from orchestrator.errors import UnreachableError
 from orchestrator.model.report import HealthReport
 from orchestrator.transport.shell import LOST, TIMED_OUT
 
 if TYPE_CHECKING:
     from inventory.host import HealthCheck
-    from orchestrator.stages.copy_closure.delivery import Receiver
+    from orchestrator.transport.shell import Shell
 
 STAGE = "health_check"
 
@@ -20,7 +20,7 @@ _MARGIN = 30.0
 _KILLED = 137
 
 
-async def check_health(receiver: Receiver, health: HealthCheck) -> HealthReport:
+async def check_health(shell: Shell, health: HealthCheck) -> HealthReport:
     """Run the user's command on the host, as root; its exit code decides.
 
     Raises:
@@ -31,12 +31,12 @@ async def check_health(receiver: Receiver, health: HealthCheck) -> HealthReport:
     # It is ended on the host itself; our own timeout is the net under that.
     seconds = f"{health.timeout:g}"
     bounded = script(_BOUNDED, seconds, *health.argv, timeout=health.timeout + _MARGIN)
-    result = await receiver.shell.run(elevated(bounded, receiver.become, receiver.password))
+    result = await shell.run_as_root(bounded)
     if result.returncode == LOST:
         raise UnreachableError(
             message="the connection broke during the health check",
             hint="check its network; it goes back by itself when nobody confirms",
-            host=receiver.shell.host,
+            host=shell.host,
             stage=STAGE,
         )
     if result.returncode != 0:
@@ -46,7 +46,7 @@ async def check_health(receiver: Receiver, health: HealthCheck) -> HealthReport:
         error.command = Command(health.argv).line()
         error.hint = error.hint or "run it there by hand, as root; see orchestrate_health_check"
         raise error
-    return HealthReport(receiver.shell.host, time.monotonic() - began, last_lines(result.stdout))
+    return HealthReport(shell.host, time.monotonic() - began, last_lines(result.stdout))
 
 
 # What it says on either stream is one text, in the order in which it was said.

@@ -10,7 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.command import elevated, script
+from orchestrator.command import script
 from orchestrator.errors import UsageError
 from orchestrator.transport.shell import CHUNK
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from inventory.host import Smoke
-    from orchestrator.stages.copy_closure.delivery import Receiver
+    from orchestrator.transport.shell import Shell
 
 STAGE = "smoke_model"
 
@@ -92,9 +92,7 @@ def _unreadable(path: Path, error: OSError) -> UsageError:
     return UsageError(message, hint=_HINT, stage=STAGE)
 
 
-async def deliver_model(
-    receiver: Receiver, model: ModelFile, on_bytes: Callable[[int], None]
-) -> bool:
+async def deliver_model(shell: Shell, model: ModelFile, on_bytes: Callable[[int], None]) -> bool:
     """Make sure that a host has the model; give whether it had to travel.
 
     It arrives under another name and gets its own once its hash is right, so a
@@ -104,11 +102,11 @@ async def deliver_model(
         CommandError: the host can't store it.
     """
     path, size = model.remote_path, str(model.size)
-    present = await receiver.shell.run(script('[ "$(stat -c %s "$1")" = "$2" ]', path, size))
+    present = await shell.run(script('[ "$(stat -c %s "$1")" = "$2" ]', path, size))
     if present.returncode == 0:
         return False
-    take = elevated(script(_RECEIVE, path, model.sha256), receiver.become, receiver.password)
-    async with receiver.shell.open(take) as stream:
+    take = shell.as_root(script(_RECEIVE, path, model.sha256))
+    async with shell.open(take) as stream:
         await stream.write(take.stdin or b"")
         sent = 0
         with model.path.open("rb") as file:

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from orchestrator.command import elevated, last_lines
+from orchestrator.command import last_lines
 from orchestrator.errors import UnreachableError
 from orchestrator.model.report import Fault, SmokeReport
 from orchestrator.model.variant import Backend
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from inventory.host import Smoke
     from orchestrator.command import Command, CommandResult
     from orchestrator.model.store import StorePath
-    from orchestrator.stages.copy_closure.delivery import Receiver
     from orchestrator.stages.smoke.model import ModelFile
+    from orchestrator.transport.shell import Shell
 
 STAGE = "smoke"
 
@@ -108,7 +108,7 @@ def smoke_command(model: str, smoke: Smoke) -> Command:
 
 
 async def run_smoke(
-    receiver: Receiver,
+    shell: Shell,
     model: ModelFile,
     smoke: Smoke,
     expected: Backend | None,
@@ -122,12 +122,12 @@ async def run_smoke(
         UnreachableError: the connection broke; nothing is known of the system.
     """
     command = smoke_command(model.remote_path, smoke)
-    result = await receiver.shell.run(elevated(command, receiver.become, receiver.password))
+    result = await shell.run_as_root(command)
     if result.returncode == LOST:
         raise UnreachableError(
             message="the connection broke during the smoke",
             hint="check its network; it goes back by itself when nobody confirms",
-            host=receiver.shell.host,
+            host=shell.host,
             stage=STAGE,
         )
     return judge(result, smoke, expected, package)

@@ -74,6 +74,14 @@ class Builder:
         """Its name, as a shell has one."""
         return "boron"
 
+    def as_root(self, command: Command) -> Command:
+        """Return the command itself."""
+        return command
+
+    async def run_as_root(self, command: Command) -> CommandResult:
+        """Run on this builder."""
+        return await self.run(command)
+
     async def run(self, command: Command) -> CommandResult:
         """Run on this builder."""
         return await LocalShell(self.host).run(self.here(command))

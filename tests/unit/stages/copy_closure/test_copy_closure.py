@@ -5,25 +5,28 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from inventory.copying import Caches, Copying, CopyLimits, CopyRoute
-from inventory.host import Become, Connection, Host, JumpHost
+from inventory.host import Become, BecomeMethod, Connection, Host, JumpHost
 from orchestrator.command import CommandResult, script
 from orchestrator.deploy.perform.copy_slots import CopySlots, slots_of
 from orchestrator.errors import InventoryError, PayloadError, StageError
 from orchestrator.model.store import parse_store_path
 from orchestrator.stages.copy_closure.copy_closure import DIRECT_BYTES, wants_direct
-from orchestrator.stages.copy_closure.delivery import Delivery, Receiver
+from orchestrator.stages.copy_closure.delivery import Delivery
 from orchestrator.stages.copy_closure.direct import forced
 from orchestrator.stages.copy_closure.progress import CopyProgress
 from orchestrator.stages.copy_closure.signature import Signature, check_pinned, sign
+from orchestrator.transport.become import Privilege
 from orchestrator.transport.forward import Pace
-from orchestrator.transport.shell import LocalShell
+from orchestrator.transport.shell import LocalShell, SshShell
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from orchestrator.command import Command
 
 PATH = parse_store_path(f"/nix/store/{'a' * 32}-llama-cpp")
@@ -93,10 +96,10 @@ def test_errors_are_kept_without_their_colours() -> None:
 
 def delivery(host: Host = CARBON, size: int = DIRECT_BYTES, key: str | None = KEY) -> Delivery:
     """Give a delivery that nobody carries out."""
-    here = LocalShell()
+    here: Any = None
     return Delivery(
-        source=here,  # type: ignore[arg-type] # never asked
-        receiver=Receiver(here, Become()),
+        source=here,
+        target=SshShell(host.name, here, Privilege(host)),
         host=host,
         host_key="ssh-ed25519 AAAA",
         paths=(PATH,),
@@ -107,15 +110,16 @@ def delivery(host: Host = CARBON, size: int = DIRECT_BYTES, key: str | None = KE
     )
 
 
-def test_direct_is_for_what_is_large_and_can_be_reached() -> None:
+def test_direct_is_for_what_is_large_and_can_be_reached(tmp_path: Path) -> None:
     """A small copy, a jump host, or a password that only we have: then through here."""
     assert wants_direct(delivery())
     assert not wants_direct(delivery(size=DIRECT_BYTES - 1))
     behind = replace(CARBON, connection=Connection("carbon", jump=JumpHost("gate")))
     assert not wants_direct(delivery(behind))
-    asked = delivery()
-    asked = replace(asked, receiver=replace(asked.receiver, password="x"))  # noqa: S106 - of nobody
-    assert not wants_direct(asked)
+    password = tmp_path / "password"
+    password.write_text("of nobody\n")
+    asking = Become(BecomeMethod.SUDO, password_file=str(password))
+    assert not wants_direct(delivery(replace(CARBON, become=asking)))
     for route in (CopyRoute.DIRECT, CopyRoute.RELAY):
         wanted = delivery(replace(CARBON, copying=Copying(route=route)), size=1)
         assert wants_direct(wanted) == (route is CopyRoute.DIRECT)

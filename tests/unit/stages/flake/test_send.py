@@ -29,6 +29,14 @@ class Elsewhere:
     home: Path
     host: str = "boron"
 
+    def as_root(self, command: Command) -> Command:
+        """Return the command itself."""
+        return command
+
+    async def run_as_root(self, command: Command) -> CommandResult:
+        """Run as there."""
+        return await self.run(command)
+
     async def run(self, command: Command) -> CommandResult:
         """Run as there."""
         return await LocalShell(self.host).run(self._there(command))
