@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.command import Command
 from orchestrator.errors import UsageError
+from orchestrator.model.stage import Stage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -13,8 +14,6 @@ if TYPE_CHECKING:
 
     from orchestrator.adopt.draft import Change
     from orchestrator.transport.shell import Shell
-
-STAGE = "adopt"
 
 
 async def tracked_files(shell: Shell, root: Path) -> tuple[str, ...]:
@@ -36,7 +35,7 @@ async def require_clean(shell: Shell, root: Path) -> None:
     Raises:
         UsageError: there are some.
     """
-    result = (await shell.run(_git(root, "status", "--porcelain", "--", "."))).check(STAGE)
+    result = (await shell.run(_git(root, "status", "--porcelain", "--", "."))).check(Stage.ADOPT)
     if result.stdout.strip():
         first = "\n".join(result.stdout.splitlines()[:5])
         message = f"{root} has changes that are not committed:\n{first}"
@@ -57,7 +56,7 @@ async def write(shell: Shell, root: Path, changes: Sequence[Change]) -> tuple[st
             _write_whole(file, change.after)
     new = tuple(change.path for change in changes if change.before is None)
     if new:
-        (await shell.run(_git(root, "add", "--intent-to-add", "--", *new))).check(STAGE)
+        (await shell.run(_git(root, "add", "--intent-to-add", "--", *new))).check(Stage.ADOPT)
     return new
 
 

@@ -12,6 +12,7 @@ import msgspec
 
 from orchestrator.command import printable
 from orchestrator.model.report import HostResult, Outcome
+from orchestrator.model.stage import Stage
 from orchestrator.model.store import store_hash, store_name
 from orchestrator.stages.activate.reboot import changed_parts
 
@@ -124,7 +125,7 @@ class LiveProgress:
     def hear(self, event: Event) -> None:
         """Take the event into its host's line."""
         style = _LASTING.get(event.event)
-        if event.stage == "dry_activate" and event.event == "stage_finished":
+        if event.stage == Stage.DRY_ACTIVATE and event.event == "stage_finished":
             # What was asked for.
             style = ""
         if style is not None:
@@ -198,7 +199,7 @@ def sentence(event: Event, *, with_logs: bool = False) -> str:
     data = event.data
     text = ""
     match event.event:
-        case "stage_started" if event.stage == "build":
+        case "stage_started" if event.stage == Stage.BUILD:
             text = f"building {store_name(data['derivation']).removesuffix('.drv')}"
         case "stage_failed" | "queue_unserved":
             text = _failure(data)
@@ -235,16 +236,16 @@ def _finished(stage: str, data: dict[str, Any]) -> str:
     report = data.get("report") or {}
     text = ""
     match stage:
-        case "variant":
+        case Stage.VARIANT:
             warnings = "".join(f"\nwarning: {text}" for text in data.get("warnings", ()))
             text = f"{data.get('variant')}: {data.get('reason')}{warnings}"
-        case "plan":
+        case Stage.PLAN:
             text = f"goes to {data.get('goes_to')}"
-        case "build":
+        case Stage.BUILD:
             name = store_name(report["output"])
             done = "was there" if report["was_valid"] else f"built in {report['seconds']:.1f} s"
             text = f"{name} {done}"
-        case "copy_closure":
+        case Stage.COPY_CLOSURE:
             size = report["copied_bytes"] / 2**20
             text = f"{report['copied_paths']} paths, {size:.0f} MiB, {report['route']}"
             if parts := report.get("reboot_for"):
@@ -258,23 +259,23 @@ def _changed(stage: str, report: dict[str, Any]) -> str:
     """Say how a step ended that changes a host, or decides about it."""
     text = ""
     match stage:
-        case "smoke":
+        case Stage.SMOKE:
             text = _smoked(report)
-        case "health_check":
+        case Stage.HEALTH_CHECK:
             text = f"passed in {report['seconds']:.1f} s"
-        case "rollback":
+        case Stage.ROLLBACK:
             text = f"{report['verdict']}: {report['detail']}"
-        case "switch":
+        case Stage.SWITCH:
             text = f"the new system runs{_units(report)}"
-        case "confirm":
+        case Stage.CONFIRM:
             text = "the new system is the boot default"
             if not report.get("boots"):
                 text = "the new system stays until the next boot"
-        case "reboot":
+        case Stage.REBOOT:
             text = _rebooted(report)
-        case "boot":
+        case Stage.BOOT:
             text = "the next boot gives the new system"
-        case "dry_activate":
+        case Stage.DRY_ACTIVATE:
             text = "\n".join(report["lines"])
     return text
 

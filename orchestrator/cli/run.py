@@ -28,6 +28,7 @@ from orchestrator.errors import UsageError
 from orchestrator.model.event import Event, run_finished
 from orchestrator.model.plan import Action, CopyTerms, Origin
 from orchestrator.model.report import Outcome, Verdict
+from orchestrator.model.stage import Stage
 from orchestrator.stages.plan.batches import reboots_of
 from orchestrator.stages.plan.reboot_need import reboot_note
 from orchestrator.workspace import spool_directory
@@ -177,7 +178,7 @@ def reboot_events(plan: Plan, may_reboot: Sequence[str]) -> list[Event]:
         if said and host.action is Action.DEPLOY:
             parts = {"parts": host.reboot_for, "unknown": host.reboot_unknown}
             data = {"message": said, **parts}
-            found.append(Event(time.time(), plan.run, host.name, "plan", "reboot_needed", data))
+            found.append(Event(time.time(), plan.run, host.name, Stage.PLAN, "reboot_needed", data))
     return found
 
 

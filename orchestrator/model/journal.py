@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from orchestrator.errors import PayloadError
+from orchestrator.model.stage import Stage
 
 T = TypeVar("T")
 
@@ -19,16 +20,16 @@ LEASE_SECONDS = 10.0
 class Step(StrEnum):
     """A journaled part of a run; each is one task."""
 
-    BUILD = "build"
-    COPY = "copy_closure"
-    SWITCH = "switch"
-    SMOKE = "smoke"
-    HEALTH = "health_check"
-    CONFIRM = "confirm"
-    REBOOT = "reboot"
-    BOOT = "boot"
-    DRY_ACTIVATE = "dry_activate"
-    ROLLBACK = "rollback"
+    BUILD = Stage.BUILD.value
+    COPY = Stage.COPY_CLOSURE.value
+    SWITCH = Stage.SWITCH.value
+    SMOKE = Stage.SMOKE.value
+    HEALTH = Stage.HEALTH_CHECK.value
+    CONFIRM = Stage.CONFIRM.value
+    REBOOT = Stage.REBOOT.value
+    BOOT = Stage.BOOT.value
+    DRY_ACTIVATE = Stage.DRY_ACTIVATE.value
+    ROLLBACK = Stage.ROLLBACK.value
 
     @property
     def begins_something(self) -> bool:

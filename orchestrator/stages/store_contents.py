@@ -15,6 +15,7 @@ from inventory.copying import Caches
 from orchestrator import nix
 from orchestrator.errors import CommandError, PayloadError, StageError
 from orchestrator.hints import hint_for
+from orchestrator.model.stage import Stage
 from orchestrator.model.store import DerivationPath, StorePath, parse_store_path
 from orchestrator.model.store_contents import StoreContents
 from orchestrator.scripts import shipped
@@ -30,7 +31,6 @@ P = TypeVar("P", bound=str)
 
 _ASK_SECONDS = 60.0
 
-_COPY = "copy_closure"
 
 COPY_AGAIN = "run the same command again: what arrived whole is not sent twice"
 """What to do about a copy that broke off."""
@@ -89,7 +89,7 @@ async def ask_builder(
 
 async def _ask(shell: Shell, command: Command) -> StoreContents:
     result = await shell.run(command)
-    return parse_presence(result.check("plan", "its store can't be asked").stdout)
+    return parse_presence(result.check(Stage.PLAN, "its store can't be asked").stdout)
 
 
 def parse_presence(text: str) -> StoreContents:
@@ -130,7 +130,7 @@ def _parse_dry_run(lines: Iterable[str]) -> tuple[frozenset[StorePath], int]:
 
 
 def _unexpected(text: str) -> PayloadError:
-    return PayloadError(f"a store was asked what it has, and said {text[:120]!r}", stage="plan")
+    return PayloadError(f"a store was asked what it has, and said {text[:120]!r}", stage=Stage.PLAN)
 
 
 async def lacking(shell: Shell, paths: tuple[P, ...], stage: str) -> tuple[P, ...]:
@@ -175,12 +175,12 @@ async def require_system(shell: Shell, system: StorePath) -> None:
         StageError: the garbage collector took it.
         CommandError: the store can't be asked.
     """
-    if await lacking(shell, (system,), _COPY):
+    if await lacking(shell, (system,), Stage.COPY_CLOSURE):
         raise StageError(
             message="its system was there when the plan was made, and is no more",
             hint="run the same command again: it will be built",
             host=shell.host,
-            stage=_COPY,
+            stage=Stage.COPY_CLOSURE,
         )
 
 
@@ -196,8 +196,10 @@ async def missing_paths(
         PayloadError: one of them answers something else.
     """
     wanted = await source.run(nix.requisites(paths))
-    closure = nix.parse_store_paths(wanted.check(_COPY, "its store can't be asked").stdout)
-    return await lacking(destination, closure, _COPY)
+    closure = nix.parse_store_paths(
+        wanted.check(Stage.COPY_CLOSURE, "its store can't be asked").stdout
+    )
+    return await lacking(destination, closure, Stage.COPY_CLOSURE)
 
 
 def copy_failure(source: str, destination: str, blamed: CommandError) -> CommandError:
@@ -206,7 +208,7 @@ def copy_failure(source: str, destination: str, blamed: CommandError) -> Command
         message=f"copying from {source} to {destination} failed on {blamed.host}",
         hint=hint_for("\n".join(blamed.last_lines)) or COPY_AGAIN,
         host=destination,
-        stage=_COPY,
+        stage=Stage.COPY_CLOSURE,
         command=blamed.command,
         last_lines=blamed.last_lines,
     )

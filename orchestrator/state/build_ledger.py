@@ -18,6 +18,7 @@ import msgspec
 import redis
 
 from orchestrator.model.ledger import Ledger, RunningBuild
+from orchestrator.model.stage import Stage
 from orchestrator.model.store import DerivationPath, derivation_name, store_hash
 from orchestrator.state.codec import read_back
 from orchestrator.state.journal import now
@@ -202,4 +203,4 @@ def _wanted_by(derivation: DerivationPath) -> str:
 
 
 def _read_back(data: bytes, kind: type[T], key: str) -> T:
-    return read_back(data, kind, f"an entry of {key}", f"DEL {key} forgets it", "build")
+    return read_back(data, kind, f"an entry of {key}", f"DEL {key} forgets it", Stage.BUILD)

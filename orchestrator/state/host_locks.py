@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.model.host_lock import Acquired, HostLock
+from orchestrator.model.stage import Stage
 from orchestrator.state.codec import read_back
 from orchestrator.state.journal import Journal
 
@@ -166,4 +167,6 @@ def silent_seconds(lock: HostLock, now: float) -> float:
 
 
 def _read_back(data: bytes, place: str) -> HostLock:
-    return read_back(data, HostLock, f"the lock of {place}", f"HDEL {_LOCKS} '{place}'", "switch")
+    return read_back(
+        data, HostLock, f"the lock of {place}", f"HDEL {_LOCKS} '{place}'", Stage.SWITCH
+    )

@@ -13,6 +13,7 @@ import redis
 
 from orchestrator.model.ledger import Quarantined
 from orchestrator.model.quarantine import blamed
+from orchestrator.model.stage import Stage
 from orchestrator.model.store import StorePath
 from orchestrator.state.codec import read_back
 from orchestrator.state.journal import now
@@ -58,4 +59,4 @@ class Quarantine:
 
 def _read_back(data: bytes) -> Quarantined:
     remedy = f"DEL {_QUARANTINE} forgets all of it"
-    return read_back(data, Quarantined, "an entry of the quarantine", remedy, "plan")
+    return read_back(data, Quarantined, "an entry of the quarantine", remedy, Stage.PLAN)

@@ -14,6 +14,7 @@ import asyncssh
 from inventory.host import Connection, Host, HostKeyPolicy
 from orchestrator.command import Command
 from orchestrator.errors import UnreachableError
+from orchestrator.model.stage import Stage
 from orchestrator.transport.address import (
     accepts_new,
     asyncssh_options,
@@ -196,6 +197,6 @@ def _unreachable(host: Host, message: str, hint: str) -> UnreachableError:
         message=message,
         hint=hint,
         host=host.name,
-        stage="connect",
+        stage=Stage.CONNECT,
         command=Command(("ssh", *openssh_argv(host.connection))).line(),
     )

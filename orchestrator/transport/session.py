@@ -16,6 +16,7 @@ from paramiko.hostkeys import HostKeyEntry
 from inventory.host import Connection, Host, HostKeyPolicy, JumpHost
 from orchestrator.command import Command, CommandResult
 from orchestrator.errors import UnreachableError
+from orchestrator.model.stage import Stage
 from orchestrator.transport.address import (
     accepts_new,
     fabric_options,
@@ -105,7 +106,7 @@ def _open(host: Host, connection: Connection | JumpHost, gateway: Any) -> Iterat
             message=f"no session: {error}",
             hint="check that it is on, its sshd runs, and its key is in the known_hosts file",
             host=host.name,
-            stage="connect",
+            stage=Stage.CONNECT,
         ) from error
     try:
         yield opened

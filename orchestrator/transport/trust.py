@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import asyncssh
 
 from orchestrator.errors import UnreachableError
+from orchestrator.model.stage import Stage
 from orchestrator.transport.address import (
     asyncssh_options,
     host_pattern,
@@ -61,10 +62,10 @@ async def shown_key(host: Host) -> ShownKey:
             message=f"its host key can't be asked for: {reason}",
             hint="trust its jump host first" if connection.jump else "check that its sshd runs",
             host=host.name,
-            stage="trust",
+            stage=Stage.TRUST,
         ) from error
     if key is None:
-        raise UnreachableError(message="it shows no host key", host=host.name, stage="trust")
+        raise UnreachableError(message="it shows no host key", host=host.name, stage=Stage.TRUST)
     return ShownKey(
         host=host.name,
         pattern=host_pattern(connection),

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from orchestrator import stages
+from orchestrator.stages import ROOMS
 from tests import ROOT
 
 if TYPE_CHECKING:
@@ -110,6 +112,14 @@ def test_no_room_reaches_into_another(module: str) -> None:
     """A stage's room imports what all rooms share, and nothing of another stage's."""
     for name in imports(ast.parse(MODULES[module].read_text())):
         assert room(name) in ("", room(module)), f"{MODULES[module]} reaches into {name}"
+
+
+def test_the_stages_are_told_in_order() -> None:
+    """`stages/__init__.py` names every room there is, and tells of each."""
+    folders = {path.parent.name for path in (ROOT / "orchestrator/stages").glob("*/__init__.py")}
+    assert set(ROOMS) == folders
+    told = [line.split()[0] for line in (stages.__doc__ or "").splitlines() if "  " in line]
+    assert tuple(told) == ROOMS
 
 
 def test_siblings_of_a_layer_do_not_mix() -> None:

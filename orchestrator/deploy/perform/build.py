@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.errors import BuilderError, CommandError, StageError, UnreachableError
 from orchestrator.model.journal import Step
+from orchestrator.model.stage import Stage
 from orchestrator.stages.build.build import BuildLog, build, stop_build
 from orchestrator.state.build_ledger import BuildLedger
 
@@ -123,7 +124,7 @@ def _follow(context: Context, wanted: Build, name: str) -> BuildReport:
                 return await attempt()
             except UnreachableError as error:
                 # No new connection either: the builder itself is gone.
-                if error.stage == "connect":
+                if error.stage == Stage.CONNECT:
                     raise
                 await pool.drop(builder)
         return await attempt()

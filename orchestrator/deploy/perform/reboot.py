@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from orchestrator.errors import CommandError, RebootedError, StageError, UnreachableError
 from orchestrator.model.report import HealthReport, RebootReport, SmokeReport
-from orchestrator.stages.activate.reboot import STAGE, check_rebooted, look, reboot
+from orchestrator.model.stage import Stage
+from orchestrator.stages.activate.reboot import check_rebooted, look, reboot
 from orchestrator.transport.session import session
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ def _failed(host: HostPlan, error: StageError) -> RebootedError:
         hint=error.hint
         or "look at it there; another kernel or driver needs a reboot to go back too",
         host=host.name,
-        stage=STAGE,
+        stage=Stage.REBOOT,
         command=error.command,
         last_lines=error.last_lines,
     )
@@ -120,7 +121,7 @@ def _wait(host: HostPlan, boot_id: str, deadline: float) -> BootState:
         hint="look at its console: its boot default is the new system, the one before is in its"
         " boot loader's menu; orchestrate_reboot_timeout is how long it may take",
         host=host.name,
-        stage=STAGE,
+        stage=Stage.REBOOT,
     )
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from orchestrator.deploy.prepare.survey import LeftOut, look
 from orchestrator.errors import OrchestrateError
 from orchestrator.model.plan import Action
+from orchestrator.model.stage import Stage
 from orchestrator.model.store import StorePath
 from orchestrator.stages.plan.derivations import ask_derivations
 from orchestrator.stages.plan.plan import Survey, action_for, failed_before
@@ -89,7 +90,7 @@ async def ask_stores(
                 return await ask_builder(shell, paths, inputs, builders[name].caches)
             return await ask_store(shell, paths)
         except OrchestrateError as error:
-            surveyor.tell(name, "plan", "store_unknown", message=error.message)
+            surveyor.tell(name, Stage.PLAN, "store_unknown", message=error.message)
             return None
 
     answers = await asyncio.gather(*(ask(name, paths) for name, paths in wanted.items()))
@@ -104,7 +105,7 @@ def refuse(surveyor: Surveyor, survey: Survey, moving: Mapping[str, Evaluation])
         error = error or _failed_before(surveyor, survey, evaluation)
         if error is not None:
             refused[name] = str(error)
-            surveyor.tell(name, "plan", "stage_failed", **error.as_data())
+            surveyor.tell(name, Stage.PLAN, "stage_failed", **error.as_data())
     evaluations = {name: made for name, made in survey.evaluations.items() if name not in refused}
     return replace(survey, evaluations=evaluations, blocked={**survey.blocked, **refused})
 

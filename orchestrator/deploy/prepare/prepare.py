@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.deploy.prepare.builds import survey_builds
 from orchestrator.deploy.prepare.survey import survey_fleet
+from orchestrator.model.stage import Stage
 from orchestrator.stages.build.derivations import copy_derivations
 from orchestrator.stages.plan.plan import make_plan
 
@@ -61,9 +62,9 @@ async def send_derivations(surveyor: Surveyor, plan: Plan, evaluator: Evaluator)
         shell = await surveyor.pool.shell(builder)
         if shell.host == evaluator.shell.host:
             return
-        surveyor.tell(builder.name, "evaluate", "stage_started")
+        surveyor.tell(builder.name, Stage.EVALUATE, "stage_started")
         await copy_derivations(evaluator.shell, shell, tuple(derivations))
-        surveyor.tell(builder.name, "evaluate", "stage_finished", derivations=len(derivations))
+        surveyor.tell(builder.name, Stage.EVALUATE, "stage_finished", derivations=len(derivations))
 
     builders = {builder.name: builder for builder in plan.builders}
     await asyncio.gather(*(send(builders[name], drvs) for name, drvs in wanted.items()))

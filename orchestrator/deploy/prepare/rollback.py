@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 from orchestrator.errors import OrchestrateError, PlanError, UnreachableError
 from orchestrator.model.plan import Evaluation, HostPlan, Plan
 from orchestrator.model.report import HostResult
+from orchestrator.model.stage import Stage
 from orchestrator.stages.activate.reboot import reboot_for
 from orchestrator.stages.facts.facts import gather_facts
 from orchestrator.stages.plan.batches import in_batches, policy_of
 from orchestrator.stages.plan.generations import (
-    STAGE,
     check_there,
     generation_before,
     list_generations,
@@ -56,7 +56,7 @@ class StateAfterRun:
             if result is None:
                 message = f"run {self.run} was not of this host"
             hint = f"see `orchestrate history {host}` for the runs that were"
-            raise PlanError(message, host=host, stage=STAGE, hint=hint)
+            raise PlanError(message, host=host, stage=Stage.REBOOT, hint=hint)
         return left
 
 
@@ -76,7 +76,7 @@ async def plan_rollback(
         try:
             return await _plan_host(surveyor, host, to)
         except OrchestrateError as error:
-            surveyor.tell(host.name, "plan", "stage_failed", **error.as_data())
+            surveyor.tell(host.name, Stage.PLAN, "stage_failed", **error.as_data())
             return error
 
     answers = await asyncio.gather(*map(one, hosts))
@@ -109,7 +109,7 @@ async def _plan_host(surveyor: Surveyor, host: Host, to: int | StateAfterRun | N
     facts = await gather_facts(shell)
     toplevel, where = await _goes_to(shell, facts, to)
     evaluation = Evaluation(host.name, None, toplevel, None, None)
-    surveyor.tell(host.name, "plan", "stage_finished", goes_to=where, toplevel=toplevel)
+    surveyor.tell(host.name, Stage.PLAN, "stage_finished", goes_to=where, toplevel=toplevel)
     return HostPlan(
         target=host,
         facts=facts,

@@ -26,6 +26,7 @@ from orchestrator.errors import (
 from orchestrator.model.event import Event
 from orchestrator.model.ledger import Ledger
 from orchestrator.model.plan import Evaluation, FlakeRef, Goal
+from orchestrator.model.stage import Stage
 from orchestrator.stages.evaluate.cache import fingerprint, recall, save_evaluations
 from orchestrator.stages.evaluate.evaluate import evaluate, lock_flake, process_limit
 from orchestrator.stages.facts.facts import gather_facts
@@ -144,7 +145,7 @@ async def look(
     async def one(host: Host) -> Facts:
         return await gather_facts(await surveyor.pool.shell(host), as_target=as_targets)
 
-    return await _each(surveyor, "facts", {host.name: one(host) for host in hosts}, left_out)
+    return await _each(surveyor, Stage.FACTS, {host.name: one(host) for host in hosts}, left_out)
 
 
 def choose(
@@ -159,12 +160,12 @@ def choose(
             choice = choose_variant(host, facts[host.name])
         except OrchestrateError as error:
             left_out.add(host.name, error)
-            surveyor.tell(host.name, "variant", "stage_failed", **error.as_data())
+            surveyor.tell(host.name, Stage.VARIANT, "stage_failed", **error.as_data())
             continue
         choices[host.name] = choice
         surveyor.tell(
             host.name,
-            "variant",
+            Stage.VARIANT,
             "stage_finished",
             variant=choice.variant,
             reason=choice.reason,
@@ -190,10 +191,10 @@ async def evaluate_fleet(
     for name, answer in answers.items():
         if isinstance(answer, Evaluation):
             evaluations[name] = answer
-            surveyor.tell(name, "evaluate", "stage_finished", toplevel=answer.toplevel)
+            surveyor.tell(name, Stage.EVALUATE, "stage_finished", toplevel=answer.toplevel)
         else:
             left_out.add(name, answer)
-            surveyor.tell(name, "evaluate", "stage_failed", **answer.as_data())
+            surveyor.tell(name, Stage.EVALUATE, "stage_failed", **answer.as_data())
     return evaluations
 
 
@@ -241,7 +242,7 @@ async def pick_evaluator(surveyor: Surveyor) -> Evaluator:
         return Evaluator(LocalShell(), os.cpu_count() or 1, _memory_available_mib())
     if wanted == "controller":
         message = "orchestrate_evaluate_on says controller, where nix is not on PATH"
-        raise UsageError(message, stage="evaluate", hint="install Nix here, or name a builder")
+        raise UsageError(message, stage=Stage.EVALUATE, hint="install Nix here, or name a builder")
     builders = surveyor.inventory.builders
     candidates = [surveyor.inventory.host(wanted)] if wanted else builders
     for builder in candidates:
@@ -252,7 +253,7 @@ async def pick_evaluator(surveyor: Surveyor) -> Evaluator:
             return Evaluator(shell, known.cpu_count, known.memory_available_mib)
     raise UsageError(
         message="there is no Nix to evaluate with: none here, and no builder answers",
-        stage="evaluate",
+        stage=Stage.EVALUATE,
         hint="install Nix here, or name a builder with orchestrate_evaluate_on",
     )
 

@@ -14,9 +14,9 @@ from orchestrator.deploy.prepare.prepare import prepare
 from orchestrator.deploy.prepare.survey import Surveyor
 from orchestrator.errors import OrchestrateError
 from orchestrator.model.plan import Action, FlakeRef, Upgrade
+from orchestrator.model.stage import Stage
 from orchestrator.stages.evaluate.evaluate import lock_flake
 from orchestrator.stages.flake.lock import (
-    STAGE,
     commit_lock,
     drop_lock,
     fork_flake,
@@ -53,7 +53,7 @@ class _Fork:
         after = await read_lock(shell, fork)
         for change in input_changes(before, after, inputs):
             self.surveyor.tell(
-                *("", STAGE, "input_locked"),
+                *("", Stage.EVALUATE, "input_locked"),
                 input=change.name,
                 before=change.before,
                 after=change.after,
@@ -93,7 +93,9 @@ async def prepare_upgrade(
     for host in plan.hosts:
         if host.action is Action.DEPLOY:
             change = change_of(host)
-            surveyor.tell(host.name, "plan", "upgrades", **change.as_data(), message=str(change))
+            surveyor.tell(
+                host.name, Stage.PLAN, "upgrades", **change.as_data(), message=str(change)
+            )
     return replace(plan, upgrade=fork.upgrade()), evaluator
 
 

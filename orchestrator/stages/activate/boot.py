@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from orchestrator.model.report import BootReport
+from orchestrator.model.stage import Stage
 from orchestrator.stages.activate.switch import activation_failure, activation_script, whole
 
 if TYPE_CHECKING:
     from orchestrator.stages.activate.switch import Activation
     from orchestrator.transport.session import Session
 
-STAGE = "boot"
 
 _TIMEOUT = 600.0
 _MARGIN = 30.0
@@ -36,5 +36,7 @@ def make_boot_default(session: Session, activation: Activation) -> BootReport:
     )
     result = session.run_as_root(command)
     if result.returncode != 0:
-        raise activation_failure(result, STAGE, "the new system can't be made the boot default")
+        raise activation_failure(
+            result, Stage.BOOT, "the new system can't be made the boot default"
+        )
     return BootReport(activation.host, activation.boot_default, activation.toplevel)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from orchestrator.model.stage import Stage
 from orchestrator.stages.activate.switch import (
     activated,
     activation_failure,
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from orchestrator.stages.activate.switch import Activation
     from orchestrator.transport.session import Session
 
-STAGE = "confirm"
 
 _BOOT_LOADER = 60.0
 """Seconds for profile and boot loader, on top of those that an activation may take."""
@@ -51,7 +51,7 @@ def confirm(session: Session, activation: Activation) -> SwitchReport:
     result = session.run_as_root(command)
     report = activated(result, activation)
     if report is None:
-        raise activation_failure(result, STAGE, "the new system can't be made to stay")
+        raise activation_failure(result, Stage.CONFIRM, "the new system can't be made to stay")
     return replace(report, boots=activation.toplevel)
 
 
@@ -72,5 +72,5 @@ def disarm(session: Session, activation: Activation) -> SwitchReport:
     result = session.run_as_root(command)
     report = activated(result, activation)
     if report is None:
-        raise activation_failure(result, STAGE, "the new system can't be made to stay")
+        raise activation_failure(result, Stage.CONFIRM, "the new system can't be made to stay")
     return report

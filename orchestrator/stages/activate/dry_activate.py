@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 from orchestrator.command import printable, script
 from orchestrator.model.report import DryActivationReport
+from orchestrator.model.stage import Stage
 from orchestrator.stages.activate.switch import activation_failure
 
 if TYPE_CHECKING:
     from orchestrator.model.store import StorePath
     from orchestrator.transport.session import Session
 
-STAGE = "dry_activate"
 
 _TIMEOUT = 120.0
 _DRY = 'exec "$1/bin/switch-to-configuration" dry-activate 2>&1\n'
@@ -26,6 +26,6 @@ def dry_activate(session: Session, toplevel: StorePath) -> DryActivationReport:
     """
     result = session.run_as_root(script(_DRY, toplevel, timeout=_TIMEOUT))
     if result.returncode != 0:
-        raise activation_failure(result, STAGE, "the dry activation failed")
+        raise activation_failure(result, Stage.DRY_ACTIVATE, "the dry activation failed")
     lines = tuple(printable(line) for line in result.stdout.splitlines() if line.strip())
     return DryActivationReport(session.host.name, lines)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from orchestrator.command import Command, script
 from orchestrator.errors import PayloadError, StageError
 from orchestrator.model.boot_part import BootPart
+from orchestrator.model.stage import Stage
 from orchestrator.scripts import shipped
 from orchestrator.transport.shell import LOST
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from orchestrator.transport.session import Session
     from orchestrator.transport.shell import Shell
 
-STAGE = "reboot"
 
 _TIMEOUT = 30.0
 
@@ -59,7 +59,7 @@ def parse_boot_state(text: str) -> BootState:
     found = dict(pairs)
     if "boot_id" not in found:
         message = f"expected the id of a boot, found {text[:120]!r}"
-        raise PayloadError(message, stage=STAGE)
+        raise PayloadError(message, stage=Stage.REBOOT)
     changed = tuple(value for key, value in pairs if key == "changed")
     systems = (found.get("running_system", ""), found.get("booted_system", ""))
     return BootState(found["boot_id"], *systems, changed=changed)
@@ -90,7 +90,7 @@ def look(session: Session, toplevel: StorePath) -> BootState:
         PayloadError: it says something else.
     """
     result = session.run(boot_state(toplevel))
-    return parse_boot_state(result.check(STAGE, "what it has booted can't be asked").stdout)
+    return parse_boot_state(result.check(Stage.REBOOT, "what it has booted can't be asked").stdout)
 
 
 def reboot(session: Session) -> None:
@@ -105,7 +105,7 @@ def reboot(session: Session) -> None:
 
 
 def _failed(result: CommandResult) -> StageError:
-    error = result.failure(STAGE, "it does not reboot")
+    error = result.failure(Stage.REBOOT, "it does not reboot")
     error.hint = error.hint or "the new system is its boot default: reboot it by hand"
     return error
 
@@ -125,4 +125,4 @@ def check_rebooted(host: str, before: BootState, after: BootState, toplevel: Sto
         what = f"it has booted the new system and runs {after.running or 'none'}"
     if what:
         hint = "look at its boot loader and console"
-        raise StageError(what, hint=hint, host=host, stage=STAGE)
+        raise StageError(what, hint=hint, host=host, stage=Stage.REBOOT)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.errors import StageError
 from orchestrator.model.report import RollbackReport, SmokeReport, Verdict
+from orchestrator.model.stage import Stage
 from orchestrator.model.store import StorePath, parse_store_path
 from orchestrator.stages.activate.switch import (
     UNITS_FAILED,
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from orchestrator.stages.activate.switch import Activation
     from orchestrator.transport.session import Session
 
-STAGE = "rollback"
 
 _MARGIN = 120.0
 """Seconds for all but the activation: the way back's own end, the boot loader."""
@@ -59,9 +59,9 @@ def reactivate(session: Session, activation: Activation, previous: StorePath) ->
     if result.returncode == UNTOUCHED:
         return result
     if result.returncode not in (0, UNITS_FAILED):
-        raise activation_failure(result, STAGE, "the old system can't be activated")
+        raise activation_failure(result, Stage.ROLLBACK, "the old system can't be activated")
     if running_after(result.stdout) != previous:
-        raise activation_failure(result, STAGE, "another system runs than the old one")
+        raise activation_failure(result, Stage.ROLLBACK, "another system runs than the old one")
     return result
 
 

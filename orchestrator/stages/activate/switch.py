@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from orchestrator.command import Command, CommandResult, last_lines, script
 from orchestrator.errors import StageError, UnreachableError
 from orchestrator.model.report import SwitchReport
+from orchestrator.model.stage import Stage
 from orchestrator.model.store import StorePath
 from orchestrator.scripts import text_of
 from orchestrator.transport.shell import LOST, TIMED_OUT
@@ -22,7 +23,6 @@ from orchestrator.transport.shell import LOST, TIMED_OUT
 if TYPE_CHECKING:
     from orchestrator.transport.session import Privileged
 
-STAGE = "switch"
 
 UNITS_FAILED = 4
 """switch-to-configuration's exit code when a unit didn't start (its main.rs)."""
@@ -201,7 +201,7 @@ def _switch_failed(result: CommandResult, activation: Activation) -> StageError:
         what = "another system runs than when the plan was made"
     else:
         what = "the activation failed"
-    error = activation_failure(result, STAGE, what)
+    error = activation_failure(result, Stage.SWITCH, what)
     error.hint = error.hint or hint
     return error
 

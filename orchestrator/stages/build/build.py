@@ -20,6 +20,7 @@ from orchestrator.command import LAST_LINES, Command, printable
 from orchestrator.errors import BuilderError, CommandError, StageError, UnreachableError
 from orchestrator.hints import hint_for
 from orchestrator.model.report import BuildReport
+from orchestrator.model.stage import Stage
 from orchestrator.model.store import store_hash
 from orchestrator.scripts import shipped
 from orchestrator.stages.build.failure import WAS_VALID, trouble_of_builder
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from orchestrator.model.store import DerivationPath
     from orchestrator.transport.shell import Shell
 
-STAGE = "build"
 
 SILENCE_SECONDS = 20.0
 """Without a sign from build.sh for so long, which gives one every two seconds, a
@@ -127,7 +127,7 @@ async def build(
             message=f"the connection to builder {shell.host} broke; the build goes on there",
             hint="run the same command again: it attaches to the build",
             host=shell.host,
-            stage=STAGE,
+            stage=Stage.BUILD,
         )
     raise _build_failed(build, result, tuple(log.recent))
 
@@ -139,7 +139,7 @@ async def stop_build(shell: Shell, derivation: DerivationPath) -> None:
         CommandError: it can't be ended.
     """
     result = await shell.run(shipped("build/stop_build.sh", store_hash(derivation), timeout=30))
-    result.check(STAGE, "the build can't be stopped")
+    result.check(Stage.BUILD, "the build can't be stopped")
 
 
 async def _follow_while_it_answers(shell: Shell, command: Command, log: BuildLog) -> CommandResult:
@@ -154,7 +154,7 @@ async def _follow_while_it_answers(shell: Shell, command: Command, log: BuildLog
                     message=f"builder {shell.host} hangs: no sign for {SILENCE_SECONDS:g} s",
                     hint="look at its load and its disk",
                     host=shell.host,
-                    stage=STAGE,
+                    stage=Stage.BUILD,
                 )
     finally:
         following.cancel()
@@ -170,14 +170,14 @@ def _build_failed(build: Build, result: CommandResult, recent: tuple[str, ...]) 
             message=f"builder {builder} can't build it: {trouble}",
             hint=hint_for("\n".join(said)) or f"look at {builder}",
             host=builder,
-            stage=STAGE,
+            stage=Stage.BUILD,
             last_lines=said,
         )
     return CommandError(
         message=f"the build failed (exit code {code}), on {builder}, for {', '.join(build.hosts)}",
         hint=hint_for("\n".join(said)) or f"on {builder}: nix log {build.derivation}",
         host=builder,
-        stage=STAGE,
+        stage=Stage.BUILD,
         command=Command(("nix-store", "--realise", build.derivation)).line(),
         last_lines=said,
     )

@@ -10,14 +10,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from orchestrator import nix
+from orchestrator.model.stage import Stage
 from orchestrator.stages.store_contents import copy_failure, missing_paths
 from orchestrator.transport.shell import pipe
 
 if TYPE_CHECKING:
     from orchestrator.model.store import DerivationPath
     from orchestrator.transport.shell import Shell
-
-STAGE = "evaluate"
 
 
 async def copy_derivations(
@@ -37,7 +36,7 @@ async def copy_derivations(
         part = missing[start : start + nix.EXPORT_PATHS]
         sent, received = await pipe((source, nix.export(part)), (builder, receive), lambda _: None)
         if sent.returncode or received.returncode:
-            failures = (sent.failure(STAGE), received.failure(STAGE))
+            failures = (sent.failure(Stage.EVALUATE), received.failure(Stage.EVALUATE))
             # The side that said something: the other one only saw the stream end.
             blamed = failures[1] if failures[1].last_lines else failures[0]
             raise copy_failure(source.host, builder.host, blamed)

@@ -17,9 +17,9 @@ from inventory.copying import Compression, CopyRoute
 from inventory.host import Host
 from orchestrator.errors import CommandError, OrchestrateError
 from orchestrator.model.report import CopyReport
+from orchestrator.model.stage import Stage
 from orchestrator.model.store import StorePath
 from orchestrator.stages.copy_closure.delivery import (
-    STAGE,
     Delivery,
     copy_cut_off,
 )
@@ -121,16 +121,16 @@ async def copy_closure(
     closure_source = closure_sources.at(source)
     closure = await closure_source.closure(request.roots)
     paths = tuple(info.path for info in closure)
-    missing = await looks_lacking(target, paths, STAGE)
+    missing = await looks_lacking(target, paths, Stage.COPY_CLOSURE)
     if missing and set(request.roots) <= set(missing):
         try:
             return await _bring(connect, request, closure_source, _those(closure, missing), slot)
         except CommandError:
-            missing, assumed = await lacking(target, paths, STAGE), set(missing)
+            missing, assumed = await lacking(target, paths, Stage.COPY_CLOSURE), set(missing)
             if assumed.issuperset(missing):
                 raise
     else:
-        missing = await lacking(target, paths, STAGE)
+        missing = await lacking(target, paths, Stage.COPY_CLOSURE)
     if not missing:
         return CopyReport(request.host.name, 0, 0, "nothing to copy")
     return await _bring(connect, request, closure_source, _those(closure, missing), slot)
@@ -195,7 +195,7 @@ async def _from_peer(connect: Connect, delivery: Delivery) -> str:
     """Let a host that has a part of the paths give it; nothing is lost where it can't."""
     try:
         peer, _ = await connect(compressed=False)
-        absent = set(await lacking(peer, delivery.paths, STAGE))
+        absent = set(await lacking(peer, delivery.paths, Stage.COPY_CLOSURE))
         there = tuple(path for path in delivery.paths if path not in absent)
         if not there:
             return ""

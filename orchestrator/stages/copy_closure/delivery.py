@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from inventory.host import Host
 from orchestrator import nix
 from orchestrator.errors import UnreachableError
+from orchestrator.model.stage import Stage
 from orchestrator.model.store import StorePath
 from orchestrator.stages.copy_closure.progress import CopyProgress
 from orchestrator.stages.copy_closure.signature import Signature
@@ -20,7 +21,6 @@ from orchestrator.transport.shell import SshShell, follow
 if TYPE_CHECKING:
     from orchestrator.command import Command, CommandResult
 
-STAGE = "copy_closure"
 
 MEASURE_SECONDS = 3.0
 """How long a link is measured before it counts as slow."""
@@ -102,4 +102,4 @@ class Delivery:
 def copy_cut_off(host: str) -> UnreachableError:
     """Make the error of a copy whose connection to `host` broke."""
     message = f"the connection to {host} broke in the middle of the copy"
-    return UnreachableError(message, hint=COPY_AGAIN, host=host, stage=STAGE)
+    return UnreachableError(message, hint=COPY_AGAIN, host=host, stage=Stage.COPY_CLOSURE)

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from orchestrator import nix
 from orchestrator.errors import StageError
+from orchestrator.model.stage import Stage
 from orchestrator.scripts import shipped
-from orchestrator.stages.copy_closure.delivery import STAGE
 
 if TYPE_CHECKING:
     from orchestrator.command import Command, CommandResult
@@ -45,12 +45,12 @@ async def direct(delivery: Delivery, *, compressed: bool, measured: bool) -> Com
             compression,
         )
     )
-    directory, key = _key(made.check(STAGE, "the builder can't make a key").stdout)
+    directory, key = _key(made.check(Stage.COPY_CLOSURE, "the builder can't make a key").stdout)
     try:
         authorized = await target.run(
             shipped("copy_closure/authorize.sh", forced(delivery.serve()), key, str(_KEY_SECONDS))
         )
-        authorized.check(STAGE, "it lets no key in for the copy")
+        authorized.check(Stage.COPY_CLOSURE, "it lets no key in for the copy")
         command = shipped("copy_closure/direct_copy.sh", directory, *nix.COPY, *delivery.options())
         progress = delivery.progress
         return await delivery.follow(command, lambda: progress.moved, measured=measured)
@@ -79,5 +79,5 @@ def _key(text: str) -> tuple[str, str]:
     lines = text.splitlines()
     if len(lines) != 2 or not lines[0].startswith("/tmp/orchestrate-"):  # noqa: PLR2004, S108
         message = f"expected a directory and a key, found {text[:120]!r}"
-        raise StageError(message, hint="look at its ssh-keygen", stage=STAGE)
+        raise StageError(message, hint="look at its ssh-keygen", stage=Stage.COPY_CLOSURE)
     return lines[0], " ".join(lines[1].split()[:2])

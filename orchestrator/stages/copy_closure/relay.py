@@ -14,7 +14,8 @@ import asyncssh
 from orchestrator import nix
 from orchestrator.command import script
 from orchestrator.errors import StageError
-from orchestrator.stages.copy_closure.delivery import STAGE, copy_cut_off
+from orchestrator.model.stage import Stage
+from orchestrator.stages.copy_closure.delivery import copy_cut_off
 from orchestrator.transport.forward import served_socket
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ async def relay(
             hint="set AllowStreamLocalForwarding there, or let builder and target reach each"
             " other (orchestrate_copy_route: direct)",
             host=source.host,
-            stage=STAGE,
+            stage=Stage.COPY_CLOSURE,
         ) from error
     if result is None or result.returncode == 0:
         return result

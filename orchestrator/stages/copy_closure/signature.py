@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import PayloadError, StageError
+from orchestrator.model.stage import Stage
 from orchestrator.scripts import shipped
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from orchestrator.model.store import StorePath
     from orchestrator.transport.shell import Shell
 
-_STAGE = "copy_closure"
 _ANSWER = re.compile(r"(\S+:\S+)\n")
 
 
@@ -50,11 +50,11 @@ async def sign(builder: Shell, paths: Iterable[StorePath]) -> str:
         PayloadError: it answers something else.
     """
     said = await builder.run(shipped("copy_closure/sign.sh").with_lines(paths))
-    text = said.check(_STAGE, "the builder can't sign the closure").stdout
+    text = said.check(Stage.COPY_CLOSURE, "the builder can't sign the closure").stdout
     answer = _ANSWER.fullmatch(text)
     if answer is None:
         message = f"expected a public key, found {text[:120]!r}"
-        raise PayloadError(message, host=builder.host, stage=_STAGE)
+        raise PayloadError(message, host=builder.host, stage=Stage.COPY_CLOSURE)
     return answer[1]
 
 
@@ -70,5 +70,5 @@ def check_pinned(builder: str, key: str, pinned: str | None) -> None:
         message=f"builder {builder} signs with the key {key}, and the inventory has {pinned}",
         hint="if that is its key now, put it into orchestrate_builder.signing_key",
         host=builder,
-        stage=_STAGE,
+        stage=Stage.COPY_CLOSURE,
     )

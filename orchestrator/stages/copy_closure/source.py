@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from orchestrator import nix
 from orchestrator.model.closure import PathInfo, closure_of
+from orchestrator.model.stage import Stage
 from orchestrator.stages.copy_closure.coalesce import Coalescer
-from orchestrator.stages.copy_closure.delivery import STAGE
 from orchestrator.stages.copy_closure.signature import sign
 
 if TYPE_CHECKING:
@@ -49,7 +49,9 @@ class ClosureSource:
         self, asked: tuple[tuple[StorePath, ...], ...]
     ) -> dict[StorePath, PathInfo]:
         said = await self.shell.run(nix.path_infos(_union(asked)))
-        return nix.parse_path_infos(said.check(STAGE, "its store can't be asked").stdout)
+        return nix.parse_path_infos(
+            said.check(Stage.COPY_CLOSURE, "its store can't be asked").stdout
+        )
 
     async def _sign(self, asked: tuple[tuple[StorePath, ...], ...]) -> str:
         return await sign(self.shell, _union(asked))

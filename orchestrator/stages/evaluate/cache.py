@@ -15,6 +15,7 @@ import msgspec
 from orchestrator import nix
 from orchestrator.errors import CommandError, PayloadError
 from orchestrator.model.plan import Evaluation
+from orchestrator.model.stage import Stage
 from orchestrator.model.store import parse_derivation_path, parse_store_path
 from orchestrator.stages.store_contents import lacking
 
@@ -66,7 +67,7 @@ async def recall(shell: Shell, file: Path, mark: str) -> dict[str, Evaluation]:
     }
     asked = tuple(drv for drvs in derivations.values() for drv in drvs)
     try:
-        gone = frozenset(await lacking(shell, asked, "evaluate"))
+        gone = frozenset(await lacking(shell, asked, Stage.EVALUATE))
     except CommandError:
         return {}
     return {name: one for name, one in known.hosts.items() if gone.isdisjoint(derivations[name])}

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from orchestrator import nix
 from orchestrator.errors import PayloadError
 from orchestrator.hints import hint_for
+from orchestrator.model.stage import Stage
 from orchestrator.model.store import store_name
 from orchestrator.stages.evaluate.evaluate import last_error
 
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from orchestrator.model.store import DerivationPath
     from orchestrator.transport.shell import Shell
 
-STAGE = "check_flake"
 
 # nixpkgs' pkgs/stdenv/generic/check-meta.nix: its words of 2026, and those before,
 # with its typographic quotes.
@@ -119,7 +119,9 @@ async def package_names(shell: Shell, flake: FlakeRef, system: str) -> tuple[str
     """
     command = nix.evaluate_json(flake.directory, f"packages.{system}", "builtins.attrNames")
     result = await shell.run(command)
-    return _names(_list(result.check(STAGE, f"the packages of {system} do not evaluate")))
+    return _names(
+        _list(result.check(Stage.CHECK_FLAKE, f"the packages of {system} do not evaluate"))
+    )
 
 
 async def check_package(shell: Shell, flake: FlakeRef, system: str, name: str) -> FlakeFinding:
@@ -144,7 +146,7 @@ async def system_of(shell: Shell, derivation: DerivationPath) -> str:
         CommandError: the evaluator doesn't have it.
     """
     result = await shell.run(nix.binding_of(derivation, "system"))
-    return result.check(STAGE, "a derivation's system can't be read").stdout.strip()
+    return result.check(Stage.CHECK_FLAKE, "a derivation's system can't be read").stdout.strip()
 
 
 def _failed(kind: Kind, name: str, result: CommandResult, told: Iterable[str] = ()) -> FlakeFinding:

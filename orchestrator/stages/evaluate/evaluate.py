@@ -15,6 +15,7 @@ from orchestrator.command import printable
 from orchestrator.errors import PayloadError, StageError
 from orchestrator.model.boot_part import BootPart
 from orchestrator.model.plan import Evaluation, FlakeRef
+from orchestrator.model.stage import Stage
 from orchestrator.model.store import parse_derivation_path, parse_store_path
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ async def lock_flake(shell: Shell, flake: FlakeRef, inputs: tuple[str, ...]) -> 
         CommandError: Nix can't lock it.
     """
     result = await shell.run(nix.flake_update(flake.directory, inputs))
-    result.check("evaluate", "the flake can't be locked")
+    result.check(Stage.EVALUATE, "the flake can't be locked")
 
 
 async def evaluate(
@@ -84,7 +85,9 @@ async def _evaluate_host(shell: Shell, flake: FlakeRef, host: str) -> Evaluation
         raise _evaluation_failed(host, result)
     ((answer, _),) = nix.parse_instantiated(result.stdout)
     read = await shell.run(nix.binding_of(answer, "answer"))
-    return parse_answer(host, read.check("evaluate", "what Nix made of it can't be read").stdout)
+    return parse_answer(
+        host, read.check(Stage.EVALUATE, "what Nix made of it can't be read").stdout
+    )
 
 
 class _Paths(msgspec.Struct, frozen=True):
@@ -108,7 +111,7 @@ def parse_answer(host: str, text: str) -> Evaluation:
         found = msgspec.json.decode(text, type=_Answer)
     except msgspec.DecodeError as error:
         message = f"expected what the flake makes of it, found {text[:120]!r}: {error}"
-        raise PayloadError(message, host=host, stage="evaluate") from error
+        raise PayloadError(message, host=host, stage=Stage.EVALUATE) from error
     return Evaluation(
         host,
         parse_derivation_path(found.toplevel.drv),
@@ -130,7 +133,7 @@ def _known(text: str | None) -> StorePath | None:
 def _evaluation_failed(host: str, result: CommandResult) -> StageError:
     why = last_error(result.stderr)
     said = f"its configuration does not evaluate{': ' if why else ''}{why}"
-    failure = result.failure("evaluate", said)
+    failure = result.failure(Stage.EVALUATE, said)
     failure.host = host
     failure.hint = failure.hint or "run the command with --show-trace"
     return failure

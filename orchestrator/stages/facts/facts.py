@@ -13,6 +13,7 @@ from orchestrator.command import Command
 from orchestrator.errors import PayloadError
 from orchestrator.model.boot_part import BootPart
 from orchestrator.model.facts import Facts, GpuVendor, NvidiaGpu, PciDisplay
+from orchestrator.model.stage import Stage
 from orchestrator.model.store import parse_store_path, store_path_around
 from orchestrator.scripts import text_of
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from orchestrator.model.store import StorePath
     from orchestrator.transport.shell import Shell
 
-STAGE = "facts"
 
 _T = TypeVar("_T")
 
@@ -79,7 +79,7 @@ async def gather_facts(shell: Shell, *, as_target: bool = False) -> Facts:
     role = ("target",) if as_target else ()
     command = Command(("sh", "-s", *role), stdin=text_of("facts/facts.sh").encode(), timeout=30.0)
     result = await shell.run(command)
-    return parse_facts(shell.host, result.check(STAGE, "the facts could not be read").stdout)
+    return parse_facts(shell.host, result.check(Stage.FACTS, "the facts could not be read").stdout)
 
 
 def parse_facts(host: str, text: str) -> Facts:
@@ -165,7 +165,7 @@ class _Reader:
             message=f"{message}, in {line[:_LONGEST_QUOTE]!r}",
             hint=f"see what the host prints: ssh {self._host} sh -s < facts.sh",
             host=self._host,
-            stage=STAGE,
+            stage=Stage.FACTS,
         )
 
     def text(self, key: str, *, required: bool = False) -> str:

@@ -17,6 +17,7 @@ import msgspec
 import orchestrator
 from inventory.host import Fleet, Licence, LlamaSource, TargetScope
 from orchestrator.errors import UsageError
+from orchestrator.model.stage import Stage
 from orchestrator.model.variant import Backend, Variant
 from orchestrator.stages.flake.gpu_targets import BuildTargets, share_targets
 
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from inventory.host import Host, Inventory
     from orchestrator.model.variant import VariantChoice
 
-STAGE = "flake"
 
 _COPIED = ("home.nix", "module.nix", "outputs.nix", "overlay.nix")
 
@@ -89,7 +89,7 @@ def write_flake(directory: Path, inventory: Inventory, choices: Sequence[Variant
         raise UsageError(
             message=f"{inventory.path} names no flake",
             hint="set orchestrate_flake in the vars of the group all",
-            stage=STAGE,
+            stage=Stage.FLAKE,
         )
     directory.mkdir(parents=True, exist_ok=True)
     user_url = flake_url(inventory.fleet.flake)
@@ -232,7 +232,7 @@ def nix_string(text: str) -> str:
         raise UsageError(
             message=f"{text!r} can't be written as a Nix string",
             hint="leave out the NUL or the undecodable byte",
-            stage=STAGE,
+            stage=Stage.FLAKE,
         )
     return text.translate(_ESCAPES)
 

@@ -15,13 +15,13 @@ import msgspec
 from orchestrator.command import script
 from orchestrator.errors import PayloadError
 from orchestrator.model.plan import FlakeRef
+from orchestrator.model.stage import Stage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from orchestrator.transport.shell import Shell
 
-STAGE = "evaluate"
 
 # Forks of runs that nobody went on with go after 90 days, when runs are forgotten too.
 _FORK = """
@@ -88,7 +88,7 @@ async def fork_flake(shell: Shell, flake: FlakeRef, run: str) -> FlakeRef:
         CommandError: the evaluator can't store it.
     """
     done = await shell.run(script(_FORK, flake.directory, run))
-    return FlakeRef(done.check(STAGE, "the flake can't be copied").stdout.strip())
+    return FlakeRef(done.check(Stage.EVALUATE, "the flake can't be copied").stdout.strip())
 
 
 async def commit_lock(shell: Shell, flake: FlakeRef, run: str) -> None:
@@ -98,7 +98,7 @@ async def commit_lock(shell: Shell, flake: FlakeRef, run: str) -> None:
         CommandError: it can't be put there; the old one is.
     """
     done = await shell.run(script(_KEEP, flake.directory, run))
-    done.check(STAGE, "the new flake.lock can't be put in its place")
+    done.check(Stage.EVALUATE, "the new flake.lock can't be put in its place")
 
 
 async def drop_lock(shell: Shell, flake: FlakeRef, run: str) -> None:
@@ -113,7 +113,7 @@ async def read_lock(shell: Shell, flake: FlakeRef) -> str:
         CommandError: it can't be read.
     """
     done = await shell.run(script(_READ, flake.directory))
-    return done.check(STAGE, "flake.lock can't be read").stdout
+    return done.check(Stage.EVALUATE, "flake.lock can't be read").stdout
 
 
 def input_changes(before: str, after: str, inputs: Sequence[str]) -> tuple[InputChange, ...]:
@@ -140,7 +140,7 @@ def _locked_inputs(text: str) -> dict[str, str]:
     except (msgspec.DecodeError, KeyError) as error:
         message = f"flake.lock can't be read: {error}"
         hint = "remove it to lock every input anew"
-        raise PayloadError(message, hint=hint, stage=STAGE) from error
+        raise PayloadError(message, hint=hint, stage=Stage.EVALUATE) from error
     return {
         name: _version(lock.nodes[node].locked)
         for name, node in own.items()

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.command import Command, script
 from orchestrator.model.plan import FlakeRef
+from orchestrator.model.stage import Stage
 from orchestrator.stages.flake.flake import git_work_tree, write_flake
 from orchestrator.transport.shell import LocalShell
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from orchestrator.model.variant import VariantChoice
     from orchestrator.transport.shell import Shell
 
-STAGE = "evaluate"
 
 _UNPACK = """
 set -eu
@@ -78,7 +78,7 @@ async def _tracked_files(directory: Path) -> tuple[str, ...]:
     if git_work_tree(directory) is None:
         return _files_under(directory)
     listed = await LocalShell().run(Command(("git", "-C", str(directory), "ls-files", "-z")))
-    names = listed.check(STAGE, "git can't say which files it tracks").stdout.split("\0")
+    names = listed.check(Stage.EVALUATE, "git can't say which files it tracks").stdout.split("\0")
     return tuple(name for name in names if name and _is_there(directory / name))
 
 
@@ -101,4 +101,4 @@ async def _send(
             archive.add(directory / file, arcname=file, recursive=False)
     unpack = script(_UNPACK, name, "keep" if keep else "replace")
     result = await shell.run(replace(unpack, stdin=packed.getvalue()))
-    return result.check(STAGE, "the flake can't be stored there").stdout.strip()
+    return result.check(Stage.EVALUATE, "the flake can't be stored there").stdout.strip()

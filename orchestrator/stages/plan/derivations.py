@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import PayloadError
+from orchestrator.model.stage import Stage
 from orchestrator.model.store import (
     DerivationPath,
     StorePath,
@@ -69,7 +70,7 @@ async def ask_derivations(
         packages |= dict.fromkeys(filter(None, (one.llama_drv,)))
         systems |= dict.fromkeys(filter(None, (one.toplevel_drv,)))
     result = await shell.run(derivations_command(packages | systems, packages))
-    return parse_derivations(result.check("plan", "its derivations can't be read").stdout)
+    return parse_derivations(result.check(Stage.PLAN, "its derivations can't be read").stdout)
 
 
 def parse_derivations(text: str) -> dict[DerivationPath, Needs]:
@@ -93,7 +94,7 @@ def parse_derivations(text: str) -> dict[DerivationPath, Needs]:
             found[last] = replace(found[last], features=features)
         else:
             message = f"a derivation was asked what it needs, and said {line[:120]!r}"
-            raise PayloadError(message, stage="plan")
+            raise PayloadError(message, stage=Stage.PLAN)
     return found
 
 
@@ -105,7 +106,7 @@ def _features(name: str, value: str) -> frozenset[str]:
         given = json.loads(value).get("requiredSystemFeatures", [])
     except (ValueError, AttributeError, RecursionError) as error:
         message = f"a derivation's attributes are no JSON: {value[:120]!r}"
-        raise PayloadError(message, stage="plan") from error
+        raise PayloadError(message, stage=Stage.PLAN) from error
     return frozenset(map(str, given if isinstance(given, list) else str(given).split()))
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.command import script
 from orchestrator.errors import PlanError
+from orchestrator.model.stage import Stage
 from orchestrator.model.store import StorePath, parse_store_path
 from orchestrator.stages.store_contents import lacking
 
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 
     from orchestrator.transport.shell import Shell
 
-STAGE = "rollback"
 
 _LINE = re.compile(r"/nix/var/nix/profiles/system-(\d+)-link (/nix/store/\S+)")
 
@@ -40,7 +40,7 @@ async def list_generations(shell: Shell) -> tuple[Generation, ...]:
         PayloadError: it answers something else.
     """
     result = await shell.run(script(_LIST))
-    lines = result.check(STAGE, "its generations can't be listed").stdout.splitlines()
+    lines = result.check(Stage.ROLLBACK, "its generations can't be listed").stdout.splitlines()
     found = (match for match in map(_LINE.fullmatch, lines) if match)
     generations = [Generation(int(match[1]), parse_store_path(match[2])) for match in found]
     return tuple(sorted(generations, key=lambda generation: generation.number))
@@ -53,10 +53,10 @@ async def check_there(shell: Shell, toplevel: StorePath) -> None:
         PlanError: it isn't: its generation was deleted, and then collected.
         CommandError: the host can't be asked.
     """
-    if await lacking(shell, (toplevel,), STAGE):
+    if await lacking(shell, (toplevel,), Stage.ROLLBACK):
         message = f"{toplevel} is not in its store any more"
         hint = "deploy it again, or go back to one of its generations: --to N"
-        raise PlanError(message, host=shell.host, stage=STAGE, hint=hint)
+        raise PlanError(message, host=shell.host, stage=Stage.ROLLBACK, hint=hint)
 
 
 _LIST = """
@@ -87,7 +87,7 @@ def generation_before(
             if generation.number == wanted:
                 return generation
         message = f"it has no generation {wanted}"
-        raise PlanError(message, host=host, stage=STAGE, hint=f"it has: {listed}")
+        raise PlanError(message, host=host, stage=Stage.ROLLBACK, hint=f"it has: {listed}")
     now = max((g.number for g in generations if g.toplevel == running), default=None)
     older = [
         generation
@@ -96,5 +96,5 @@ def generation_before(
     ]
     if not older:
         message = "it has no earlier generation"
-        raise PlanError(message, host=host, stage=STAGE, hint=f"it has: {listed}")
+        raise PlanError(message, host=host, stage=Stage.ROLLBACK, hint=f"it has: {listed}")
     return older[-1]

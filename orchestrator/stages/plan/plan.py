@@ -14,6 +14,7 @@ from orchestrator.errors import PlanError
 from orchestrator.model.facts import Facts
 from orchestrator.model.ledger import Ledger
 from orchestrator.model.plan import Action, Build, Evaluation, Goal, HostPlan, Plan
+from orchestrator.model.stage import Stage
 from orchestrator.model.store import DerivationPath, StorePath, derivation_name
 from orchestrator.model.store_contents import StoreContents
 from orchestrator.model.variant import Backend, VariantChoice
@@ -103,7 +104,7 @@ def failed_before(
                 f" before: {ledger.failed[derivation]}",
                 hint="change what failed, or try the very same again with --retry-failed",
                 host=evaluation.host,
-                stage="plan",
+                stage=Stage.PLAN,
             )
     return None
 
@@ -352,7 +353,7 @@ def _no_builder(
         if len(hosts) > 1
         else f"no builder for {needed}, which it needs",
         host=hosts[0] if len(hosts) == 1 else "",
-        stage="plan",
+        stage=Stage.PLAN,
         last_lines=tuple(reasons) or ("the inventory names no builder",),
         hint="declare the feature in system-features of a builder's nix.conf, or add a builder"
         " with orchestrate_builder",

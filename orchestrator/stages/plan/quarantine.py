@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import PlanError
+from orchestrator.model.stage import Stage
 from orchestrator.model.store import store_name
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def refusal(
             f" in run {known.run}: {known.failure}",
             hint="change it, or let it through with --again",
             host=evaluation.host,
-            stage="plan",
+            stage=Stage.PLAN,
             last_lines=(path,),
         )
     return None

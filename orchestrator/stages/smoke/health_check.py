@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 from orchestrator.command import Command, last_lines, script
 from orchestrator.errors import UnreachableError
 from orchestrator.model.report import HealthReport
+from orchestrator.model.stage import Stage
 from orchestrator.transport.shell import LOST, TIMED_OUT
 
 if TYPE_CHECKING:
     from inventory.host import HealthCheck
     from orchestrator.transport.shell import Shell
 
-STAGE = "health_check"
 
 _MARGIN = 30.0
 _KILLED = 137
@@ -37,12 +37,12 @@ async def check_health(shell: Shell, health: HealthCheck) -> HealthReport:
             message="the connection broke during the health check",
             hint="check its network; it goes back by itself when nobody confirms",
             host=shell.host,
-            stage=STAGE,
+            stage=Stage.HEALTH_CHECK,
         )
     if result.returncode != 0:
         late = result.returncode in (TIMED_OUT, _KILLED)
         what = f"did not end within {seconds} seconds" if late else "failed"
-        error = result.failure(STAGE, f"the health check {what}")
+        error = result.failure(Stage.HEALTH_CHECK, f"the health check {what}")
         error.command = Command(health.argv).line()
         error.hint = error.hint or "run it there by hand, as root; see orchestrate_health_check"
         raise error

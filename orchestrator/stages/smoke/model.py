@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.command import script
 from orchestrator.errors import UsageError
+from orchestrator.model.stage import Stage
 from orchestrator.transport.shell import CHUNK
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from inventory.host import Smoke
     from orchestrator.transport.shell import Shell
 
-STAGE = "smoke_model"
 
 MODEL_DIRECTORY = "/var/lib/orchestrate/models"
 """Where models are kept on a target, named by their hash."""
@@ -79,17 +79,17 @@ def _read(path: Path, size: int, _mtime_ns: int) -> ModelFile:
         raise _unreadable(path, error) from error
     if len(head) < 16 or head[:4] != _MAGIC:  # noqa: PLR2004 - the fixed part of the header
         message = f"the smoke model {path} is not a GGUF file"
-        raise UsageError(message, hint=_HINT, stage=STAGE)
+        raise UsageError(message, hint=_HINT, stage=Stage.SMOKE_MODEL)
     version, tensors = struct.unpack("<IQ", head[4:16])
     if version not in _VERSIONS or tensors == 0:
         message = f"the smoke model {path} is GGUF version {version} with {tensors} tensors"
-        raise UsageError(message, hint=_HINT, stage=STAGE)
+        raise UsageError(message, hint=_HINT, stage=Stage.SMOKE_MODEL)
     return ModelFile(path, size, digest)
 
 
 def _unreadable(path: Path, error: OSError) -> UsageError:
     message = f"can't read the smoke model {path}: {error.strerror}"
-    return UsageError(message, hint=_HINT, stage=STAGE)
+    return UsageError(message, hint=_HINT, stage=Stage.SMOKE_MODEL)
 
 
 async def deliver_model(shell: Shell, model: ModelFile, on_bytes: Callable[[int], None]) -> bool:
@@ -115,7 +115,7 @@ async def deliver_model(shell: Shell, model: ModelFile, on_bytes: Callable[[int]
                 sent += len(chunk)
                 on_bytes(sent)
         await stream.close_input()
-        (await stream.finish()).check(STAGE, "the smoke model can't be stored there")
+        (await stream.finish()).check(Stage.SMOKE_MODEL, "the smoke model can't be stored there")
     return True
 
 

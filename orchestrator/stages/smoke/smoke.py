@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from orchestrator.command import last_lines
 from orchestrator.errors import UnreachableError
 from orchestrator.model.report import Fault, SmokeReport
+from orchestrator.model.stage import Stage
 from orchestrator.model.variant import Backend
 from orchestrator.scripts import shipped
 from orchestrator.transport.shell import LOST
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from orchestrator.stages.smoke.model import ModelFile
     from orchestrator.transport.shell import Shell
 
-STAGE = "smoke"
 
 _TIMED_OUT = (124, 137)
 _MARGIN = 30.0
@@ -128,7 +128,7 @@ async def run_smoke(
             message="the connection broke during the smoke",
             hint="check its network; it goes back by itself when nobody confirms",
             host=shell.host,
-            stage=STAGE,
+            stage=Stage.SMOKE,
         )
     return judge(result, smoke, expected, package)
 

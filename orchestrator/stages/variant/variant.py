@@ -14,6 +14,7 @@ from inventory.host import LlamaSource
 from inventory.suggestion import did_you_mean
 from orchestrator.errors import PlanError
 from orchestrator.model.facts import GpuVendor
+from orchestrator.model.stage import Stage
 from orchestrator.model.variant import Backend, Variant, VariantChoice
 from orchestrator.stages.variant.instruction_sets import ggml_features, psabi_level
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from inventory.host import Host
     from orchestrator.model.facts import Facts, NvidiaGpu, PciDisplay
 
-STAGE = "variant"
 
 # AMD, "ROCm on Linux: system requirements, supported GPUs" (ROCm 6.4 and 7.0),
 # and two that its math libraries and nixpkgs' rocmPackages compile for all the
@@ -211,7 +211,7 @@ def _pinned_variant(host: Host, pin: str) -> Variant:
             message=f"no variant is called {pin!r}",
             hint=did_you_mean(pin, (variant.value for variant in Variant)),
             host=host.name,
-            stage=STAGE,
+            stage=Stage.VARIANT,
         ) from None
 
 
@@ -236,7 +236,7 @@ def _contradiction_warnings(host: Host, facts: Facts, pin: Variant) -> tuple[str
         message=f"the inventory says {pin}, but {contradiction}",
         hint="remove orchestrate_llama_variant, or set orchestrate_force_variant: true",
         host=host.name,
-        stage=STAGE,
+        stage=Stage.VARIANT,
     )
 
 
