@@ -19,7 +19,7 @@ from orchestrator.cli.invocation import (
     inventory_option,
     json_option,
 )
-from orchestrator.cli.progress import JsonProgress, PlainProgress, change
+from orchestrator.cli.render.progress import JsonProgress, PlainProgress, change
 from orchestrator.command import printable
 from orchestrator.deploy.history import is_about, read_run, summaries
 from orchestrator.errors import UsageError
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
     from pathlib import Path
 
-    from orchestrator.cli.progress import Progress
+    from orchestrator.cli.render.progress import Progress
     from orchestrator.deploy.history import RunSummary
     from orchestrator.model.event import Event
     from orchestrator.model.history import BuildRecord, HostRecord, RunRecord

@@ -17,7 +17,7 @@ import click
 import structlog
 
 from orchestrator.cli.invocation import ask_become_password, ask_for_reboots
-from orchestrator.cli.progress import open_progress, summary
+from orchestrator.cli.render.progress import open_progress, summary
 from orchestrator.deploy.perform.runtime import process_runtime
 from orchestrator.deploy.prepare.prepare import new_run_id, send_derivations
 from orchestrator.deploy.prepare.survey import Surveyor
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from inventory.host import Host
     from orchestrator.cli.engine import Engine, Hear
     from orchestrator.cli.invocation import Invocation
-    from orchestrator.cli.progress import Progress
+    from orchestrator.cli.render.progress import Progress
     from orchestrator.deploy.prepare.survey import Evaluator
     from orchestrator.model.ledger import Ledger
     from orchestrator.model.plan import Plan

@@ -11,7 +11,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from orchestrator.cli.progress import plain_lines
+from orchestrator.cli.render.progress import plain_lines
 from orchestrator.model.journal import Control
 from orchestrator.model.queue import QUEUES
 from orchestrator.model.report import Outcome

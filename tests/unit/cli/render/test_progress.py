@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 from rich.live import Live
 
-from orchestrator.cli.progress import (
+from orchestrator.cli.render.progress import (
     JsonProgress,
     LiveProgress,
     PlainProgress,
@@ -198,7 +198,7 @@ def test_a_pipe_gets_lines(kind: type, *, as_json: bool) -> None:
 
 def test_rich_is_imported_for_a_terminal_only() -> None:
     """A run in a pipeline doesn't pay for the live view."""
-    code = "import sys, orchestrator.cli.progress; sys.exit('rich' in sys.modules)"
+    code = "import sys, orchestrator.cli.render.progress; sys.exit('rich' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

@@ -1,0 +1,1 @@
+"""What a user sees of a run: lines as it goes, tables of how it ended."""
