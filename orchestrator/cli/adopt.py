@@ -13,7 +13,7 @@ from orchestrator.adopt.adoption import adopt
 from orchestrator.adopt.draft import Draft
 from orchestrator.adopt.repository import require_clean, tracked_files, write
 from orchestrator.adopt.show import diff_lines
-from orchestrator.cli.invocation import inventory_option
+from orchestrator.cli import options
 from orchestrator.errors import UsageError
 from orchestrator.model.variant import Variant
 from orchestrator.transport.shell import LocalShell
@@ -22,28 +22,35 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from orchestrator.adopt.draft import Change
+    from orchestrator.cli.invocation import Invocation
     from orchestrator.transport.shell import Shell
 
 _COLOURS = {"+": "green", "-": "red", "@": "cyan"}
 
 
-@click.command(name="adopt")
-@click.argument("path", type=click.Path(path_type=Path, exists=True, file_okay=False))
-@click.option("--write", "writing", is_flag=True, help="Make the changes, in a clean git tree.")
-@click.option(
-    "--variant", "variants", multiple=True, metavar="MACHINE=VARIANT", help="Such as carbon=vulkan."
+@options.command(
+    "adopt",
+    click.Argument(["path"], type=click.Path(path_type=Path, exists=True, file_okay=False)),
+    click.Option(
+        ["--write", "writing"], is_flag=True, help="Make the changes, in a clean git tree."
+    ),
+    click.Option(
+        ["--variant", "variants"],
+        multiple=True,
+        metavar="MACHINE=VARIANT",
+        help="Such as carbon=vulkan.",
+    ),
+    click.Option(
+        ["--home-manager"],
+        metavar="FILE",
+        help="A Home Manager module, relative to PATH, that is to have llama.cpp too.",
+    ),
 )
-@click.option(
-    "--home-manager",
-    metavar="FILE",
-    help="A Home Manager module, relative to PATH, that is to have llama.cpp too.",
-)
-@inventory_option
 def command(
+    invocation: Invocation,
     path: Path,
     variants: tuple[str, ...],
     home_manager: str | None,
-    inventory: Path,
     *,
     writing: bool,
 ) -> int:
@@ -60,7 +67,7 @@ def command(
     wanted = dict(_variant(text) for text in variants)
     shell = LocalShell()
     draft = Draft(path, asyncio.run(tracked_files(shell, path)))
-    adopt(draft, wanted, _pins(inventory), home_manager)
+    adopt(draft, wanted, _pins(invocation.inventory_path), home_manager)
     asyncio.run(_finish(shell, draft, writing=writing))
     return 0
 

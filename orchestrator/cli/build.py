@@ -5,20 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import click
-
-from orchestrator.cli.invocation import (
-    Invocation,
-    ask_become_pass_option,
-    broker_option,
-    inventory_option,
-    invoked,
-    json_option,
-    limit_option,
-    retry_failed_option,
-    target_argument,
-    update_input_option,
-)
+from orchestrator.cli import options
 from orchestrator.cli.run import run
 from orchestrator.deploy.prepare.prepare import prepare
 from orchestrator.model.plan import Goal, Plan
@@ -27,19 +14,20 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from inventory.host import Host
+    from orchestrator.cli.invocation import Invocation
     from orchestrator.deploy.prepare.survey import Evaluator, Surveyor
 
 
-@click.command(name="build")
-@target_argument
-@limit_option
-@inventory_option
-@broker_option
-@ask_become_pass_option
-@update_input_option
-@retry_failed_option
-@json_option
-@invoked
+@options.command(
+    "build",
+    options.TARGET,
+    options.LIMIT,
+    options.inputs(),
+    options.RETRY_FAILED,
+    options.ASK_BECOME_PASS,
+    options.BROKER,
+    options.JSON,
+)
 def command(invocation: Invocation) -> int:
     """Build every system on the builders, so that a deployment only copies."""
     # What is only built does no harm.

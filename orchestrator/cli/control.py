@@ -2,62 +2,51 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 import click
 
+from orchestrator.cli import options
 from orchestrator.cli.broker import open_journal
-from orchestrator.cli.invocation import Invocation, broker_option, inventory_option
 from orchestrator.cli.resume import meant_run
 from orchestrator.errors import UsageError
 from orchestrator.model.journal import Control
 from orchestrator.state.journal import Journal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-F = TypeVar("F", bound="Callable[..., Any]")
+    from orchestrator.cli.invocation import Invocation
 
 
-def _of_a_run(function: F) -> F:
-    """Add RUN and the options that lead to its journal."""
-    return click.argument("run", required=False)(inventory_option(broker_option(function)))
-
-
-@click.command(name="pause")
-@_of_a_run
-def pause(run: str | None, inventory: Path, broker: str | None) -> int:
+@options.command("pause", options.OPEN_RUN, options.BROKER)
+def pause(invocation: Invocation, run: str | None) -> int:
     """Begin nothing new in RUN, or in the last run that has not ended, until `continue`.
 
     What runs is finished. A machine whose system has begun to change goes on
     until it is confirmed or put back.
     """
-    told = _tell(Invocation(inventory, broker_option=broker), run, Control.PAUSE)
+    told = _tell(invocation, run, Control.PAUSE)
     click.echo(f"run {told} pauses\n  next: orchestrate continue {told}")
     return 0
 
 
-@click.command(name="continue")
-@_of_a_run
-def go_on(run: str | None, inventory: Path, broker: str | None) -> int:
+@options.command("continue", options.OPEN_RUN, options.BROKER)
+def go_on(invocation: Invocation, run: str | None) -> int:
     """Go on with RUN, or with the last run that has not ended, after `pause`."""
-    told = _tell(Invocation(inventory, broker_option=broker), run, None)
+    told = _tell(invocation, run, None)
     click.echo(
         f"run {told} goes on\n  next: where its controller is dead, orchestrate resume {told}"
     )
     return 0
 
 
-@click.command(name="cancel")
-@_of_a_run
-def cancel(run: str | None, inventory: Path, broker: str | None) -> int:
+@options.command("cancel", options.OPEN_RUN, options.BROKER)
+def cancel(invocation: Invocation, run: str | None) -> int:
     """Begin nothing more in RUN, or in the last run that has not ended.
 
     Builds are stopped. A machine whose system has begun to change goes on to a
     decision: it is confirmed, or put back.
     """
-    told = _tell(Invocation(inventory, broker_option=broker), run, Control.CANCEL)
+    told = _tell(invocation, run, Control.CANCEL)
     click.echo(
         f"run {told} is cancelled: what has begun to switch is brought to an end,"
         " the rest is left alone\n"

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from orchestrator.cli import options
 from orchestrator.cli.broker import open_broker
-from orchestrator.cli.invocation import Invocation, broker_option, inventory_option
 from orchestrator.command import script
 from orchestrator.errors import OrchestrateError
 from orchestrator.stages.facts.facts import gather_facts
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from inventory.host import Host
+    from orchestrator.cli.invocation import Invocation
     from orchestrator.model.facts import Facts
     from orchestrator.transport.connect import ConnectionPool
 
@@ -38,12 +39,9 @@ class Finding:
     detail: str
 
 
-@click.command(name="doctor")
-@inventory_option
-@broker_option
-def command(inventory: Path, broker: str | None) -> int:
+@options.command("doctor", options.BROKER)
+def command(invocation: Invocation) -> int:
     """Check this machine, the broker, and every host; change nothing."""
-    invocation = Invocation(inventory, broker_option=broker)
     findings = [*_here(invocation), *asyncio.run(_everywhere(invocation.inventory.hosts))]
     for finding in findings:
         click.echo(f"{'ok  ' if finding.well else 'FAIL'}  {finding.what}: {finding.detail}")

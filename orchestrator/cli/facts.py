@@ -8,29 +8,26 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from orchestrator.cli.invocation import Invocation, inventory_option, json_option, target_argument
+from orchestrator.cli import options
 from orchestrator.errors import OrchestrateError
 from orchestrator.stages.facts.facts import gather_facts
 from orchestrator.transport.connect import connections
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from inventory.host import Host
+    from orchestrator.cli.invocation import Invocation
     from orchestrator.model.facts import Facts
 
 
-@click.command(name="facts")
-@target_argument
-@inventory_option
-@json_option
-def command(target: str, inventory: Path, *, as_json: bool) -> int:
-    """Look at the hardware and the system of each machine."""
-    hosts = Invocation(inventory, target).hosts
+@options.command("facts", options.TARGET, options.JSON)
+def command(invocation: Invocation) -> int:
+    """Look at the hardware and the system of each host."""
+    hosts = invocation.hosts
     answers = asyncio.run(gather(hosts))
     for host, answer in zip(hosts, answers, strict=True):
-        if as_json:
+        if invocation.as_json:
             error = {"host": host.name, "error": str(answer)}
             found = error if isinstance(answer, OrchestrateError) else msgspec.to_builtins(answer)
             click.echo(msgspec.json.encode(found).decode())

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from orchestrator.cli.invocation import Invocation, inventory_option, json_option
+from orchestrator.cli import options
 from orchestrator.deploy.prepare.check import check_flake
 from orchestrator.deploy.prepare.prepare import new_run_id
 from orchestrator.deploy.prepare.survey import Surveyor
@@ -16,32 +16,26 @@ from orchestrator.stages.evaluate.check import Kind, State
 from orchestrator.transport.connect import connections
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
+    from orchestrator.cli.invocation import Invocation
     from orchestrator.stages.evaluate.check import FlakeFinding
 
 _MARKS = {State.OK: "ok    ", State.NEEDS_UNFREE: "unfree", State.FAILED: "FAIL  "}
 
 
-@click.group(name="flake")
-def command() -> None:
-    """Ask about the flake that this fleet's machines come from."""
-
-
-@command.command(name="check")
-@inventory_option
-@json_option
-def check(inventory: Path, *, as_json: bool) -> int:
+@options.command("check", options.JSON)
+def check(invocation: Invocation) -> int:
     """Evaluate every machine, its overlays and every variant; build nothing.
 
     A variant whose licence no machine accepts is told of, and is no failure: a
     machine that needs one is.
     """
-    findings = asyncio.run(_check(Invocation(inventory)))
+    findings = asyncio.run(_check(invocation))
     for finding in findings:
-        click.echo(msgspec.json.encode(finding).decode() if as_json else describe(finding))
+        click.echo(
+            msgspec.json.encode(finding).decode() if invocation.as_json else describe(finding)
+        )
     failed = sum(not finding.is_good for finding in findings)
-    if not as_json:
+    if not invocation.as_json:
         click.echo(_summary(findings, failed))
     return 3 if failed else 0
 
@@ -72,3 +66,12 @@ def describe(finding: FlakeFinding) -> str:
     what = f"{finding.name} overlays" if finding.kind is Kind.OVERLAYS else finding.name
     line = f"{_MARKS[finding.state]}  {what}: {finding.detail}"
     return f"{line}\n        next: {finding.hint}" if finding.hint else line
+
+
+command = click.Group(
+    "flake",
+    commands=[check],
+    params=[options.INVENTORY, options.DEBUG],
+    callback=lambda **_given: None,
+    help="Ask about the flake that this fleet's hosts come from.",
+)

@@ -7,18 +7,14 @@ from __future__ import annotations
 
 import sys
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
 
+from orchestrator.cli import options
 from orchestrator.cli.broker import open_journal
-from orchestrator.cli.invocation import (
-    Invocation,
-    broker_option,
-    inventory_option,
-    json_option,
-)
 from orchestrator.cli.render.progress import JsonProgress, PlainProgress, change
 from orchestrator.command import printable
 from orchestrator.deploy.history import is_about, read_run, summaries
@@ -29,8 +25,8 @@ from orchestrator.state.runs import find_run
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
-    from pathlib import Path
 
+    from orchestrator.cli.invocation import Invocation
     from orchestrator.cli.render.progress import Progress
     from orchestrator.deploy.history import RunSummary
     from orchestrator.model.event import Event
@@ -41,21 +37,22 @@ if TYPE_CHECKING:
 _RUN_HELP = "RUN is an id, the beginning of one, or `last`."
 
 
-@click.command(name="history")
-@click.argument("target", required=False)
-@inventory_option
-@broker_option
-@json_option
-def history(target: str | None, inventory: Path, broker: str | None, *, as_json: bool) -> int:
+@options.command(
+    "history",
+    click.Argument(["wanted"], metavar="TARGET", required=False),
+    options.BROKER,
+    options.JSON,
+)
+def history(invocation: Invocation, wanted: str | None) -> int:
     """List the runs that are kept, the newest first: who, when, what, how it ended.
 
     With TARGET only those that meant one of its hosts, with a line for each of
     these. A run that found every host as it should be is one too.
     """
-    invocation = Invocation(inventory, target or "all", broker_option=broker)
+    invocation, as_json = replace(invocation, target=wanted or "all"), invocation.as_json
     with open_journal(invocation) as client:
         known = list(summaries(client))
-        names = _names(invocation, known) if target else None
+        names = _names(invocation, known) if wanted else None
         for summary in known:
             if names is not None and not names & set(summary.header.targets):
                 continue
@@ -69,41 +66,39 @@ def history(target: str | None, inventory: Path, broker: str | None, *, as_json:
     return 0
 
 
-@click.command(name="show", epilog=_RUN_HELP)
-@click.argument("run")
-@inventory_option
-@broker_option
-@json_option
-def show(run: str, inventory: Path, broker: str | None, *, as_json: bool) -> int:
+@options.command("show", options.RUN, options.BROKER, options.JSON, epilog=_RUN_HELP)
+def show(invocation: Invocation, run: str) -> int:
     """Show what RUN did to each machine, why, and how it ended; and its builds."""
-    with open_journal(Invocation(inventory, broker_option=broker)) as client:
+    with open_journal(invocation) as client:
         record = read_run(Journal(client, find_run(client, run)))
-    click.echo(msgspec.json.encode(record).decode() if as_json else describe(record))
+    click.echo(msgspec.json.encode(record).decode() if invocation.as_json else describe(record))
     return 0
 
 
-@click.command(name="logs", epilog=_RUN_HELP)
-@click.argument("run")
-@click.argument("host", required=False)
-@inventory_option
-@broker_option
-@json_option
-def logs(run: str, host: str | None, inventory: Path, broker: str | None, *, as_json: bool) -> int:
+@options.command(
+    "logs",
+    options.RUN,
+    click.Argument(["host"], required=False),
+    options.BROKER,
+    options.JSON,
+    epilog=_RUN_HELP,
+)
+def logs(invocation: Invocation, run: str, host: str | None) -> int:
     """Print what happened in RUN, the builds' own lines too.
 
     With HOST only what happened to it, and the builds that it needed.
     """
-    with open_journal(Invocation(inventory, broker_option=broker)) as client:
+    with open_journal(invocation) as client:
         journal = Journal(client, find_run(client, run))
         plan = journal.plan()
         events = [event for _, event in journal.events("0", 0.0)]
     if host is not None:
         events = of_host(events, host, plan)
     written = PlainProgress(sys.stdout, with_logs=True)
-    progress: Progress = JsonProgress(sys.stdout) if as_json else written
+    progress: Progress = JsonProgress(sys.stdout) if invocation.as_json else written
     for event in events:
         # How far a copy was is of no use once it has ended.
-        if as_json or event.event != "progress":
+        if invocation.as_json or event.event != "progress":
             progress.hear(event)
     return 0
 

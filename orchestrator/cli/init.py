@@ -10,29 +10,35 @@ import click
 import yaml
 
 from inventory.read import read_inventory
-from orchestrator.cli.invocation import inventory_option
+from orchestrator.cli import options
 from orchestrator.errors import UsageError
 from orchestrator.stages.flake.flake import git_work_tree, template_directory
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from orchestrator.cli.invocation import Invocation
+
 _KEY_AND_TYPE = 2
 
 
-@click.command(name="init")
-@click.argument("hosts", nargs=-1, metavar="HOST[=ADDRESS]...")
-@click.option("--flake", default=".", show_default=True, help="Your NixOS flake.")
-@click.option("--builder", "builders", multiple=True, metavar="HOST[=ADDRESS]", help="A builder.")
-@click.option("--user", default="root", show_default=True, help="The user to log in as.")
-@click.option("--standalone", is_flag=True, help="Write a NixOS flake for the hosts as well.")
-@click.option(
-    "--ssh-key",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="With --standalone: the public key that may log in as root.",
+@options.command(
+    "init",
+    click.Argument(["hosts"], nargs=-1, metavar="HOST[=ADDRESS]..."),
+    click.Option(["--flake"], default=".", show_default=True, help="Your NixOS flake."),
+    click.Option(
+        ["--builder", "builders"], multiple=True, metavar="HOST[=ADDRESS]", help="A builder."
+    ),
+    click.Option(["--user"], default="root", show_default=True, help="The user to log in as."),
+    click.Option(["--standalone"], is_flag=True, help="Write a NixOS flake for the hosts as well."),
+    click.Option(
+        ["--ssh-key"],
+        type=click.Path(path_type=Path, exists=True, dir_okay=False),
+        help="With --standalone: the public key that may log in as root.",
+    ),
 )
-@inventory_option
 def command(  # noqa: PLR0913 - each is one option of the command line
+    invocation: Invocation,
     hosts: tuple[str, ...],
     flake: str,
     builders: tuple[str, ...],
@@ -40,14 +46,14 @@ def command(  # noqa: PLR0913 - each is one option of the command line
     user: str,
     standalone: bool,
     ssh_key: Path | None,
-    inventory: Path,
 ) -> int:
     """Write an inventory for HOSTs, and say what to do next.
 
     Builders are machines with Nix that the heavy builds go to; without one, the
-    first host is made its own builder. --standalone is for who has no flake yet:
+    first host is made its own builder. --standalone is for users without a flake:
     it writes a whole one beside the inventory, each machine a file in machines/.
     """
+    inventory = invocation.inventory_path
     if inventory.exists():
         message = f"{inventory} exists already"
         raise UsageError(message, hint="edit it, or name another with --inventory")
@@ -68,7 +74,7 @@ def command(  # noqa: PLR0913 - each is one option of the command line
         if git_work_tree(inventory.parent.resolve()):
             click.echo("Nix sees only what git tracks: git add --all")
     click.echo(f"{inventory} describes {len(hosts)} hosts. Next:")
-    click.echo("  orchestrate trust     # are they who they should be?")
+    click.echo("  orchestrate trust     # verify the host keys")
     click.echo("  orchestrate doctor    # is everything there that a deployment needs?")
     click.echo("  orchestrate plan      # what would be deployed, and why")
     click.echo("  orchestrate deploy")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 import tomllib
-from dataclasses import dataclass, fields, replace
-from functools import cached_property, wraps
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 import click
 import msgspec
@@ -15,21 +15,16 @@ import msgspec
 from inventory.host import RebootPolicy
 from inventory.pattern import limited
 from inventory.read import read_inventory
-from inventory.rollout import Size, sizes_of
+from inventory.rollout import Size
 from orchestrator.errors import UsageError
 from orchestrator.log import configure_log
 from orchestrator.model.plan import Fanout, Goal
-from orchestrator.stages.flake.flake import INPUTS
 from orchestrator.transport.become import remember_typed
 from orchestrator.workspace import workspace_for
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from inventory.host import Host, Inventory
     from orchestrator.workspace import Workspace
-
-F = TypeVar("F", bound="Callable[..., Any]")
 
 _CONFIGURATION = "orchestrate.toml"
 
@@ -132,44 +127,6 @@ class Invocation:
             raise UsageError(message, hint=hint) from error
 
 
-def inventory_option(function: F) -> F:
-    """Add `--inventory`."""
-    return click.option(
-        "-i",
-        "--inventory",
-        type=click.Path(path_type=Path),
-        default=Path("inventory.yml"),
-        envvar="ORCHESTRATE_INVENTORY",
-        show_default=True,
-        help="The inventory, in Ansible's format.",
-    )(function)
-
-
-def json_option(function: F) -> F:
-    """Add `--json`."""
-    return click.option("--json", "as_json", is_flag=True, help="Print JSON, one object a line.")(
-        function
-    )
-
-
-def broker_option(function: F) -> F:
-    """Add `--broker`."""
-    return click.option(
-        "--broker", metavar="URL", help="A Redis or Valkey server to use instead of a private one."
-    )(function)
-
-
-def ask_become_pass_option(function: F) -> F:
-    """Add `--ask-become-pass`."""
-    return click.option(
-        "-K",
-        "--ask-become-pass",
-        "ask_become_password",
-        is_flag=True,
-        help="Ask once for the password of sudo, where a host needs one and names none.",
-    )(function)
-
-
 def ask_become_password(invocation: Invocation, *, for_workers: bool = True) -> None:
     """Ask for the password of sudo, where the invocation says so.
 
@@ -202,15 +159,6 @@ def ask_become_password(invocation: Invocation, *, for_workers: bool = True) -> 
     remember_typed(password)
 
 
-def reboot_option(function: F) -> F:
-    """Add `--reboot`."""
-    return click.option(
-        "--reboot/--no-reboot",
-        default=None,
-        help="Answer where orchestrate_reboot says ask; --no-reboot also where it says if-needed.",
-    )(function)
-
-
 def ask_for_reboots(invocation: Invocation) -> tuple[str, ...]:
     """Name the hosts that may reboot in this run: by the inventory, an option, an answer.
 
@@ -241,119 +189,3 @@ def ask_for_reboots(invocation: Invocation) -> tuple[str, ...]:
             click.echo(f"{said}; --reboot allows them", err=True)
     allowed = {RebootPolicy.IF_NEEDED, *([RebootPolicy.ASK] if granted else [])}
     return tuple(host.name for host in hosts if host.reboot in allowed)
-
-
-def update_input_option(function: F) -> F:
-    """Add `--update-input`."""
-    return click.option(
-        "--update-input",
-        "update_inputs",
-        multiple=True,
-        type=click.Choice(INPUTS),
-        help="Lock this input of the generated flake anew; llama.cpp stays as locked without it.",
-    )(function)
-
-
-def limit_option(function: F) -> F:
-    """Add `--limit`."""
-    return click.option(
-        "-l",
-        "--limit",
-        metavar="PATTERN",
-        help="Of TARGET, only the hosts that this Ansible pattern means too.",
-    )(function)
-
-
-def serial_option(function: F) -> F:
-    """Add `--serial`."""
-    return click.option(
-        "--serial",
-        metavar="SIZES",
-        callback=_serial,
-        help="Batch sizes instead of the inventory's, such as 1,25%,100%.",
-    )(function)
-
-
-def _serial(
-    _context: click.Context, _option: click.Parameter, text: str | None
-) -> tuple[Size, ...] | None:
-    if text is None:
-        return None
-    sizes = sizes_of(part.strip() for part in text.split(","))
-    if sizes is None:
-        message = f"{text!r} is no list of numbers and percentages, such as 1,25%,100%"
-        raise click.BadParameter(message)
-    return sizes
-
-
-def retry_failed_option(function: F) -> F:
-    """Add `--retry-failed`."""
-    return click.option(
-        "--retry-failed", is_flag=True, help="Build also what failed before; else that is refused."
-    )(function)
-
-
-def copy_options(function: F) -> F:
-    """Add `--no-check-sigs` and `--fanout`."""
-    unchecked = click.option(
-        "--no-check-sigs",
-        "check_signatures",
-        is_flag=True,
-        flag_value=False,
-        default=True,
-        help="Let the targets take closures without the builder's signature.",
-    )
-    fanout = click.option(
-        "--fanout",
-        type=click.Choice([member.value for member in Fanout]),
-        default=Fanout.BUILDER.value,
-        callback=lambda _context, _option, value: Fanout(value),
-        show_default=True,
-        help="Who gives closures: the builder alone, or also machines that have them.",
-    )
-    return unchecked(fanout(function))
-
-
-def again_option(function: F) -> F:
-    """Add `--again`."""
-    return click.option(
-        "--again", is_flag=True, help="Also what failed a smoke before; else that is refused."
-    )(function)
-
-
-def rollout_options(function: F) -> F:
-    """Add TARGET and the options of whatever deploys something new."""
-    for option in (
-        json_option,
-        copy_options,
-        again_option,
-        retry_failed_option,
-        ask_become_pass_option,
-        broker_option,
-        inventory_option,
-        reboot_option,
-        serial_option,
-        limit_option,
-        target_argument,
-    ):
-        function = option(function)
-    return function
-
-
-def invoked(function: Callable[..., int]) -> Callable[..., int]:
-    """Give a command the shared options as one `Invocation`, and its own as they are."""
-    renamed = {"inventory": "inventory_path", "broker": "broker_option"}
-    shared = {field.name for field in fields(Invocation)}
-
-    @wraps(function)
-    def command(**options: Any) -> int:  # noqa: ANN401 - click's
-        given = {renamed.get(name, name): value for name, value in options.items()}
-        own = {name: given.pop(name) for name in given.keys() - shared}
-        return function(Invocation(**given), **own)
-
-    return command
-
-
-def target_argument(function: F) -> F:
-    """Add TARGET."""
-    return click.argument("target", default="fleet")(function)

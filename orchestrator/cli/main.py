@@ -1,20 +1,21 @@
 """`orchestrate`: the commands, and how errors become messages and exit codes.
 
 Exit codes: 0 all good; 1 a defect of this program; 2 usage or configuration,
-nothing was touched; 3 some hosts failed or were rolled back well; 4 a host
-needs hands, or the run was interrupted and `orchestrate resume` goes on.
+nothing was touched; 3 some hosts failed or were rolled back; 4 a host needs
+manual repair, or the run was interrupted and `orchestrate resume` goes on.
 """
 
 from __future__ import annotations
 
-import gc
-import os
 import sys
+import traceback
 from importlib import import_module
-from typing import NoReturn
+from pathlib import Path
+from typing import Any
 
 import click
 
+from orchestrator.cli import startup
 from orchestrator.errors import OrchestrateError
 
 _COMMANDS = (
@@ -67,62 +68,57 @@ class LazyGroup(click.Group):
         if cmd_name not in _COMMANDS:
             return None
         module, name = _ELSEWHERE.get(cmd_name, (cmd_name, "command"))
-        command: click.Command = getattr(import_module(f"orchestrator.cli.{module}"), name)
+        with startup.quick_imports():
+            command: click.Command = getattr(import_module(f"orchestrator.cli.{module}"), name)
         return command
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="orchestrate", prog_name="orchestrate")
 @click.option("--debug", is_flag=True, help="Show a traceback with an error.")
-def orchestrate(*, debug: bool) -> None:
+@click.option(
+    "-i",
+    "--inventory",
+    "inventory_path",
+    type=click.Path(path_type=Path),
+    help="The inventory, in Ansible's format.",
+)
+def orchestrate(**_given: Any) -> None:  # noqa: ANN401 - click's
     """Bring hardware-optimised llama.cpp to a fleet of NixOS machines.
 
     TARGET is `fleet`, a host, a group or an Ansible pattern such as
     `gpu:!nitrogen` or `carbon,boron`.
     """
-    del debug  # read from argv by main(), which also has to report what click can't parse
+    # --debug is read from argv by main(), which also has to report what click can't
+    # parse; --inventory by the command (options.INVENTORY).
 
 
 def main() -> None:
     """Run the command line and exit with its code."""
-    debug = "--debug" in sys.argv[1:]
-    # Nearly all that is made lives to the end: looking for what doesn't took 6 % of the time.
-    gc.set_threshold(20_000, 20, 20)
+    startup.collect_less()
     try:
         code = orchestrate.main(standalone_mode=False, prog_name="orchestrate")
-    except OrchestrateError as error:
-        if debug:
-            raise
-        click.echo(f"orchestrate: {error}", err=True)
-        code = error.exit_code
     except click.ClickException as error:
         error.show()
         code = 2
     except (KeyboardInterrupt, click.Abort):
         click.echo("orchestrate: interrupted", err=True)
         code = 130
-    except Exception as error:
-        if debug:
-            raise
-        click.echo(
-            f"orchestrate: a defect: {type(error).__name__}: {error}\n"
-            "  next: run it again with --debug and report what it prints",
-            err=True,
-        )
-        code = 1
-    _exit(code or 0)
+    except Exception as error:  # noqa: BLE001 - the last resort: every end has a message and a code
+        if "--debug" in sys.argv[1:]:
+            traceback.print_exc()
+        code = _report(error)
+    startup.end_at_once(code or 0)
 
 
-def _exit(code: int) -> NoReturn:
-    """End at once: taking the interpreter apart takes a tenth of a second and more.
-
-    Nothing is left to do by then: files, processes and connections were closed by
-    their contexts.
-    """
-    try:
-        sys.stdout.flush()
-        sys.stderr.flush()
-    except OSError:
-        # Whoever read it has gone: Python has its own words and exit code for that.
-        sys.exit(code)
-    os._exit(code)
+def _report(error: Exception) -> int:
+    """Say what went wrong, and return the exit code that stands for it."""
+    if isinstance(error, OrchestrateError):
+        click.echo(f"orchestrate: {error}", err=True)
+        return error.exit_code
+    click.echo(
+        f"orchestrate: a defect: {type(error).__name__}: {error}\n"
+        "  next: run it again with --debug and report what it prints",
+        err=True,
+    )
+    return 1

@@ -9,18 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from orchestrator.cli.invocation import (
-    Invocation,
-    again_option,
-    inventory_option,
-    invoked,
-    json_option,
-    limit_option,
-    retry_failed_option,
-    serial_option,
-    target_argument,
-    update_input_option,
-)
+from orchestrator.cli import options
 from orchestrator.cli.run import ledger_of
 from orchestrator.deploy.prepare.prepare import new_run_id, prepare
 from orchestrator.deploy.prepare.survey import Surveyor
@@ -30,20 +19,21 @@ from orchestrator.stages.plan.reboot_need import reboot_note
 from orchestrator.transport.connect import connections
 
 if TYPE_CHECKING:
+    from orchestrator.cli.invocation import Invocation
     from orchestrator.model.plan import Build, Goal, HostPlan, Plan
     from orchestrator.model.policy import Policy
 
 
-@click.command(name="plan")
-@target_argument
-@limit_option
-@serial_option
-@inventory_option
-@update_input_option
-@again_option
-@retry_failed_option
-@json_option
-@invoked
+@options.command(
+    "plan",
+    options.TARGET,
+    options.LIMIT,
+    options.SERIAL,
+    options.inputs(),
+    options.AGAIN,
+    options.RETRY_FAILED,
+    options.JSON,
+)
 def command(invocation: Invocation) -> int:
     """Show each machine's variant and why, what is built where, and the batches."""
     plan = asyncio.run(_plan(invocation))

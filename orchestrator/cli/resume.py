@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
-import click
+from typing import TYPE_CHECKING
 
+from orchestrator.cli import options
 from orchestrator.cli.broker import open_journal
-from orchestrator.cli.invocation import (
-    Invocation,
-    ask_become_pass_option,
-    broker_option,
-    inventory_option,
-    invoked,
-    json_option,
-)
 from orchestrator.cli.run import resume
 from orchestrator.errors import UsageError
 from orchestrator.state.journal import Journal
 from orchestrator.state.runs import find_run, runs
 
+if TYPE_CHECKING:
+    from orchestrator.cli.invocation import Invocation
 
-@click.command(name="resume")
-@click.argument("run", required=False)
-@inventory_option
-@broker_option
-@ask_become_pass_option
-@json_option
-@invoked
+
+@options.command("resume", options.OPEN_RUN, options.ASK_BECOME_PASS, options.BROKER, options.JSON)
 def command(invocation: Invocation, run: str | None) -> int:
     """Go on with RUN, or with the last run that has not ended."""
     return resume(invocation, meant_run(invocation, run))

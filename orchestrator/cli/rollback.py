@@ -7,18 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator.cli.invocation import (
-    Invocation,
-    ask_become_pass_option,
-    broker_option,
-    inventory_option,
-    invoked,
-    json_option,
-    limit_option,
-    reboot_option,
-    serial_option,
-    target_argument,
-)
+from orchestrator.cli import options
 from orchestrator.cli.run import run
 from orchestrator.deploy.prepare.rollback import StateAfterRun, plan_rollback
 from orchestrator.errors import UsageError
@@ -27,25 +16,26 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from inventory.host import Host
+    from orchestrator.cli.invocation import Invocation
     from orchestrator.deploy.prepare.survey import Evaluator, Surveyor
     from orchestrator.model.plan import Plan
 
 
-@click.command(name="rollback")
-@target_argument
-@limit_option
-@serial_option
-@click.option(
-    "--to",
-    metavar="GENERATION|RUN",
-    help="A generation's number, or a run: to what the machine ran when that had ended.",
+@options.command(
+    "rollback",
+    options.TARGET,
+    options.LIMIT,
+    options.SERIAL,
+    click.Option(
+        ["--to"],
+        metavar="GENERATION|RUN",
+        help="A generation's number, or a run: go to what the host ran when that run had ended.",
+    ),
+    options.REBOOT,
+    options.ASK_BECOME_PASS,
+    options.BROKER,
+    options.JSON,
 )
-@reboot_option
-@inventory_option
-@broker_option
-@ask_become_pass_option
-@json_option
-@invoked
 def command(invocation: Invocation, to: str | None) -> int:
     """Take each machine back to its previous generation, or to another one.
 

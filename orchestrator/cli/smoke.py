@@ -8,15 +8,8 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from orchestrator.cli.invocation import (
-    Invocation,
-    ask_become_pass_option,
-    ask_become_password,
-    inventory_option,
-    invoked,
-    json_option,
-    target_argument,
-)
+from orchestrator.cli import options
+from orchestrator.cli.invocation import Invocation, ask_become_password
 from orchestrator.errors import OrchestrateError
 from orchestrator.stages.facts.facts import gather_facts
 from orchestrator.stages.smoke.model import deliver_model, model_path, read_model
@@ -32,12 +25,7 @@ if TYPE_CHECKING:
     from orchestrator.transport.connect import ConnectionPool
 
 
-@click.command(name="smoke")
-@target_argument
-@inventory_option
-@ask_become_pass_option
-@json_option
-@invoked
+@options.command("smoke", options.TARGET, options.ASK_BECOME_PASS, options.JSON)
 def command(invocation: Invocation) -> int:
     """Run the smoke inference on each machine's installed llama-cli.
 

@@ -9,15 +9,9 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
+from orchestrator.cli import options
 from orchestrator.cli.broker import open_journal
 from orchestrator.cli.facts import gather
-from orchestrator.cli.invocation import (
-    Invocation,
-    broker_option,
-    inventory_option,
-    json_option,
-    target_argument,
-)
 from orchestrator.deploy.history import OpenRun, read_open
 from orchestrator.errors import OrchestrateError
 from orchestrator.model.report import HostResult
@@ -27,8 +21,8 @@ from orchestrator.state.runs import last_results, runs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
+    from orchestrator.cli.invocation import Invocation
     from orchestrator.model.facts import Facts
 
 
@@ -51,14 +45,9 @@ class Status:
     open_run: OpenRun | None = None
 
 
-@click.command(name="status")
-@target_argument
-@inventory_option
-@broker_option
-@json_option
-def command(target: str, inventory: Path, broker: str | None, *, as_json: bool) -> int:
-    """Ask each machine what it runs, and say whether that is what was left there."""
-    invocation = Invocation(inventory, target, broker_option=broker)
+@options.command("status", options.TARGET, options.BROKER, options.JSON)
+def command(invocation: Invocation) -> int:
+    """Ask each host what it runs, and say whether its last run left it so."""
     hosts = invocation.hosts
     answers = asyncio.run(gather(hosts))
     with open_journal(invocation) as client:
@@ -74,7 +63,7 @@ def command(target: str, inventory: Path, broker: str | None, *, as_json: bool) 
         )
         for host, answer in zip(hosts, answers, strict=True)
     ]
-    if as_json:
+    if invocation.as_json:
         for status in statuses:
             click.echo(msgspec.json.encode(status).decode())
     else:

@@ -7,28 +7,28 @@ from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator.cli.invocation import Invocation, inventory_option
+from orchestrator.cli import options
 from orchestrator.errors import OrchestrateError
 from orchestrator.transport.trust import KeyState, record_key, shown_key
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from inventory.host import Host
+    from orchestrator.cli.invocation import Invocation
 
 
-@click.command(name="trust")
-@click.argument("target", default="all")
-@click.option("--yes", is_flag=True, help="Record new keys without asking.")
-@inventory_option
-def command(target: str, inventory: Path, *, yes: bool) -> int:
+@options.command(
+    "trust",
+    click.Argument(["target"], default="all"),
+    click.Option(["--yes"], is_flag=True, help="Record new keys without asking."),
+)
+def command(invocation: Invocation, *, yes: bool) -> int:
     """Show the host key of each machine and record it, once you have compared it.
 
     Compare with what `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` says on
     the machine itself. A key that differs from the recorded one is never replaced.
     """
     # One after the other: the key of a jump host is recorded before it is used.
-    trusted = [_trust(host, yes=yes) for host in _jump_hosts_first(Invocation(inventory, target))]
+    trusted = [_trust(host, yes=yes) for host in _jump_hosts_first(invocation)]
     return 0 if all(trusted) else 3
 
 

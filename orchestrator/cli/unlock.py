@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from orchestrator.cli import options
 from orchestrator.cli.broker import open_journal
-from orchestrator.cli.invocation import Invocation, broker_option, inventory_option
 from orchestrator.errors import UsageError
 from orchestrator.state.host_locks import (
     LOCK_SECONDS,
@@ -20,26 +20,25 @@ from orchestrator.state.host_locks import (
 from orchestrator.state.journal import now
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import redis
 
     from inventory.host import Host
+    from orchestrator.cli.invocation import Invocation
     from orchestrator.model.host_lock import HostLock
 
 
-@click.command(name="unlock")
-@click.argument("host")
-@click.option("--force", is_flag=True, help="Also take it from a run that is alive.")
-@inventory_option
-@broker_option
-def command(host: str, inventory: Path, broker: str | None, *, force: bool) -> int:
-    """Say which run has HOST's lock, and free it where that run is dead.
+@options.command(
+    "unlock",
+    click.Argument(["target"], metavar="HOST"),
+    click.Option(["--force"], is_flag=True, help="Also take it from a run that is alive."),
+    options.BROKER,
+)
+def command(invocation: Invocation, *, force: bool) -> int:
+    """Say which run holds HOST's lock, and free it if that run is dead.
 
-    A run has the lock from a machine's switch until it is confirmed or put
-    back. A lock that nobody renews ends by itself after a minute.
+    A run holds the lock from a host's switch until it is confirmed or rolled
+    back. A lock that isn't renewed ends by itself after a minute.
     """
-    invocation = Invocation(inventory, host, broker_option=broker)
     with open_journal(invocation) as client:
         for one in invocation.hosts:
             click.echo(_unlock(client, one, force=force))

@@ -2,35 +2,23 @@
 
 from __future__ import annotations
 
-import click
+from typing import TYPE_CHECKING
 
-from orchestrator.cli.invocation import Invocation, invoked, rollout_options
+from orchestrator.cli import options
 from orchestrator.cli.run import run
 from orchestrator.deploy.prepare.upgrade import prepare_upgrade
 from orchestrator.model.plan import Goal
-from orchestrator.stages.flake.flake import INPUTS
+
+if TYPE_CHECKING:
+    from orchestrator.cli.invocation import Invocation
 
 
-@click.command(name="upgrade")
-@rollout_options
-@click.option(
-    "--input",
-    "update_inputs",
-    multiple=True,
-    type=click.Choice(INPUTS),
-    default=("llama-cpp",),
-    show_default=True,
-    help="The input of the generated flake to lock anew.",
+@options.command(
+    "upgrade",
+    *options.ROLLOUT,
+    options.inputs("llama-cpp"),
+    options.goal(Goal.SWITCH, Goal.BOOT, text="switch: run and boot it. boot: only boot it."),
 )
-@click.option(
-    "--goal",
-    type=click.Choice([Goal.SWITCH.value, Goal.BOOT.value]),
-    default=Goal.SWITCH.value,
-    callback=lambda _context, _option, value: Goal(value),
-    show_default=True,
-    help="switch: run and boot it. boot: only boot it.",
-)
-@invoked
 def command(invocation: Invocation) -> int:
     """Deploy newer inputs; lock them only if every host ends well.
 

@@ -6,31 +6,31 @@ from typing import TYPE_CHECKING
 
 import click
 
+from orchestrator.cli import options
 from orchestrator.cli.broker import open_broker, warn_of
-from orchestrator.cli.invocation import Invocation, broker_option, inventory_option
 from orchestrator.errors import UsageError
 from orchestrator.model.queue import parse_queues
 from tasks.broker import forgetfulness, open_client
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from orchestrator.cli.invocation import Invocation
 
 
-@click.command(name="worker")
-@click.option(
-    "--serve",
-    default="deploy,build.x86_64-linux",
-    show_default=True,
-    metavar="QUEUES",
-    help="Queues to serve, separated by commas: deploy, build.<system>[.cuda][.rocm].",
+@options.command(
+    "worker",
+    click.Option(
+        ["--serve"],
+        default="deploy,build.x86_64-linux",
+        show_default=True,
+        metavar="QUEUES",
+        help="Queues to serve, separated by commas: deploy, build.<system>[.cuda][.rocm].",
+    ),
+    click.Option(["--concurrency"], default=8, show_default=True, help="Steps at the same time."),
+    options.BROKER,
 )
-@click.option("--concurrency", default=8, show_default=True, help="Steps at the same time.")
-@inventory_option
-@broker_option
-def command(serve: str, concurrency: int, inventory: Path, broker: str | None) -> int:
+def command(invocation: Invocation, serve: str, concurrency: int) -> int:
     """Serve a cluster's queues until interrupted."""
     queues = parse_queues(serve)
-    invocation = Invocation(inventory, broker_option=broker)
     if invocation.broker is None:
         raise UsageError(
             message="a worker needs a broker that others reach",

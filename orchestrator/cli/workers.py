@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
+from orchestrator.cli import options
 from orchestrator.cli.broker import open_journal
-from orchestrator.cli.invocation import Invocation, broker_option, inventory_option, json_option
 from orchestrator.command import printable
 from orchestrator.model.journal import Step
 from orchestrator.model.store import DerivationPath, derivation_name
@@ -16,23 +16,20 @@ from orchestrator.state.workers import Cluster
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
+    from orchestrator.cli.invocation import Invocation
     from orchestrator.model.cluster import QueueState, Work, Worker
 
 
-@click.command(name="workers")
-@inventory_option
-@broker_option
-@json_option
-def command(inventory: Path, broker: str | None, *, as_json: bool) -> int:
-    """List the broker's workers, and the queues that nobody serves."""
-    with open_journal(Invocation(inventory, broker_option=broker)) as client:
+@options.command("workers", options.BROKER, options.JSON)
+def command(invocation: Invocation) -> int:
+    """List the broker's workers, and the queues that no worker serves."""
+    with open_journal(invocation) as client:
         cluster = Cluster(client)
         workers = cluster.workers()
         queues = cluster.queues(workers)
         now = cluster.now()
-    if as_json:
+    if invocation.as_json:
         for line in (*(_worker_line(worker) for worker in workers), *map(_queue_line, queues)):
             click.echo(msgspec.json.encode(line).decode())
     else:
