@@ -198,10 +198,12 @@ def test_a_pipe_gets_lines(kind: type, *, as_json: bool) -> None:
 
 def test_rich_is_imported_for_a_terminal_only() -> None:
     """A run in a pipeline doesn't pay for the live view."""
-    code = "import sys\n"
+    code = (
+        "import sys\n"
         "from orchestrator.cli.startup import quick_imports\n"
         "with quick_imports(): import orchestrator.cli.render.progress\n"
         "sys.exit('rich' in sys.modules)"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
