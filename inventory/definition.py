@@ -6,6 +6,7 @@ default. Reading, the JSON schema and the reference in docs/ come from it.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field, fields
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
@@ -78,6 +79,7 @@ class Definition(Generic[Value]):
         default: what holds if it isn't set.
         scope: where it may be set.
         otherwise: what holds if it isn't set, for a default that depends on more.
+        required: whether a mapping without this key is refused.
     """
 
     name: str
@@ -87,6 +89,7 @@ class Definition(Generic[Value]):
     default: Value = field(kw_only=True)
     scope: Scope = field(default=Scope.HOST, kw_only=True)
     otherwise: str = field(default="", kw_only=True)
+    required: bool = field(default=False, kw_only=True)
 
     def read(self, variables: Variables) -> Value:
         """Read the variable, or return its default.
@@ -103,6 +106,13 @@ class Definition(Generic[Value]):
         return {_DEFINITION: self}
 
     @property
+    def default_words(self) -> str:
+        """What holds if it isn't set, as the user would write it."""
+        if self.required:
+            return "must be set"
+        return self.otherwise or _as_written(self.default)
+
+    @property
     def mapping(self) -> str:
         """The mapping that it is a key of; empty if it stands for itself."""
         return self.name.rpartition(".")[0]
@@ -111,6 +121,19 @@ class Definition(Generic[Value]):
     def key(self) -> str:
         """Its name inside that mapping."""
         return self.name.rpartition(".")[2]
+
+
+def _as_written(default: object) -> str:
+    match default:
+        case None | ():
+            return "none"
+        case bool():
+            return str(default).lower()
+        case float():
+            return f"{default:g}"
+        case tuple():
+            return json.dumps(default)
+    return str(default)
 
 
 def filled_by(definition: Definition[Value]) -> Value:

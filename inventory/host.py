@@ -179,21 +179,21 @@ class Become:
         "ansible_become_user",
         Text(),
         Subject.PRIVILEGE,
-        "User to become; root can deploy",
+        "User to become; a deployment needs root",
         default="root",
     )
     password_file: str | None = setting(
         "orchestrate_become_password_file",
         FilePath(),
         Subject.PRIVILEGE,
-        "File whose first line is the password for `sudo` or `doas`, read where the worker runs",
+        "File that holds the password for `sudo`, read where the worker runs",
         default=None,
     )
     password_command: tuple[str, ...] = setting(
         "orchestrate_become_password_command",
         Arguments(),
         Subject.PRIVILEGE,
-        "Command that prints that password, run where the worker runs;"
+        "Command that prints that password in its first line, run where the worker runs;"
         " not together with `orchestrate_become_password_file`",
         default=(),
     )
@@ -298,7 +298,7 @@ BUILDER_SYSTEMS = Definition(
     Subject.BUILDERS,
     "Systems that it builds for, such as x86_64-linux",
     default=(),
-    otherwise="must be set",
+    required=True,
 )
 
 
@@ -360,7 +360,7 @@ class Smoke:
         Subject.SMOKE_TEST,
         "GGUF file on the controller that the smoke test loads",
         default=None,
-        otherwise="a tiny model that comes along",
+        otherwise="the tiny model that orchestrate brings",
     )
     prompt: str = setting(
         "orchestrate_smoke_prompt",
@@ -505,8 +505,8 @@ class Host:
         "Whether llama-server has its web interface, which upstream's package builds with npm",
         default=True,
     )
-    builder: Builder | None = field(default=None, metadata=BUILDER.metadata)
     deploy: bool = filled_by(DEPLOY)
+    builder: Builder | None = field(default=None, metadata=BUILDER.metadata)
     smoke: Smoke = Smoke()
     caches: Caches = field(default_factory=Caches)
     copying: Copying = field(default_factory=Copying)
@@ -552,16 +552,6 @@ class Host:
             check_name(self.variant_pin, "variant")
 
 
-WAY_BACK_TIMEOUT = Definition(
-    "orchestrate_way_back_timeout",
-    Number("s"),
-    Subject.ACTIVATION,
-    "Seconds that activating the old system may take during an automatic rollback",
-    default=120.0,
-    scope=Scope.FLEET,
-)
-
-
 @dataclass(frozen=True, slots=True)
 class Fleet:
     """What holds for the whole fleet, from the vars of the group `all`."""
@@ -592,7 +582,14 @@ class Fleet:
         default=180.0,
         scope=Scope.FLEET,
     )
-    way_back_timeout: float = filled_by(WAY_BACK_TIMEOUT)
+    way_back_timeout: float = setting(
+        "orchestrate_way_back_timeout",
+        Number("s"),
+        Subject.ACTIVATION,
+        "Seconds that activating the old system may take during an automatic rollback",
+        default=120.0,
+        scope=Scope.FLEET,
+    )
     evaluation_memory_mib: int | None = setting(
         "orchestrate_evaluation_memory_mib",
         Integer("MiB"),

@@ -31,7 +31,7 @@ _TEXTS_SCHEMA = {"type": "array", "items": _TEXT_SCHEMA}
 Member = TypeVar("Member", bound=StrEnum)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Text:
     """Text, as a rule not empty."""
 
@@ -53,11 +53,10 @@ class Text:
         raise variables.wrong(name, repr(value), "text", "put it in quotation marks")
 
 
-@dataclass(frozen=True, slots=True)
 class FilePath:
     """A file; relative paths start from the inventory, `~` is the reader's home."""
 
-    words: str = "path"
+    words = "path"
 
     @property
     def schema(self) -> Schema:
@@ -70,7 +69,6 @@ class FilePath:
         return None if value is None else absolute(value, variables.base)
 
 
-@dataclass(frozen=True, slots=True)
 class FlakeReference:
     """A flake reference, or a path as of `FilePath`.
 
@@ -78,7 +76,7 @@ class FlakeReference:
     look up a bare word in its registry.
     """
 
-    words: str = "flake reference or path"
+    words = "flake reference or path"
 
     @property
     def schema(self) -> Schema:
@@ -99,7 +97,7 @@ class FlakeReference:
         return value
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Integer:
     """A whole number between two bounds, both possible."""
 
@@ -110,7 +108,7 @@ class Integer:
     @property
     def words(self) -> str:
         """The type and its bounds."""
-        return f"{self.expected}, {self.unit}" if self.unit else self.expected
+        return f"{self.expected} ({self.unit})" if self.unit else self.expected
 
     @property
     def expected(self) -> str:
@@ -144,7 +142,7 @@ class Integer:
         return low and (self.most is None or value <= self.most)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Number:
     """A number above zero."""
 
@@ -153,7 +151,7 @@ class Number:
     @property
     def words(self) -> str:
         """The type and its unit."""
-        return f"a number above zero, {self.unit}" if self.unit else "a number above zero"
+        return f"a number above zero ({self.unit})" if self.unit else "a number above zero"
 
     @property
     def schema(self) -> Schema:
@@ -178,11 +176,10 @@ class Number:
         raise variables.wrong(name, repr(value), expected)
 
 
-@dataclass(frozen=True, slots=True)
 class Boolean:
     """True or false, also in the words that Ansible takes for them."""
 
-    words: str = "true or false"
+    words = "true or false"
 
     @property
     def schema(self) -> Schema:
@@ -208,7 +205,7 @@ class Boolean:
         raise variables.wrong(name, repr(value), self.words)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Choice(Generic[Member]):
     """One of the values of an enumeration.
 
@@ -224,7 +221,8 @@ class Choice(Generic[Member]):
     @property
     def words(self) -> str:
         """The values."""
-        return " or ".join(self.members)
+        *others, last = self.members
+        return f"{', '.join(others)} or {last}" if others else last
 
     @property
     def schema(self) -> Schema:
@@ -246,7 +244,7 @@ class Choice(Generic[Member]):
         raise variables.wrong(name, repr(value), self.words, hint)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Choices(Generic[Member]):
     """A list of values of an enumeration, in its order."""
 
@@ -255,7 +253,7 @@ class Choices(Generic[Member]):
     @property
     def words(self) -> str:
         """The values."""
-        return f"a list out of {', '.join(self.members)}"
+        return f"a list out of: {', '.join(self.members)}"
 
     @property
     def schema(self) -> Schema:
@@ -275,7 +273,7 @@ class Choices(Generic[Member]):
         return tuple(member for member in self.members if member in chosen)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Texts:
     """A list of texts; one text alone stands for a list of one."""
 
@@ -297,11 +295,10 @@ class Texts:
         raise variables.wrong(name, repr(value), self.words)
 
 
-@dataclass(frozen=True, slots=True)
 class ShellCommand:
     """A command: a list of arguments, or a line for sh. False unsets it."""
 
-    words: str = "a command: a list of arguments, or a line for sh"
+    words = "a command: a list of arguments, or a line for sh"
 
     @property
     def schema(self) -> Schema:
@@ -320,11 +317,10 @@ class ShellCommand:
         return argv
 
 
-@dataclass(frozen=True, slots=True)
 class Arguments:
     """A command without a shell: a line would be one long name of a program."""
 
-    words: str = "a list of arguments"
+    words = "a list of arguments"
 
     @property
     def schema(self) -> Schema:
@@ -342,16 +338,15 @@ class Arguments:
         return Texts().read(variables, name)
 
 
-@dataclass(frozen=True, slots=True)
 class Keys:
     """A mapping whose keys are variables of their own. False unsets it."""
 
-    words: str = "a mapping"
+    words = "a mapping"
 
     @property
     def schema(self) -> Schema:
-        """An object; its keys come from their own definitions."""
-        return {"type": "object"}
+        """What stands for no mapping; the mapping itself comes from its keys."""
+        return {"const": False}
 
     def read(self, variables: Variables, name: str) -> Variables | None:
         """Read the mapping as the variables in it."""

@@ -28,7 +28,7 @@ _PERCENT = re.compile(r"(100|[1-9]?[0-9])%")
 _WHOLE_NUMBER = re.compile(r"0|[1-9][0-9]{0,8}")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class HostCount:
     """A number of hosts, or a percentage of them."""
 
@@ -56,11 +56,10 @@ class HostCount:
         return sizes[0]
 
 
-@dataclass(frozen=True, slots=True)
 class BatchSizes:
     """Sizes of batches as Ansible's `serial`: "Setting the batch size with serial"."""
 
-    words: str = 'numbers or percentages, such as [1, "30%"]'
+    words = 'numbers or percentages, such as [1, "30%"]'
 
     @property
     def schema(self) -> Schema:
