@@ -49,7 +49,7 @@ class HostKeyPolicy(StrEnum):
 
 
 class BecomeMethod(StrEnum):
-    """The program that gives privilege on the target, Ansible's become method."""
+    """The program that grants privilege on the target, Ansible's become method."""
 
     NONE = "none"
     SUDO = "sudo"
@@ -78,7 +78,7 @@ class FailedUnits(StrEnum):
 
 
 class RebootPolicy(StrEnum):
-    """Whether a host reboots once its new system is its boot default, where that needs it."""
+    """Whether a host reboots once its new system is its boot default, if that needs it."""
 
     NEVER = "never"
     ASK = "ask"
@@ -155,7 +155,7 @@ BECOME_METHOD = Definition(
     "ansible_become_method",
     Choice((BecomeMethod.SUDO, BecomeMethod.DOAS), namespaced=True),
     Subject.PRIVILEGE,
-    "Program that gives privilege",
+    "Program that grants privilege",
     default=BecomeMethod.SUDO,
 )
 

@@ -90,7 +90,7 @@ def _connection(variables: Variables, everyone: Mapping[str, Variables]) -> Conn
     if kind not in _SSH:
         raise InventoryError(
             message=f"{CONNECTION_PLUGIN.name} is {kind!r}, and every host is reached by ssh",
-            hint="for this machine itself, set ansible_host: localhost and run sshd",
+            hint="for the controller itself, set ansible_host: localhost and run sshd",
         )
     return fill(
         Connection,

@@ -3,7 +3,7 @@
 Shape and precedence follow Ansible's pages "How to build your inventory" and
 "Using variables", section "Variable precedence: where should I put a variable?".
 Stricter than Ansible in one thing: a key that isn't hosts, vars or children is an
-error, where Ansible warns and goes on without what was meant.
+error, while Ansible warns and goes on without what was meant.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ class _Draft:
             draft.hosts[name] = None
 
     def mapping(self, content: object, what: str) -> dict[object, object]:
-        """Give a section as a mapping, empty where nothing is written."""
+        """Return a section as a mapping; empty if nothing is written."""
         if content is None:
             return {}
         if isinstance(content, dict):
@@ -112,7 +112,7 @@ class _Draft:
         )
 
     def names(self, content: object, what: str) -> dict[object, object]:
-        """Give the names of a section with their content; one alone may be plain text."""
+        """Return the names of a section with their content; one alone may be plain text."""
         if isinstance(content, str):
             return {content: None}
         return self.mapping(content, what)

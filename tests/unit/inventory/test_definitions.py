@@ -16,13 +16,18 @@ from typing import TYPE_CHECKING, Any
 import jsonschema
 import pytest
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import inventory
 from inventory.definition import Definition, definitions_of
 from inventory.definitions import DEFINITIONS, OURS
+from inventory.kinds import Choice
 from inventory.reference import PAGE, SCHEMA
 from inventory.schema import inventory_schema
 from inventory.variables import Variables
+from orchestrator.cli.init import inventory_text
+from orchestrator.errors import InventoryError
 from tests import ROOT
 
 if TYPE_CHECKING:
@@ -31,6 +36,7 @@ if TYPE_CHECKING:
 PACKAGE = Path(inventory.__file__).parent
 EXAMPLE = (PACKAGE / "example.yml").read_text(encoding="utf-8")
 BY_NAME = {definition.name: definition for definition in DEFINITIONS}
+_CHOICES = [one.kind.members for one in DEFINITIONS if isinstance(one.kind, Choice)]
 VALIDATOR = jsonschema.Draft7Validator(inventory_schema())
 
 # Each with the default that replaces its own, and where a reader finds it then.
@@ -169,6 +175,40 @@ def test_the_schema_accepts_the_example() -> None:
 def test_the_schema_accepts_what_can_be_read(text: str) -> None:
     """What a user may write is nothing that an editor marks."""
     VALIDATOR.validate(yaml.safe_load(text))
+
+
+_SCALARS = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-1, 70000),
+    st.floats(),
+    st.text("0123456789.eE+-%", max_size=4),
+    st.sampled_from([str(one) for choice in _CHOICES for one in choice]),
+    st.sampled_from(["", "yes", "OFF", "y", "1", "/run/key", "me@gate:2200", "none", "ssh"]),
+)
+
+
+@settings(deadline=None, max_examples=500)
+@given(
+    st.sampled_from([one for one in DEFINITIONS if not one.mapping]),
+    _SCALARS | st.lists(_SCALARS, max_size=3),
+)
+def test_the_schema_is_no_stricter_than_the_reader(
+    definition: Definition[Any], value: object
+) -> None:
+    """An editor never marks a value that can be read."""
+    try:
+        definition.read(written(definition.name, value))
+    except InventoryError:
+        return
+    VALIDATOR.validate({"all": {"vars": {definition.name: value}}})
+
+
+def test_the_schema_accepts_the_inventory_of_a_new_fleet() -> None:
+    """An editor finds nothing wrong with the inventories that new users start from."""
+    standalone = ROOT / "flake-template/standalone/inventory.yml"
+    VALIDATOR.validate(yaml.safe_load(standalone.read_text()))
+    VALIDATOR.validate(yaml.safe_load(inventory_text(("carbon=192.0.2.1",), ("ada",), ".", "me")))
 
 
 @pytest.mark.parametrize(
