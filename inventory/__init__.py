@@ -1,1 +1,1 @@
-"""Which machines there are, how they are reached, and what each is for."""
+"""Which hosts there are, how they are reached, and what each is for."""

@@ -104,7 +104,7 @@ def _failed(command: list[str], how: str, output: str = "") -> InventoryError:
         message=f"ansible-inventory {how}",
         command=shlex.join(command),
         last_lines=tuple(output.splitlines()[-_LAST_LINES:]),
-        hint="run the command; where it asks for a vault password, set ANSIBLE_VAULT_PASSWORD_FILE",
+        hint="run the command; if it asks for a vault password, set ANSIBLE_VAULT_PASSWORD_FILE",
     )
 
 

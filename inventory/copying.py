@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
+from inventory.definition import Scope, Subject, setting
+from inventory.kinds import Choice, Integer, Number, Texts
 from orchestrator.errors import InventoryError
 
 # A store's URL as Nix writes it (Nix manual, "Store Types"), without the spaces
@@ -35,16 +37,25 @@ class Compression(StrEnum):
 class Caches:
     """Binary caches that a host takes paths from, besides those it is set up with.
 
-    Args:
-        substituters: URLs such as https://nix-community.cachix.org.
-        public_keys: the keys that sign there, as NAME:BASE64.
-
     Raises:
-        InventoryError: one of them is neither.
+        InventoryError: a URL or a key isn't one, or the keys are missing.
     """
 
-    substituters: tuple[str, ...] = ()
-    public_keys: tuple[str, ...] = ()
+    substituters: tuple[str, ...] = setting(
+        "orchestrate_substituters",
+        Texts("a list of URLs"),
+        Subject.COPIES,
+        "Binary caches for copies to the host and for builds on it,"
+        " such as https://nix-community.cachix.org",
+        default=(),
+    )
+    public_keys: tuple[str, ...] = setting(
+        "orchestrate_trusted_public_keys",
+        Texts("a list of public keys, NAME:BASE64"),
+        Subject.COPIES,
+        "Keys that sign in `orchestrate_substituters`",
+        default=(),
+    )
 
     def __post_init__(self) -> None:
         """Refuse what would be read as something else in Nix's settings."""
@@ -67,22 +78,44 @@ class Caches:
 class Copying:
     """How closures travel to one host."""
 
-    route: CopyRoute = CopyRoute.AUTO
-    compression: Compression = Compression.AUTO
+    route: CopyRoute = setting(
+        "orchestrate_copy_route",
+        Choice(tuple(CopyRoute)),
+        Subject.COPIES,
+        "Way of a closure: from the builder to the host, or through the controller;"
+        " `auto` copies much directly and little through the controller",
+        default=CopyRoute.AUTO,
+    )
+    compression: Compression = setting(
+        "orchestrate_copy_compression",
+        Choice(tuple(Compression)),
+        Subject.COPIES,
+        "Whether closures travel compressed; `auto` measures the link",
+        default=Compression.AUTO,
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class CopyLimits:
-    """What copies may take together.
+    """What copies may take together."""
 
-    Args:
-        at_once: how many hosts a worker copies to at a time.
-        bandwidth_mbit: Mbit/s that pass through a worker, for all of its copies;
-            None for no limit.
-    """
-
-    at_once: int = 8
-    bandwidth_mbit: float | None = None
+    at_once: int = setting(
+        "orchestrate_copies_at_once",
+        Integer("hosts"),
+        Subject.COPIES,
+        "How many hosts a worker copies to at a time",
+        default=8,
+        scope=Scope.FLEET,
+    )
+    bandwidth_mbit: float | None = setting(
+        "orchestrate_copy_bandwidth_mbit",
+        Number("Mbit/s"),
+        Subject.COPIES,
+        "What all copies that pass through a worker may take together",
+        default=None,
+        scope=Scope.FLEET,
+        otherwise="no limit",
+    )
 
 
 def check_signing_key(value: str | None, what: str) -> str | None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def depths(groups: Mapping[str, Group]) -> dict[str, int]:
-    """Give each group's longest way down from `all`, which orders precedence.
+    """Compute each group's longest way down from `all`, which orders precedence.
 
     Raises:
         InventoryError: a group is its own descendant, or a child isn't defined.

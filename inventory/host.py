@@ -3,6 +3,7 @@
 Made by `inventory.read`; every type survives a round trip through JSON with
 msgspec, which is how they travel to workers. A value that exists is safe to use
 in a command line: the rules of `inventory.names` are applied when it is made.
+A field that one variable fills is defined together with that variable.
 """
 
 from __future__ import annotations
@@ -11,7 +12,23 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from inventory.copying import Caches, Copying, CopyLimits, check_signing_key
+from inventory.definition import Definition, Scope, Subject, filled_by, setting
+from inventory.kinds import (
+    Arguments,
+    Boolean,
+    Choice,
+    Choices,
+    FilePath,
+    FlakeReference,
+    Integer,
+    Keys,
+    Number,
+    ShellCommand,
+    Text,
+    Texts,
+)
 from inventory.names import (
+    LAST_PORT,
     check_address,
     check_name,
     check_path,
@@ -32,7 +49,7 @@ class HostKeyPolicy(StrEnum):
 
 
 class BecomeMethod(StrEnum):
-    """The program that gives privilege on the target, Ansible's become method."""
+    """The program that grants privilege on the target, Ansible's become method."""
 
     NONE = "none"
     SUDO = "sudo"
@@ -61,7 +78,7 @@ class FailedUnits(StrEnum):
 
 
 class RebootPolicy(StrEnum):
-    """Whether a host reboots once its new system is its boot default, where that needs it."""
+    """Whether a host reboots once its new system is its boot default, if that needs it."""
 
     NEVER = "never"
     ASK = "ask"
@@ -74,24 +91,112 @@ class Licence(StrEnum):
     CUDA = "cuda"
 
 
+ADDRESS = Definition(
+    "ansible_host",
+    Text(),
+    Subject.CONNECTION,
+    "Host name or IP address of the host",
+    default=None,
+    otherwise="the host's name in the inventory",
+)
+PORT = Definition(
+    "ansible_port",
+    Integer(most=LAST_PORT),
+    Subject.CONNECTION,
+    "TCP port of its sshd",
+    default=22,
+)
+USER = Definition(
+    "ansible_user",
+    Text(),
+    Subject.CONNECTION,
+    "Login name",
+    default="root",
+)
+OLD_USER = Definition(
+    "ansible_ssh_user",
+    Text(),
+    Subject.CONNECTION,
+    "Login name, by Ansible's old name for it; `ansible_user` wins",
+    default=USER.default,
+)
+IDENTITY_FILE = Definition(
+    "ansible_ssh_private_key_file",
+    FilePath(),
+    Subject.CONNECTION,
+    "Private key to log in with",
+    default=None,
+    otherwise="the ssh agent, then ssh's own defaults",
+)
+CONNECTION_PLUGIN = Definition(
+    "ansible_connection",
+    Text(),
+    Subject.CONNECTION,
+    "How Ansible reaches the host: `ssh`, `smart` or `paramiko`, all of which are ssh here;"
+    " anything else is refused",
+    default="ssh",
+)
+JUMP = Definition(
+    "orchestrate_jump",
+    Text(),
+    Subject.CONNECTION,
+    "Host to connect through: a host of the inventory or user@address:port; `none` for no host",
+    default=None,
+    otherwise="the jump host in `ansible_ssh_common_args`",
+)
+BECOME = Definition(
+    "ansible_become",
+    Boolean(),
+    Subject.PRIVILEGE,
+    "Whether to become another user if the login is not that user",
+    default=True,
+)
+BECOME_METHOD = Definition(
+    "ansible_become_method",
+    Choice((BecomeMethod.SUDO, BecomeMethod.DOAS), namespaced=True),
+    Subject.PRIVILEGE,
+    "Program that grants privilege",
+    default=BecomeMethod.SUDO,
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Become:
-    """How the login user gains privilege.
+    """How the login user gains privilege; the password itself is never in here.
 
     Args:
-        method: the program that does it.
+        method: the program that does it, if one is needed.
         user: whom to become.
-        password_file: where the worker reads the password; never the password.
-        password_command: what the worker runs to get it, on its own machine.
+        password_file: where the worker reads the password.
+        password_command: what the worker runs to get it, on its own host.
 
     Raises:
         InventoryError: the user or the file name is unsafe.
     """
 
     method: BecomeMethod = BecomeMethod.NONE
-    user: str = "root"
-    password_file: str | None = None
-    password_command: tuple[str, ...] = ()
+    user: str = setting(
+        "ansible_become_user",
+        Text(),
+        Subject.PRIVILEGE,
+        "User to become; a deployment needs root",
+        default="root",
+    )
+    password_file: str | None = setting(
+        "orchestrate_become_password_file",
+        FilePath(),
+        Subject.PRIVILEGE,
+        "File that holds the password for `sudo`, read where the worker runs",
+        default=None,
+    )
+    password_command: tuple[str, ...] = setting(
+        "orchestrate_become_password_command",
+        Arguments(),
+        Subject.PRIVILEGE,
+        "Command that prints that password in its first line, run where the worker runs;"
+        " not together with `orchestrate_become_password_file`",
+        default=(),
+    )
 
     def __post_init__(self) -> None:
         """Apply `inventory.names`."""
@@ -106,16 +211,16 @@ class Become:
 
 @dataclass(frozen=True, slots=True)
 class JumpHost:
-    """The machine that a connection goes through, ssh's ProxyJump.
+    """The host that a connection goes through, ssh's ProxyJump.
 
     Raises:
         InventoryError: a part is unsafe in a command line.
     """
 
     address: str
-    port: int = 22
-    user: str = "root"
-    identity_file: str | None = None
+    port: int = filled_by(PORT)
+    user: str = filled_by(USER)
+    identity_file: str | None = filled_by(IDENTITY_FILE)
 
     def __post_init__(self) -> None:
         """Apply `inventory.names`."""
@@ -129,30 +234,45 @@ class JumpHost:
 class Connection:
     """Everything needed to reach a host by ssh, for every client alike.
 
-    Args:
-        address: host name or IP address.
-        port: TCP port of sshd.
-        user: login name.
-        identity_file: private key; None for the agent and ssh's defaults.
-        jump: the machine to go through.
-        host_key_policy: what is done with an unknown host key.
-        known_hosts_file: None for the project's own file.
-        host_key: public key line pinned in the inventory.
-        connect_timeout: seconds until the host counts as unreachable.
-
     Raises:
         InventoryError: a part is unsafe in a command line.
     """
 
-    address: str
-    port: int = 22
-    user: str = "root"
-    identity_file: str | None = None
-    jump: JumpHost | None = None
-    host_key_policy: HostKeyPolicy = HostKeyPolicy.PINNED
-    known_hosts_file: str | None = None
-    host_key: str | None = None
-    connect_timeout: float = 5.0
+    address: str = field(metadata=ADDRESS.metadata)
+    port: int = filled_by(PORT)
+    user: str = filled_by(USER)
+    identity_file: str | None = filled_by(IDENTITY_FILE)
+    jump: JumpHost | None = field(default=None, metadata=JUMP.metadata)
+    host_key_policy: HostKeyPolicy = setting(
+        "orchestrate_host_key_policy",
+        Choice(tuple(HostKeyPolicy)),
+        Subject.CONNECTION,
+        "Whether an unknown host key is refused or recorded at the first connection",
+        default=HostKeyPolicy.PINNED,
+    )
+    known_hosts_file: str | None = setting(
+        "orchestrate_known_hosts",
+        FilePath(),
+        Subject.CONNECTION,
+        "The known_hosts file that host keys are checked against",
+        default=None,
+        otherwise="~/.ssh/known_hosts",
+    )
+    host_key: str | None = setting(
+        "orchestrate_host_key",
+        Text("public key line"),
+        Subject.CONNECTION,
+        "The key that its sshd must show, as in /etc/ssh/ssh_host_ed25519_key.pub",
+        default=None,
+        otherwise="the one in the known_hosts file",
+    )
+    connect_timeout: float = setting(
+        "orchestrate_connect_timeout",
+        Number("s"),
+        Subject.CONNECTION,
+        "Seconds without an answer after which the host counts as unreachable",
+        default=5.0,
+    )
 
     def __post_init__(self) -> None:
         """Apply `inventory.names`."""
@@ -164,27 +284,62 @@ class Connection:
         check_public_key(self.host_key)
 
 
+BUILDER = Definition(
+    "orchestrate_builder",
+    Keys(),
+    Subject.BUILDERS,
+    "What the host builds for the others, if anything; its keys follow",
+    default=None,
+    otherwise="builds nothing",
+)
+BUILDER_SYSTEMS = Definition(
+    "orchestrate_builder.systems",
+    Texts(),
+    Subject.BUILDERS,
+    "Systems that it builds for, such as x86_64-linux",
+    default=(),
+    required=True,
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Builder:
     """What a host can build, in the words of Nix's `builders` setting.
-
-    Args:
-        systems: such as x86_64-linux.
-        features: system features such as big-parallel, kvm, cuda.
-        max_jobs: derivations built at the same time.
-        speed_factor: preference among builders that can do the same.
-        signing_key: the public key that its builds must be signed with; None to
-            take the one that it makes for itself.
 
     Raises:
         InventoryError: a system or feature is unsafe in a command line.
     """
 
-    systems: tuple[str, ...]
-    features: tuple[str, ...] = ()
-    max_jobs: int = 1
-    speed_factor: float = 1.0
-    signing_key: str | None = None
+    systems: tuple[str, ...] = field(metadata=BUILDER_SYSTEMS.metadata)
+    features: tuple[str, ...] = setting(
+        "orchestrate_builder.features",
+        Texts(),
+        Subject.BUILDERS,
+        "Its system features, such as big-parallel, kvm or cuda",
+        default=(),
+    )
+    max_jobs: int = setting(
+        "orchestrate_builder.max_jobs",
+        Integer(),
+        Subject.BUILDERS,
+        "Derivations that it builds at the same time",
+        default=1,
+    )
+    speed_factor: float = setting(
+        "orchestrate_builder.speed_factor",
+        Number(),
+        Subject.BUILDERS,
+        "Preference among builders that can build the same; the higher the more",
+        default=1.0,
+    )
+    signing_key: str | None = setting(
+        "orchestrate_builder.signing_key",
+        Text("public key, NAME:BASE64"),
+        Subject.BUILDERS,
+        "Public key that its builds must be signed with",
+        default=None,
+        otherwise="the key that it makes for itself",
+    )
 
     def __post_init__(self) -> None:
         """Apply `inventory.names`."""
@@ -197,46 +352,107 @@ class Builder:
 
 @dataclass(frozen=True, slots=True)
 class Smoke:
-    """The inference that decides whether a new system stays.
+    """The inference that decides whether a new system stays."""
 
-    Args:
-        model: absolute path of a GGUF file on the controller; None for the
-            model that the smoke stage brings along.
-        prompt: what the model is asked to continue.
-        expect: text that the answer must contain; None to accept any.
-        tokens: how many to generate.
-        timeout: seconds for the whole inference.
-        min_tokens_per_second: slower than this is a failure; None for no limit.
-    """
-
-    model: str | None = None
-    prompt: str = "The capital of France is"
-    expect: str | None = None
-    tokens: int = 16
-    timeout: float = 120.0
-    min_tokens_per_second: float | None = None
+    model: str | None = setting(
+        "orchestrate_smoke_model",
+        FilePath(),
+        Subject.SMOKE_TEST,
+        "GGUF file on the controller that the smoke test loads",
+        default=None,
+        otherwise="the tiny model that orchestrate brings",
+    )
+    prompt: str = setting(
+        "orchestrate_smoke_prompt",
+        Text(),
+        Subject.SMOKE_TEST,
+        "Text that the model continues",
+        default="The capital of France is",
+    )
+    expect: str | None = setting(
+        "orchestrate_smoke_expect",
+        Text(),
+        Subject.SMOKE_TEST,
+        "Text that the answer must contain",
+        default=None,
+        otherwise="any answer will do",
+    )
+    tokens: int = setting(
+        "orchestrate_smoke_tokens",
+        Integer("tokens"),
+        Subject.SMOKE_TEST,
+        "How many tokens the model generates",
+        default=16,
+    )
+    timeout: float = setting(
+        "orchestrate_smoke_timeout",
+        Number("s"),
+        Subject.SMOKE_TEST,
+        "Seconds that the smoke test may take",
+        default=120.0,
+    )
+    min_tokens_per_second: float | None = setting(
+        "orchestrate_smoke_min_tokens_per_second",
+        Number("tokens/s"),
+        Subject.SMOKE_TEST,
+        "Speed below which the smoke test fails",
+        default=None,
+        otherwise="any speed will do",
+    )
 
     def __post_init__(self) -> None:
         """Apply `inventory.names`."""
-        check_path(self.model, "smoke model")
+        check_path(self.model, "smoke test model")
+
+
+HEALTH_CHECK = Definition(
+    "orchestrate_health_check",
+    ShellCommand(),
+    Subject.SMOKE_TEST,
+    "Command of your own that is run on the host as root after the smoke test;"
+    " if it fails, so does the new system",
+    default=None,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class HealthCheck:
-    """The user's own command that decides, besides the smoke, whether a system stays.
+    """The user's own command that decides, besides the smoke test, whether a system stays.
 
-    Args:
-        argv: run on the target as root, without a shell of ours around it.
-        timeout: seconds until it counts as failed.
+    It runs on the target as root, without a shell of ours around it.
     """
 
-    argv: tuple[str, ...]
-    timeout: float = 60.0
+    argv: tuple[str, ...] = field(metadata=HEALTH_CHECK.metadata)
+    timeout: float = setting(
+        "orchestrate_health_timeout",
+        Number("s"),
+        Subject.SMOKE_TEST,
+        "Seconds that the health check may take",
+        default=60.0,
+    )
+
+
+NIXOS_NAME = Definition(
+    "orchestrate_nixos_name",
+    Text(),
+    Subject.PACKAGE,
+    "The host's name under `nixosConfigurations`",
+    default=None,
+    otherwise="its name in the inventory",
+)
+DEPLOY = Definition(
+    "orchestrate_deploy",
+    Boolean(),
+    Subject.BUILDERS,
+    "Whether the host is a target of deployments",
+    default=True,
+    otherwise="true, and false for a builder",
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """One machine.
+    """One host.
 
     Args:
         name: its name in the inventory.
@@ -244,22 +460,11 @@ class Host:
             alphabetical, without `all` and `ungrouped`.
         connection: how it is reached.
         become: how privilege is gained there.
-        nixos_name: its attribute under the flake's nixosConfigurations.
-        variant_pin: the llama.cpp variant the user wants; None to choose one.
-        force_variant: whether the pin also wins over contradicting facts.
-        llama_source: whose package of llama.cpp it gets.
-        web_ui: whether llama-server brings its web interface along.
-        builder: what it builds; None where it builds nothing.
-        deploy: whether it is a target of deployments.
+        builder: what it builds; None if it builds nothing.
         smoke: the inference that decides.
         caches: binary caches that it takes paths from.
         copying: how closures come to it.
-        health: the user's own check; None where there is none.
-        reboot_as_last_resort: whether it reboots into its boot default where its
-            old system can't be activated.
-        failed_units: what becomes of a system whose activation leaves failed units.
-        reboot: whether it reboots where kernel, initrd or drivers have changed.
-        reboot_timeout: seconds until it has to be back then.
+        health: the user's own check; None if there is none.
 
     Raises:
         InventoryError: a name or the variant is unsafe in a command line.
@@ -267,23 +472,76 @@ class Host:
 
     name: str
     connection: Connection
-    nixos_name: str
+    nixos_name: str = field(metadata=NIXOS_NAME.metadata)
     groups: tuple[str, ...] = ()
     become: Become = Become()
-    variant_pin: str | None = None
-    force_variant: bool = False
-    llama_source: LlamaSource = LlamaSource.UPSTREAM
-    web_ui: bool = True
-    builder: Builder | None = None
-    deploy: bool = True
+    variant_pin: str | None = setting(
+        "orchestrate_llama_variant",
+        Text(),
+        Subject.PACKAGE,
+        "Variant of llama.cpp that the host gets whatever its hardware could do",
+        default=None,
+        otherwise="chosen from the hardware",
+    )
+    force_variant: bool = setting(
+        "orchestrate_force_variant",
+        Boolean(),
+        Subject.PACKAGE,
+        "Whether `orchestrate_llama_variant` also wins if the hardware contradicts it",
+        default=False,
+    )
+    llama_source: LlamaSource = setting(
+        "orchestrate_llama_source",
+        Choice(tuple(LlamaSource)),
+        Subject.PACKAGE,
+        "Whose package of llama.cpp is built: that of `orchestrate_llama_cpp`,"
+        " or pkgs.llama-cpp of your flake",
+        default=LlamaSource.UPSTREAM,
+    )
+    web_ui: bool = setting(
+        "orchestrate_llama_web_ui",
+        Boolean(),
+        Subject.PACKAGE,
+        "Whether llama-server has its web interface, which upstream's package builds with npm",
+        default=True,
+    )
+    deploy: bool = filled_by(DEPLOY)
+    builder: Builder | None = field(default=None, metadata=BUILDER.metadata)
     smoke: Smoke = Smoke()
     caches: Caches = field(default_factory=Caches)
     copying: Copying = field(default_factory=Copying)
     health: HealthCheck | None = None
-    reboot_as_last_resort: bool = False
-    failed_units: FailedUnits = FailedUnits.ROLLBACK
-    reboot: RebootPolicy = RebootPolicy.NEVER
-    reboot_timeout: float = 300.0
+    reboot_as_last_resort: bool = setting(
+        "orchestrate_reboot_as_last_resort",
+        Boolean(),
+        Subject.REBOOT,
+        "Whether a host on which an automatic rollback can't activate the old system reboots"
+        " into its boot default",
+        default=False,
+    )
+    failed_units: FailedUnits = setting(
+        "orchestrate_failed_units",
+        Choice(tuple(FailedUnits)),
+        Subject.ACTIVATION,
+        "What becomes of a new system that runs while some of its units failed:"
+        " it is rolled back, or accepted if the smoke test passes",
+        default=FailedUnits.ROLLBACK,
+    )
+    reboot: RebootPolicy = setting(
+        "orchestrate_reboot",
+        Choice(tuple(RebootPolicy)),
+        Subject.REBOOT,
+        "Whether a confirmed host reboots if a new kernel, initrd or driver needs it; `ask` asks"
+        " on a terminal before the run begins",
+        default=RebootPolicy.NEVER,
+    )
+    reboot_timeout: float = setting(
+        "orchestrate_reboot_timeout",
+        Number("s"),
+        Subject.REBOOT,
+        "Seconds within which a host has to be back from its reboot, with the new system",
+        default=300.0,
+    )
 
     def __post_init__(self) -> None:
         """Apply `inventory.names`."""
@@ -296,30 +554,78 @@ class Host:
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """What holds for the whole fleet, from the vars of the group `all`.
+    """What holds for the whole fleet, from the vars of the group `all`."""
 
-    Args:
-        flake: flake reference or absolute path of the user's configuration.
-        llama_cpp: flake reference or absolute path of llama.cpp.
-        rollout: batches, canaries, limits and order of a rollout.
-        confirm_timeout: seconds until a target that nobody confirmed goes back.
-        way_back_timeout: seconds that the old system's activation may take then.
-        evaluation_memory_mib: budget of one evaluator; None to measure.
-        evaluate_on: "controller" or the name of a builder; None to choose.
-        gpu_targets: whether hosts of one variant share one build for all their GPUs.
-        accept_licences: the unfree licences that the user accepts.
-        copies: what copies may take together.
-    """
-
-    flake: str | None = None
-    llama_cpp: str = "github:ggml-org/llama.cpp"
+    flake: str | None = setting(
+        "orchestrate_flake",
+        FlakeReference(),
+        Subject.PACKAGE,
+        "The flake with your `nixosConfigurations`",
+        default=None,
+        scope=Scope.FLEET,
+        otherwise="must be set to deploy",
+    )
+    llama_cpp: str = setting(
+        "orchestrate_llama_cpp",
+        FlakeReference(),
+        Subject.PACKAGE,
+        "The source of llama.cpp",
+        default="github:ggml-org/llama.cpp",
+        scope=Scope.FLEET,
+    )
     rollout: Rollout = field(default_factory=Rollout)
-    confirm_timeout: float = 180.0
-    way_back_timeout: float = 120.0
-    evaluation_memory_mib: int | None = None
-    evaluate_on: str | None = None
-    gpu_targets: TargetScope = TargetScope.PER_FLEET
-    accept_licences: tuple[Licence, ...] = ()
+    confirm_timeout: float = setting(
+        "orchestrate_confirm_timeout",
+        Number("s"),
+        Subject.ACTIVATION,
+        "Seconds from the activation to the confirmation, after which a host rolls itself back",
+        default=180.0,
+        scope=Scope.FLEET,
+    )
+    way_back_timeout: float = setting(
+        "orchestrate_way_back_timeout",
+        Number("s"),
+        Subject.ACTIVATION,
+        "Seconds that activating the old system may take during an automatic rollback",
+        default=120.0,
+        scope=Scope.FLEET,
+    )
+    evaluation_memory_mib: int | None = setting(
+        "orchestrate_evaluation_memory_mib",
+        Integer("MiB"),
+        Subject.EVALUATION,
+        "Memory that one evaluator may use",
+        default=None,
+        scope=Scope.FLEET,
+        otherwise="measured",
+    )
+    evaluate_on: str | None = setting(
+        "orchestrate_evaluate_on",
+        Text("controller or a builder's name"),
+        Subject.EVALUATION,
+        "Host that evaluates the flake",
+        default=None,
+        scope=Scope.FLEET,
+        otherwise="the controller if it has Nix, otherwise a builder",
+    )
+    gpu_targets: TargetScope = setting(
+        "orchestrate_gpu_targets",
+        Choice(tuple(TargetScope)),
+        Subject.PACKAGE,
+        "Which GPUs a CUDA or ROCm build compiles for: those of all hosts that share it, so that"
+        " it is built once, or each host's own",
+        default=TargetScope.PER_FLEET,
+        scope=Scope.FLEET,
+    )
+    accept_licences: tuple[Licence, ...] = setting(
+        "orchestrate_accept_licences",
+        Choices(tuple(Licence)),
+        Subject.PACKAGE,
+        "Unfree licences that you accept for the packages of these builds, and nothing else",
+        default=(),
+        scope=Scope.FLEET,
+        otherwise="your own `nixpkgs.config` decides",
+    )
     copies: CopyLimits = field(default_factory=CopyLimits)
 
 
@@ -341,7 +647,7 @@ class Inventory:
     fleet: Fleet = Fleet()
 
     def host(self, name: str) -> Host:
-        """Give the host of that name.
+        """Return the host of that name.
 
         Raises:
             InventoryError: there is none.

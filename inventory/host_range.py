@@ -62,7 +62,7 @@ def _sequence(bounds: str, pattern: str) -> list[str]:
     if _is_number(begin) and _is_number(end):
         return _numbers(begin, end, int(step_text), pattern)
     if len(begin) == len(end) == 1:
-        # Empty where begin isn't a letter; a to z then A to Z, as in Ansible.
+        # Empty if begin isn't a letter; a to z then A to Z, as in Ansible.
         from_begin = "".join(string.ascii_letters.partition(begin)[1:])
         if end in from_begin:
             return list(from_begin[: from_begin.index(end) + 1 : int(step_text)])

@@ -1,12 +1,14 @@
-"""The machine in between: `orchestrate_jump`, and ProxyJump in Ansible's arguments."""
+"""The host in between: `orchestrate_jump`, and ProxyJump in Ansible's arguments."""
 
 from __future__ import annotations
 
 import shlex
 from typing import TYPE_CHECKING
 
-from inventory.host import JumpHost
+from inventory.definition import Definition, Subject, fill
+from inventory.host import ADDRESS, JUMP, OLD_USER, PORT, USER, JumpHost
 from inventory.host_range import split_port
+from inventory.kinds import Text
 from orchestrator.errors import InventoryError
 
 if TYPE_CHECKING:
@@ -14,7 +16,15 @@ if TYPE_CHECKING:
 
     from inventory.variables import Variables
 
-_ARGUMENTS = "ansible_ssh_common_args"
+ARGUMENTS = Definition(
+    "ansible_ssh_common_args",
+    Text(may_be_empty=True),
+    Subject.CONNECTION,
+    "Arguments of ssh, of which only a jump host is understood: `-J` or `-o ProxyJump=`",
+    default="",
+    otherwise="no jump host",
+)
+
 _INSTEAD = {
     "identityfile": "ansible_ssh_private_key_file",
     "port": "ansible_port",
@@ -31,7 +41,7 @@ _INSTEAD = {
 
 
 def jump_of(variables: Variables, everyone: Mapping[str, Variables]) -> JumpHost | None:
-    """Find the machine that a host is reached through.
+    """Find the host that a host is reached through.
 
     Args:
         variables: of the host.
@@ -41,9 +51,9 @@ def jump_of(variables: Variables, everyone: Mapping[str, Variables]) -> JumpHost
         InventoryError: it is malformed, goes in circles, or the ssh arguments
             hold something else than a jump.
     """
-    named = variables.text("orchestrate_jump")
+    named = JUMP.read(variables)
     # Empty arguments are how a host drops those of its group.
-    arguments = variables.text(_ARGUMENTS) if variables.values.get(_ARGUMENTS) else None
+    arguments = ARGUMENTS.read(variables)
     jump = named or (_proxy_jump(arguments) if arguments else None)
     if jump is None or jump == "none":
         return None
@@ -56,36 +66,33 @@ def jump_of(variables: Variables, everyone: Mapping[str, Variables]) -> JumpHost
 
 def _host(through: Variables) -> JumpHost:
     """Turn a host of the inventory into a jump."""
-    if through.values.get("orchestrate_jump"):
+    if through.values.get(JUMP.name):
         raise InventoryError(
             message=f"the jump host {through.host} is itself behind a jump host",
             hint="one jump is possible; give ssh's own configuration the rest of the way",
         )
-    return JumpHost(
-        address=through.text("ansible_host") or through.host,
-        port=through.integer("ansible_port", 22),
-        user=user_of(through),
-        identity_file=through.path("ansible_ssh_private_key_file"),
-    )
+    address = ADDRESS.read(through) or through.host
+    return fill(JumpHost, through, address=address, user=user_of(through))
 
 
 def user_of(variables: Variables) -> str:
-    """Give the login name; `ansible_user` wins over its old name, as in Ansible."""
-    return variables.text("ansible_user") or variables.text("ansible_ssh_user") or "root"
+    """Return the login name; `ansible_user` wins over its old name, as in Ansible."""
+    has_new_name = variables.values.get(USER.name) is not None
+    return USER.read(variables) if has_new_name else OLD_USER.read(variables)
 
 
 def _address(text: str) -> JumpHost:
     """Read `user@address:port` or `ssh://user@address:port`."""
     if "," in text:
         raise InventoryError(
-            message=f"jump {text!r} names several machines",
+            message=f"jump {text!r} names several hosts",
             hint="one jump is possible; give ssh's own configuration the rest of the way",
         )
     user, at, place = text.removeprefix("ssh://").rpartition("@")
     address, port = split_port(place)
     if address.startswith("[") and address.endswith("]"):
         address = address[1:-1]
-    return JumpHost(address=address, port=port or 22, user=user if at else "root")
+    return JumpHost(address=address, port=port or PORT.default, user=user if at else USER.default)
 
 
 def _proxy_jump(arguments: str) -> str | None:
@@ -97,14 +104,14 @@ def _proxy_jump(arguments: str) -> str | None:
     try:
         words = iter(shlex.split(arguments))
     except ValueError as error:
-        raise InventoryError(message=f"{_ARGUMENTS} can't be split: {error}") from error
+        raise InventoryError(message=f"{ARGUMENTS.name} can't be split: {error}") from error
     jump: str | None = None
     for word in words:
         option, value = _option(word, words)
         if option not in {"J", "proxyjump"} or not value:
             instead = _INSTEAD.get(option)
             raise InventoryError(
-                message=f"{_ARGUMENTS} has {word!r}, and only a jump host is understood there",
+                message=f"{ARGUMENTS.name} has {word!r}, and only a jump host is understood there",
                 hint=f"set {instead} instead" if instead else "use -J or -o ProxyJump=",
             )
         jump = jump or value

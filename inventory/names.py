@@ -22,7 +22,7 @@ _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", re.ASCII)
 _PUBLIC_KEY = re.compile(r"[a-z0-9@.-]+ [A-Za-z0-9+/]+={0,2}( [^\x00-\x1f\x7f]*)?", re.ASCII)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\u2028\u2029]")
 _LONGEST_NAME = 253
-_LAST_PORT = 65535
+LAST_PORT = 65535
 
 
 def is_ipv6(text: str) -> bool:
@@ -84,9 +84,9 @@ def check_port(value: int, what: str = "port") -> int:
     Raises:
         InventoryError: it is outside 1 to 65535.
     """
-    if 1 <= value <= _LAST_PORT:
+    if 1 <= value <= LAST_PORT:
         return value
-    raise InventoryError(message=f"{what} {value} is not between 1 and {_LAST_PORT}")
+    raise InventoryError(message=f"{what} {value} is not between 1 and {LAST_PORT}")
 
 
 def check_path(value: str | None, what: str) -> str | None:

@@ -1,6 +1,6 @@
 """Which hosts a pattern means, as Ansible's "Patterns: targeting hosts and groups".
 
-Two things differ on purpose. A pattern that matches nothing is an error, where
+Two things differ on purpose. A pattern that matches nothing is an error, while
 Ansible warns and runs on the rest: `gpu:!nitrogn` must not deploy to nitrogen.
 And `fleet` means every host that is deployed to, unless the inventory has a
 group or host of that name.
@@ -156,7 +156,7 @@ def _match(inventory: Inventory, part: str) -> set[str]:
 def _enumerate(inventory: Inventory, expression: str) -> tuple[list[str], bool]:
     """List the hosts that an expression matches, and whether it named a group.
 
-    Hosts are looked at where no group matched or where the expression has
+    Hosts are looked at if no group matched or if the expression has
     something special in it, a dot included: that is Ansible's rule.
     """
     matcher = _matcher(expression)

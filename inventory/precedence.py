@@ -30,7 +30,7 @@ class Precedence:
         return self.of_group("all")
 
     def of_group(self, name: str) -> dict[str, object]:
-        """Give what a group sets itself."""
+        """Return what a group sets itself."""
         return self.group_variables[name] | self.group_directory[name]
 
     def order(self) -> tuple[tuple[str, frozenset[str]], ...]:

@@ -1,4 +1,4 @@
-"""From a path to an `Inventory`: natively where that is possible, else by Ansible."""
+"""From a path to an `Inventory`: natively if that is possible, otherwise by Ansible."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import os
 from typing import TYPE_CHECKING
 
 from inventory import ansible_source, yaml_source
-from inventory.fleet_variables import FLEET_VARIABLES, check_not_lower, fleet_of
+from inventory.definitions import OURS, PREFIX
+from inventory.fleet_variables import check_not_lower, fleet_of
 from inventory.group_tree import members
 from inventory.host import Host, Inventory
-from inventory.host_variables import HOST_VARIABLES, host_of
-from inventory.rollout import MAX_UNAVAILABLE, check_set_by_group, rollout_of
+from inventory.host_variables import host_of
+from inventory.rollout import check_set_by_group, rollout_of
 from inventory.source import NotNativeError
 from inventory.suggestion import did_you_mean
 from inventory.variables import Variables
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from inventory.source import Source
 
 _NATIVE = frozenset({".yml", ".yaml", ".json"})
-_PREFIX = "orchestrate_"
 
 
 def read_inventory(path: Path) -> Inventory:
@@ -59,7 +59,7 @@ def read_source(path: Path) -> Source:
 
 
 def _check_native(path: Path) -> None:
-    """Raise NotNativeError where the kind of file already says so."""
+    """Raise NotNativeError if the kind of file already says so."""
     message = ""
     if path.is_dir():
         message = f"{path} is a directory"
@@ -80,7 +80,7 @@ def _is_script(path: Path) -> bool:
 
 
 def interpret(source: Source) -> Inventory:
-    """Give hosts and fleet their meaning.
+    """Interpret the variables of hosts and fleet.
 
     Raises:
         InventoryError: a variable is unknown, wrong or refused.
@@ -111,12 +111,11 @@ def _groups_of(host: str, groups: dict[str, tuple[str, ...]]) -> tuple[str, ...]
 
 
 def _check_known(variables: Variables) -> None:
-    known = HOST_VARIABLES | FLEET_VARIABLES | {MAX_UNAVAILABLE}
     for name in variables.values:
-        if name.startswith(_PREFIX) and name not in known:
+        if name.startswith(PREFIX) and name not in OURS:
             raise InventoryError(
                 message=f"unknown variable {name}",
-                hint=did_you_mean(name, known) or "the variables are in inventory/example.yml",
+                hint=did_you_mean(name, OURS) or "docs/variables.md has all variables",
                 host=variables.host,
             )
 

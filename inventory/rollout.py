@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from inventory.definition import Definition, Scope, Subject, fill, filled_by, setting
+from inventory.kinds import Boolean, Number, Texts
 from inventory.suggestion import did_you_mean
 from inventory.variables import Variables
 from orchestrator.errors import InventoryError
@@ -14,24 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
+    from inventory.definition import Schema
+
 Size = int | str
 """A number of hosts, or a percentage of them such as "25%"."""
-
-ROLLOUT_VARIABLES = frozenset(
-    {
-        "orchestrate_batch_pause",
-        "orchestrate_canary",
-        "orchestrate_max_failures",
-        "orchestrate_max_failures_per_variant",
-        "orchestrate_max_unreachable",
-        "orchestrate_order",
-        "orchestrate_serial",
-    }
-)
-"""Those that only the group `all` can set."""
-
-MAX_UNAVAILABLE = "orchestrate_max_unavailable"
-"""Any group can set this one for its own hosts, `all` for the fleet."""
 
 WHOLE: tuple[Size, ...] = ("100%",)
 """A serial that asks for no batches."""
@@ -40,35 +28,142 @@ _PERCENT = re.compile(r"(100|[1-9]?[0-9])%")
 _WHOLE_NUMBER = re.compile(r"0|[1-9][0-9]{0,8}")
 
 
+@dataclass(frozen=True)
+class HostCount:
+    """A number of hosts, or a percentage of them."""
+
+    least: int = 0
+
+    @property
+    def words(self) -> str:
+        """The type, as the reference and the errors say it."""
+        return f'a number of hosts of at least {self.least}, or a percentage such as "25%"'
+
+    @property
+    def schema(self) -> Schema:
+        """An integer, or text with a number or a percentage."""
+        text = {"type": "string", "pattern": f"^({_PERCENT.pattern}|{_WHOLE_NUMBER.pattern})$"}
+        return {"anyOf": [{"type": "integer", "minimum": self.least}, text]}
+
+    def read(self, variables: Variables, name: str) -> Size | None:
+        """Read the size."""
+        value = variables.raw(name, self.words)
+        if value is None:
+            return None
+        sizes = sizes_of([value], self.least)
+        if sizes is None:
+            raise variables.wrong(name, repr(value), self.words)
+        return sizes[0]
+
+
+class BatchSizes:
+    """Sizes of batches as Ansible's `serial`: "Setting the batch size with serial"."""
+
+    words = 'numbers or percentages, such as [1, "30%"]'
+
+    @property
+    def schema(self) -> Schema:
+        """A size, or a list of sizes."""
+        one = HostCount(least=1).schema
+        return {"anyOf": [one, {"type": "array", "items": one, "minItems": 1}]}
+
+    def read(self, variables: Variables, name: str) -> tuple[Size, ...] | None:
+        """Read the sizes."""
+        value = variables.raw(name, self.words)
+        if value is None:
+            return None
+        sizes = sizes_of(value if isinstance(value, list) else [value])
+        if sizes is None:
+            raise variables.wrong(name, repr(value), self.words)
+        return sizes
+
+
+MAX_UNAVAILABLE = Definition(
+    "orchestrate_max_unavailable",
+    HostCount(least=1),
+    Subject.ROLLOUT,
+    "How many hosts of the group may be out of service at a time; set for `all`, of the fleet",
+    default=None,
+    scope=Scope.GROUP,
+    otherwise="no limit",
+)
+ORDER = Definition(
+    "orchestrate_order",
+    Texts("a list of groups of this inventory"),
+    Subject.ROLLOUT,
+    "Groups whose hosts go one group after another; hosts in none of them go last",
+    default=(),
+    scope=Scope.FLEET,
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Rollout:
     """What the inventory says of a rollout. None stands for no limit.
 
-    Args:
-        serial: batch sizes, as Ansible's `serial`.
-        canary: whether one host of each package has to end well before its others.
-        batch_pause: seconds between the end of a batch and the next one's begin.
-        max_unavailable: by group, `all` for the fleet: how many of its hosts may
-            be out of service at a time.
-        max_failures: how many of the hosts that move may fail before the rest is
-            left alone.
-        max_failures_per_variant: the same within each variant.
-        max_unreachable: how many hosts may be unreachable before that.
-        order: groups, each one's hosts after those of the groups before it.
+    `max_unavailable` is by group, with `all` for the fleet.
     """
 
-    serial: tuple[Size, ...] = WHOLE
-    canary: bool = True
-    batch_pause: float = 0.0
-    max_unavailable: dict[str, Size] = field(default_factory=dict)
-    max_failures: Size | None = None
-    max_failures_per_variant: Size | None = None
-    max_unreachable: Size | None = None
-    order: tuple[str, ...] = ()
+    serial: tuple[Size, ...] = setting(
+        "orchestrate_serial",
+        BatchSizes(),
+        Subject.ROLLOUT,
+        "Sizes of the batches, as Ansible's `serial`; the last one repeats",
+        default=WHOLE,
+        scope=Scope.FLEET,
+    )
+    canary: bool = setting(
+        "orchestrate_canary",
+        Boolean(),
+        Subject.ROLLOUT,
+        "Whether one host of each llama.cpp package has to succeed before the others that get it",
+        default=True,
+        scope=Scope.FLEET,
+    )
+    batch_pause: float = setting(
+        "orchestrate_batch_pause",
+        Number("s"),
+        Subject.ROLLOUT,
+        "Seconds between the end of a batch and the start of the next",
+        default=0.0,
+        scope=Scope.FLEET,
+        otherwise="no pause",
+    )
+    max_unavailable: dict[str, Size] = field(
+        default_factory=dict, metadata=MAX_UNAVAILABLE.metadata
+    )
+    max_failures: Size | None = setting(
+        "orchestrate_max_failures",
+        HostCount(),
+        Subject.ROLLOUT,
+        "How many hosts of a run may fail before no further host begins; 0 stops at the first",
+        default=None,
+        scope=Scope.FLEET,
+        otherwise="no limit",
+    )
+    max_failures_per_variant: Size | None = setting(
+        "orchestrate_max_failures_per_variant",
+        HostCount(),
+        Subject.ROLLOUT,
+        "How many hosts of one variant may fail before no further host of it begins",
+        default=None,
+        scope=Scope.FLEET,
+        otherwise="no limit",
+    )
+    max_unreachable: Size | None = setting(
+        "orchestrate_max_unreachable",
+        HostCount(),
+        Subject.ROLLOUT,
+        "How many hosts may be unreachable before no further host begins",
+        default=None,
+        scope=Scope.FLEET,
+        otherwise="no limit",
+    )
+    order: tuple[str, ...] = filled_by(ORDER)
 
 
 def count_of(size: Size, whole: int, least: int = 0) -> int:
-    """Give a size as a number of hosts; percentages are rounded down, as Ansible does."""
+    """Return a size as a number of hosts; percentages are rounded down, as Ansible does."""
     text = str(size)
     if not text.endswith("%"):
         return max(least, int(text))
@@ -76,7 +171,7 @@ def count_of(size: Size, whole: int, least: int = 0) -> int:
 
 
 def sizes_of(items: Iterable[object], least: int = 1) -> tuple[Size, ...] | None:
-    """Read sizes; None where there are none or one isn't a number or percentage."""
+    """Read sizes; None if there are none or one isn't a number or percentage."""
     sizes = [_size(item, least) for item in items]
     known = tuple(size for size in sizes if size is not None)
     return known if known and len(known) == len(sizes) else None
@@ -106,15 +201,10 @@ def rollout_of(
     Raises:
         InventoryError: one has the wrong type, or names an unknown group.
     """
-    per_variant = "orchestrate_max_failures_per_variant"
-    return Rollout(
-        serial=_serial(everywhere),
-        canary=everywhere.boolean("orchestrate_canary", default=True),
-        batch_pause=everywhere.optional_number("orchestrate_batch_pause") or 0.0,
+    return fill(
+        Rollout,
+        everywhere,
         max_unavailable=_max_unavailable(group_variables, everywhere.base),
-        max_failures=_limit(everywhere, "orchestrate_max_failures"),
-        max_failures_per_variant=_limit(everywhere, per_variant),
-        max_unreachable=_limit(everywhere, "orchestrate_max_unreachable"),
         order=_order(everywhere, tuple(groups)),
     )
 
@@ -127,38 +217,16 @@ def check_set_by_group(
     Raises:
         InventoryError: the host has one that no group of it sets.
     """
-    if MAX_UNAVAILABLE not in host.values:
+    name = MAX_UNAVAILABLE.name
+    if name not in host.values:
         return
-    written = [group_variables.get(name, {}).get(MAX_UNAVAILABLE) for name in (*groups, "all")]
-    if host.values[MAX_UNAVAILABLE] not in written:
+    written = [group_variables.get(group, {}).get(name) for group in (*groups, "all")]
+    if host.values[name] not in written:
         raise InventoryError(
-            message=f"{MAX_UNAVAILABLE} is set for one host, and holds for a group",
+            message=f"{name} is set for one host, and holds for a group",
             hint="move it to the vars of a group, or of all for the whole fleet",
             host=host.host,
         )
-
-
-def _serial(everywhere: Variables) -> tuple[Size, ...]:
-    """Read batch sizes as Ansible's `serial`: "Setting the batch size with serial"."""
-    name, expected = "orchestrate_serial", 'numbers or percentages, such as [1, "30%"]'
-    value = everywhere.raw(name, expected)
-    if value is None:
-        return WHOLE
-    sizes = sizes_of(value if isinstance(value, list) else [value])
-    if sizes is None:
-        raise everywhere.wrong(name, repr(value), expected)
-    return sizes
-
-
-def _limit(variables: Variables, name: str, least: int = 0) -> Size | None:
-    expected = f'a number of hosts of at least {least}, or a percentage such as "25%"'
-    value = variables.raw(name, expected)
-    if value is None:
-        return None
-    sizes = sizes_of([value], least)
-    if sizes is None:
-        raise variables.wrong(name, repr(value), expected)
-    return sizes[0]
 
 
 def _max_unavailable(
@@ -167,7 +235,7 @@ def _max_unavailable(
     found = {}
     for group, values in sorted(group_variables.items()):
         try:
-            size = _limit(Variables("", values, base), MAX_UNAVAILABLE, least=1)
+            size = MAX_UNAVAILABLE.read(Variables("", values, base))
         except InventoryError as error:
             error.message = f"group {group}: {error.message}"
             raise
@@ -177,10 +245,9 @@ def _max_unavailable(
 
 
 def _order(everywhere: Variables, groups: tuple[str, ...]) -> tuple[str, ...]:
-    name = "orchestrate_order"
-    wanted = everywhere.texts(name)
+    wanted = ORDER.read(everywhere)
     for group in wanted:
         if group not in groups:
-            expected = "a list of groups of this inventory"
-            raise everywhere.wrong(name, repr(group), expected, did_you_mean(group, groups))
+            hint = did_you_mean(group, groups)
+            raise everywhere.wrong(ORDER.name, repr(group), ORDER.kind.words, hint)
     return wanted

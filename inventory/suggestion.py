@@ -13,7 +13,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Name the known words closest to a misspelt one, or all of them if few.
 
     Returns:
-        A sentence without a full stop; empty where nothing helps.
+        A sentence without a full stop; empty if nothing helps.
     """
     words = sorted(set(known))
     close = difflib.get_close_matches(word, words, n=3, cutoff=0.6)

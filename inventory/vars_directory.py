@@ -21,7 +21,7 @@ _EXTENSIONS = ("", ".yml", ".yaml", ".json")
 
 
 def read_variables(directory: Path, name: str) -> dict[str, object]:
-    """Read the variables of one host or group; empty where there are none.
+    """Read the variables of one host or group; empty if there are none.
 
     Raises:
         InventoryError: a file isn't YAML or isn't a mapping.

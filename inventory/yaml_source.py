@@ -3,7 +3,7 @@
 Shape and precedence follow Ansible's pages "How to build your inventory" and
 "Using variables", section "Variable precedence: where should I put a variable?".
 Stricter than Ansible in one thing: a key that isn't hosts, vars or children is an
-error, where Ansible warns and goes on without what was meant.
+error, while Ansible warns and goes on without what was meant.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from inventory import yaml_file
+from inventory.definition import Definition, Scope, Subject
 from inventory.host_range import expand, split_port
+from inventory.kinds import Integer
 from inventory.names import check_address, check_name
 from inventory.precedence import Precedence
 from inventory.source import Group, NotNativeError, Source
@@ -21,7 +23,14 @@ from inventory.vars_directory import read_variables
 from orchestrator.errors import InventoryError
 
 _SECTIONS = ("hosts", "vars", "children")
-_PRIORITY = "ansible_group_priority"
+PRIORITY = Definition(
+    "ansible_group_priority",
+    Integer(least=None),
+    Subject.GROUPS,
+    "Which of two groups of the same depth wins; the one with the higher number",
+    default=1,
+    scope=Scope.GROUP,
+)
 
 
 @dataclass(slots=True)
@@ -29,7 +38,7 @@ class _GroupDraft:
     hosts: dict[str, None] = field(default_factory=dict)
     children: dict[str, None] = field(default_factory=dict)
     variables: dict[str, object] = field(default_factory=dict)
-    priority: int = 1
+    priority: int = PRIORITY.default
 
 
 @dataclass(slots=True)
@@ -67,10 +76,11 @@ class _Draft:
     def variables(self, draft: _GroupDraft, name: str, content: object) -> None:
         """Take in the vars of a group; its priority isn't one of them."""
         found = {str(key): value for key, value in self.mapping(content, f"vars of {name}").items()}
-        priority = found.pop(_PRIORITY, draft.priority)
+        priority = found.pop(PRIORITY.name, draft.priority)
         if isinstance(priority, bool) or not isinstance(priority, int):
             raise self.error(
-                message=f"{_PRIORITY} of group {name!r} is {priority!r}, expected a number"
+                message=f"{PRIORITY.name} of group {name!r} is {priority!r},"
+                f" expected {PRIORITY.kind.words}"
             )
         draft.priority = priority
         draft.variables |= found
@@ -91,7 +101,7 @@ class _Draft:
             draft.hosts[name] = None
 
     def mapping(self, content: object, what: str) -> dict[object, object]:
-        """Give a section as a mapping, empty where nothing is written."""
+        """Return a section as a mapping; empty if nothing is written."""
         if content is None:
             return {}
         if isinstance(content, dict):
@@ -102,7 +112,7 @@ class _Draft:
         )
 
     def names(self, content: object, what: str) -> dict[object, object]:
-        """Give the names of a section with their content; one alone may be plain text."""
+        """Return the names of a section with their content; one alone may be plain text."""
         if isinstance(content, str):
             return {content: None}
         return self.mapping(content, what)

@@ -113,6 +113,7 @@ def make_plan(*hosts: Wanted, run: str = "run-1", goal: Goal = Goal.SWITCH) -> P
         blocked={},
         failed={},
         confirm_timeout=180.0,
+        way_back_timeout=120.0,
         goal=goal,
     )
 

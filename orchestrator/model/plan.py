@@ -235,7 +235,7 @@ class Plan:
     blocked: dict[str, str]
     failed: dict[str, str]
     confirm_timeout: float
-    way_back_timeout: float = 120.0
+    way_back_timeout: float
     goal: Goal = Goal.SWITCH
     policy: Policy = field(default_factory=Policy)
     retry_failed: bool = False

@@ -283,7 +283,7 @@ def test_the_evaluator_must_be_a_builder(tmp_path: Path) -> None:
         ("all: {hosts: {'carbon boron': }}", "host name"),
         ("all: {children: {'a b': }}", "group name"),
         ("all: {vars: {x: !!python/name:os.system }}", "inventory.yml:1"),
-        ("g: {vars: {ansible_group_priority: high}}", "expected a number"),
+        ("g: {vars: {ansible_group_priority: high}}", "expected a whole number"),
         ("all: {vars: {orchestrate_flak: x}}", "did you mean orchestrate_flake"),
     ],
 )
