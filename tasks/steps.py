@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-import time
+from dataclasses import asdict, replace
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 import redis
 import structlog
 from celery import Task, shared_task
 
-from orchestrator.deploy.drive.drive import host_of, step_event
+from orchestrator.deploy.drive.drive import host_of
 from orchestrator.errors import OrchestrateError, PayloadError
 from orchestrator.model.cluster import Work
-from orchestrator.model.event import Event
+from orchestrator.model.event import (
+    MessageRefused,
+    StageFailed,
+    StageStarted,
+    event_now,
+    step_event,
+    step_finished,
+)
 from orchestrator.model.journal import Step, StepKey
 from orchestrator.state.host_locks import HostLocks
 from orchestrator.state.journal import Journal, parse_step_key
@@ -28,6 +35,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from orchestrator.model.plan import Plan
+    from orchestrator.model.report import Report
 
 log = structlog.get_logger()
 
@@ -78,22 +86,21 @@ def parse_message(message: tuple[object, ...]) -> tuple[str, StepKey, int]:
 
 def _refuse(client: redis.Redis, message: tuple[object, ...], error: PayloadError) -> None:
     """Drop a message for good, and say so in the log and to the run it names."""
-    log.error("message refused", **error.as_data())
+    log.error("message refused", **asdict(error.failure))
     if message and isinstance(message[0], str):
         run = message[0]
-        event = Event(time.time(), run, "", "", "message_refused", error.as_data())
-        Journal(client, run).emit(event)
+        Journal(client, run).emit(event_now(run, "", "", MessageRefused(error.failure)))
 
 
 def _do(
-    journal: Journal, key: StepKey, token: int, perform: Callable[[Journal, Plan, StepKey], Any]
+    journal: Journal, key: StepKey, token: int, perform: Callable[[Journal, Plan, StepKey], Report]
 ) -> None:
     try:
         plan = journal.plan()
         host = host_of(plan, key)
-        _tell(journal, host, key, "stage_started")
+        journal.emit(step_event(journal.run, host, key, StageStarted()))
         with _alive(journal, key, token), structlog.contextvars.bound_contextvars(host=host):
-            report = msgspec.to_builtins(perform(journal, plan, key))
+            report = perform(journal, plan, key)
     except OrchestrateError as error:
         _fail(journal, key, token, error)
     except redis.RedisError:
@@ -110,20 +117,16 @@ def _do(
         _fail(journal, key, token, defect)
     else:
         # Journal first: whoever hears of the end must find it there.
-        if journal.finish(key, token, report):
-            _tell(journal, host, key, "stage_finished", report=report)
+        if journal.finish(key, token, msgspec.to_builtins(report)):
+            journal.emit(step_event(journal.run, host, key, step_finished(key.step, report)))
 
 
 def _fail(journal: Journal, key: StepKey, token: int, error: OrchestrateError) -> None:
-    report = error.as_data()
-    log.warning("step failed", subject=key.subject, **report)
-    if journal.fail(key, token, report):
-        host = error.host or ("" if key.step is Step.BUILD else key.subject)
-        _tell(journal, host, key, "stage_failed", **report)
-
-
-def _tell(journal: Journal, host: str, key: StepKey, kind: str, **data: object) -> None:
-    journal.emit(step_event(journal.run, host, key, kind, **data))
+    host = error.host or ("" if key.step is Step.BUILD else key.subject)
+    failure = replace(error.failure, host=host, stage=error.stage or key.step)
+    log.warning("step failed", subject=key.subject, **asdict(failure))
+    if journal.fail(key, token, failure):
+        journal.emit(step_event(journal.run, host, key, StageFailed(failure)))
 
 
 def _alive(journal: Journal, key: StepKey, token: int) -> AbstractContextManager[None]:
@@ -136,8 +139,8 @@ def _alive(journal: Journal, key: StepKey, token: int) -> AbstractContextManager
     return beating(beat, f"lease {key}", journal.lease_seconds)
 
 
-def load_performer(path: str) -> Callable[[Journal, Plan, StepKey], Any]:
+def load_performer(path: str) -> Callable[[Journal, Plan, StepKey], Report]:
     """Import the function that does a step, from `module:name`."""
     module, _, name = path.partition(":")
-    found: Callable[[Journal, Plan, StepKey], Any] = getattr(import_module(module), name)
+    found: Callable[[Journal, Plan, StepKey], Report] = getattr(import_module(module), name)
     return found

@@ -19,10 +19,12 @@ from orchestrator.cli.invocation import (
     inventory_option,
     json_option,
 )
-from orchestrator.cli.render.progress import JsonProgress, PlainProgress, change
+from orchestrator.cli.render.progress import JsonProgress, PlainProgress
+from orchestrator.cli.render.tables import change, explained
 from orchestrator.command import printable
 from orchestrator.deploy.history import is_about, read_run, summaries
 from orchestrator.errors import UsageError
+from orchestrator.model.event import Progress
 from orchestrator.model.store import derivation_name
 from orchestrator.state.journal import Journal
 from orchestrator.state.runs import find_run
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
     from pathlib import Path
 
-    from orchestrator.cli.render.progress import Progress
+    from orchestrator.cli.render.progress import ShowsEvents
     from orchestrator.deploy.history import RunSummary
     from orchestrator.model.event import Event
     from orchestrator.model.history import BuildRecord, HostRecord, RunRecord
@@ -100,11 +102,11 @@ def logs(run: str, host: str | None, inventory: Path, broker: str | None, *, as_
     if host is not None:
         events = of_host(events, host, plan)
     written = PlainProgress(sys.stdout, with_logs=True)
-    progress: Progress = JsonProgress(sys.stdout) if as_json else written
+    shown: ShowsEvents = JsonProgress(sys.stdout) if as_json else written
     for event in events:
         # How far a copy was is of no use once it has ended.
-        if as_json or event.event != "progress":
-            progress.hear(event)
+        if as_json or not isinstance(event.body, Progress):
+            shown.on_event(event)
     return 0
 
 
@@ -172,7 +174,7 @@ def _host_line(host: HostRecord) -> str:
     if host.smoke is not None:
         parts.append(_smoke(host.smoke))
     if host.result.message:
-        parts.append(host.result.message.splitlines()[0])
+        parts.append(explained(host.host, host.result).splitlines()[0])
     return f"{host.host}: {', '.join(parts)}"
 
 
@@ -204,8 +206,10 @@ def _host_lines(host: HostRecord) -> list[str]:
     if host.smoke is not None:
         lines.append(f"  smoke    {_smoke(host.smoke)}")
     if result is not None and result.message:
-        first, *others = result.message.splitlines()
+        first, *others = explained(host.host, result).splitlines()
         lines += [f"  message  {first}", *(f"           {line}" for line in others)]
+    if result is not None and result.failure is not None:
+        lines += [f"           {line}" for line in result.failure.details]
     return lines
 
 

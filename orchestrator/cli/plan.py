@@ -22,6 +22,7 @@ from orchestrator.cli.invocation import (
     update_input_option,
 )
 from orchestrator.cli.run import ledger_of
+from orchestrator.command import printable
 from orchestrator.deploy.prepare.prepare import new_run_id, prepare
 from orchestrator.deploy.prepare.survey import Surveyor
 from orchestrator.model.plan import Action
@@ -90,7 +91,11 @@ def describe(plan: Plan) -> str:
     left_out = {**plan.unreachable, **plan.blocked, **plan.failed}
     if left_out:
         lines += ["", "left out"]
-        lines += [f"  {line}" for report in left_out.values() for line in report.splitlines()]
+        lines += [
+            f"  {printable(line)}"
+            for failure in left_out.values()
+            for line in str(failure).splitlines()
+        ]
     if not plan.has_work:
         lines += ["", "nothing to do"]
     return "\n".join(lines)

@@ -121,7 +121,7 @@ def _build_record(build: Build, records: Mapping[StepKey, StepRecord]) -> BuildR
         builder=report.builder if report else build.builder,
         seconds=report.seconds if report else None,
         was_valid=report is not None and report.was_valid,
-        message=str(record.error.get("message", "")) if record is not None else "",
+        message=record.error.message if record is not None and record.error else "",
     )
 
 
@@ -173,9 +173,9 @@ def read_open(journal: Journal) -> dict[str, OpenRun]:
 def is_about(event: Event, host: str, plan: Plan) -> bool:
     """Whether an event is of a host, or of a build that it needs. Pure.
 
-    A build's events are told under its builder.
+    A build's events have its builder's name.
     """
     if event.host == host:
         return True
     needed = {build.derivation for build in plan.builds if host in build.hosts}
-    return event.data.get("derivation") in needed
+    return event.body.derivation in needed

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from orchestrator.errors import PayloadError
+from orchestrator.errors import Failure, PayloadError
 from orchestrator.model.stage import Stage
 
 T = TypeVar("T")
@@ -97,7 +97,7 @@ class StepRecord:
     sent_at: float = 0.0
     ended_at: float = 0.0
     report: dict[str, Any] = field(default_factory=dict)
-    error: dict[str, Any] = field(default_factory=dict)
+    error: Failure | None = None
 
     def report_as(self, kind: type[T], key: StepKey) -> T:
         """Read the report of the step `key`, whose record this is.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from inventory.copying import CopyLimits
 from inventory.host import Host
+from orchestrator.errors import Failure
 from orchestrator.model.boot_part import BootPart
 from orchestrator.model.facts import Facts
 from orchestrator.model.journal import Step
@@ -221,8 +222,8 @@ class Plan:
     """A whole run, decided before anything is touched.
 
     `unreachable`, `blocked` (by a pin, by policy, by a build that failed before)
-    and `failed` (its facts or its evaluation) map a host's name to the report of
-    why it is left out. `retry_failed` builds also what is remembered to have
+    and `failed` (its facts or its evaluation) map a host's name to why it is left
+    out. `retry_failed` builds also what is remembered to have
     failed; `terms` are those of its copies. `cancelled` is what a driver makes of a
     plan whose run was cancelled.
     """
@@ -231,9 +232,9 @@ class Plan:
     hosts: tuple[HostPlan, ...]
     builders: tuple[Host, ...]
     builds: tuple[Build, ...]
-    unreachable: dict[str, str]
-    blocked: dict[str, str]
-    failed: dict[str, str]
+    unreachable: dict[str, Failure]
+    blocked: dict[str, Failure]
+    failed: dict[str, Failure]
     confirm_timeout: float
     way_back_timeout: float = 120.0
     goal: Goal = Goal.SWITCH

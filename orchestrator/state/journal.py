@@ -35,6 +35,8 @@ from orchestrator.state.codec import as_text, read_back
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
+    from orchestrator.errors import Failure
+
 UNCLAIMED_SECONDS = 60.0
 """How long a sent step waits for a worker before it is sent again."""
 
@@ -248,7 +250,7 @@ class Journal:
         record = StepRecord(StepState.DONE, token, ended_at=self.now(), report=report)
         return self._write(key, StepRecord(StepState.STARTED, token), record)
 
-    def fail(self, key: StepKey, token: int, error: dict[str, Any]) -> bool:
+    def fail(self, key: StepKey, token: int, error: Failure) -> bool:
         """End a step badly; False where the token is not the current one any more."""
         record = StepRecord(StepState.FAILED, token, ended_at=self.now(), error=error)
         return self._write(key, StepRecord(StepState.STARTED, token), record)

@@ -16,8 +16,17 @@ from orchestrator.deploy.drive.host_locks import HeldHosts
 from orchestrator.deploy.drive.lost_steps import ATTEMPTS, Absences, LostSteps
 from orchestrator.deploy.rollout.next_steps import decision_of, is_finished, next_steps
 from orchestrator.deploy.rollout.results import results, settled_results
-from orchestrator.errors import PayloadError, StageError
-from orchestrator.model.event import Event, run_finished
+from orchestrator.errors import Failure, PayloadError
+from orchestrator.model.event import (
+    Built,
+    HostFinished,
+    QueueUnserved,
+    RunFinished,
+    StageFailed,
+    WorkerLost,
+    event_now,
+    step_event,
+)
 from orchestrator.model.journal import Control, Step, StepKey, StepState
 from orchestrator.model.report import BuildReport
 from orchestrator.state.host_locks import HostLocks
@@ -26,6 +35,7 @@ from orchestrator.state.workers import Cluster, queue_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from orchestrator.model.event import Event
     from orchestrator.model.journal import StepRecord
     from orchestrator.model.plan import Plan
     from orchestrator.model.report import HostResult
@@ -102,7 +112,7 @@ def _note_what_is_there(journal: Journal, plan: Plan) -> None:
         report = msgspec.to_builtins(made)
         token = journal.send(key)
         if token and journal.claim(key, token) and journal.finish(key, token, report):
-            journal.emit(step_event(plan.run, build.builder, key, "stage_finished", report=report))
+            journal.emit(step_event(plan.run, build.builder, key, Built(made)))
 
 
 def _pass_on(journal: Journal, seen: str, on_event: Callable[[Event], None]) -> str:
@@ -147,28 +157,20 @@ def _send(
     if token is None:
         return
     if begun:
-        message = "its worker gives no sign of life; the step is sent again"
-        host = host_of(plan, key)
-        journal.emit(step_event(plan.run, host, key, "worker_lost", message=message))
+        journal.emit(step_event(plan.run, host_of(plan, key), key, WorkerLost()))
     send(queue, plan.run, key, token)
 
 
 def _give_up(journal: Journal, plan: Plan, key: StepKey, record: StepRecord) -> None:
     """Fail a step that has ended every worker that began it."""
-    error = StageError(
+    failure = Failure(
         message=f"{ATTEMPTS} workers ended in the middle of it",
         hint="see the workers' logs; out of memory is the usual cause",
+        host=host_of(plan, key),
         stage=key.step,
-    ).as_data()
-    if journal.fail(key, record.token, error):
-        journal.emit(step_event(plan.run, host_of(plan, key), key, "stage_failed", **error))
-
-
-def step_event(run: str, host: str, key: StepKey, kind: str, **data: object) -> Event:
-    """Make an event of a step that happens now; a build's names its derivation."""
-    if key.step is Step.BUILD:
-        data["derivation"] = key.subject
-    return Event(time.time(), run, host, key.step, kind, data)
+    )
+    if journal.fail(key, record.token, failure):
+        journal.emit(step_event(plan.run, failure.host, key, StageFailed(failure)))
 
 
 def host_of(plan: Plan, key: StepKey) -> str:
@@ -202,12 +204,7 @@ def _tell_unserved(
         name = f"queue {queue}"
         if name not in told:
             told.add(name)
-            data = {
-                "queue": queue,
-                "message": f"no worker serves {queue}, and steps of this run wait for one",
-                "hint": f"orchestrate worker --serve {queue}, on this run's broker",
-            }
-            journal.emit(Event(time.time(), journal.run, "", "", "queue_unserved", data))
+            journal.emit(event_now(journal.run, "", "", QueueUnserved(queue)))
 
 
 def _tell_held_back(
@@ -219,8 +216,7 @@ def _tell_held_back(
         name = f"{notice.event} {notice.subject}"
         if name not in told:
             told.add(name)
-            data = {"subject": notice.subject, "message": notice.message}
-            journal.emit(Event(time.time(), journal.run, "", "", notice.event, data))
+            journal.emit(event_now(journal.run, "", "", notice))
 
 
 def _tell_settled(
@@ -238,8 +234,7 @@ def _tell_settled(
 
 
 def _tell_end(journal: Journal, host: str, result: HostResult) -> None:
-    data = msgspec.to_builtins(result)
-    journal.emit(Event(time.time(), journal.run, host, "", "host_finished", data))
+    journal.emit(event_now(journal.run, host, "", HostFinished(result)))
 
 
 def _finish(
@@ -252,10 +247,10 @@ def _finish(
     for host, result in ended.items():
         if host not in told:
             _tell_end(journal, host, result)
-    journal.emit(run_finished(plan.run, ended))
+    journal.emit(event_now(plan.run, "", "", RunFinished(ended)))
     while True:
         for number, event in journal.events(seen, _WAIT_SECONDS):
             seen = number
             on_event(event)
-            if event.event == "run_finished":
+            if isinstance(event.body, RunFinished):
                 return ended

@@ -10,8 +10,8 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from orchestrator.errors import StageError
-from orchestrator.model.event import Event
+from orchestrator.errors import Failure
+from orchestrator.model.event import StageFailed, WaitsForLock, event_now
 from orchestrator.model.journal import Step, StepKey
 from orchestrator.state.host_locks import HostLocks
 
@@ -67,7 +67,8 @@ class HeldHosts:
         if taken.lock.run != plan.run:
             if host.name not in self.told:
                 self.told.add(host.name)
-                self._tell(host.name, "waits_for_lock", **_of(taken.lock))
+                lock = taken.lock
+                self._emit(host.name, WaitsForLock(lock.run, lock.author, lock.since))
             return False
         self.held.add(host.name)
         if taken.overtaken and self._has_begun(key):
@@ -83,32 +84,21 @@ class HeldHosts:
 
     def _give_up(self, key: StepKey, record: StepRecord | None, lock: HostLock) -> None:
         """Fail what we were at and the way back: it would undo what another run did."""
-        error = StageError(
+        failure = Failure(
             message=f"run {lock.previous_run} has changed it since this run began to",
             hint=f"see what that one did: orchestrate show {lock.previous_run}",
             host=key.subject,
             stage=key.step,
-        ).as_data()
+        )
         journal = self.locks.journal
         back = StepKey(Step.ROLLBACK, key.subject)
         # The way back first: killed in between, this run still doesn't take it.
         for step in dict.fromkeys((back, key)):
             token = journal.send(step, record if step == key else None)
             if token is not None and journal.claim(step, token):
-                journal.fail(step, token, error)
-        self._tell(key.subject, "stage_failed", **error)
+                journal.fail(step, token, failure)
+        self._emit(key.subject, StageFailed(failure))
 
-    def _tell(self, host: str, kind: str, **data: object) -> None:
+    def _emit(self, host: str, body: WaitsForLock | StageFailed) -> None:
         journal = self.locks.journal
-        journal.emit(Event(time.time(), journal.run, host, Step.SWITCH, kind, data))
-
-
-def _of(lock: HostLock) -> dict[str, object]:
-    since = time.strftime("%H:%M:%S UTC", time.gmtime(lock.since))
-    return {
-        "message": f"run {lock.run} of {lock.author or 'somebody'} has it since {since};"
-        " it waits for that one's end",
-        "holder": lock.run,
-        "author": lock.author,
-        "since": lock.since,
-    }
+        journal.emit(event_now(journal.run, host, Step.SWITCH, body))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.deploy.prepare.survey import LeftOut, look
 from orchestrator.errors import OrchestrateError
+from orchestrator.model.event import StageFailed, StoreUnknown
 from orchestrator.model.plan import Action
 from orchestrator.model.stage import Stage
 from orchestrator.model.store import StorePath
@@ -90,7 +91,7 @@ async def ask_stores(
                 return await ask_builder(shell, paths, inputs, builders[name].caches)
             return await ask_store(shell, paths)
         except OrchestrateError as error:
-            surveyor.tell(name, Stage.PLAN, "store_unknown", message=error.message)
+            surveyor.emit(name, Stage.PLAN, StoreUnknown(error.failure))
             return None
 
     answers = await asyncio.gather(*(ask(name, paths) for name, paths in wanted.items()))
@@ -104,8 +105,8 @@ def refuse(surveyor: Surveyor, survey: Survey, moving: Mapping[str, Evaluation])
         error = refusal(survey.facts[name], evaluation, survey.ledger.quarantined)
         error = error or _failed_before(surveyor, survey, evaluation)
         if error is not None:
-            refused[name] = str(error)
-            surveyor.tell(name, Stage.PLAN, "stage_failed", **error.as_data())
+            refused[name] = error.failure
+            surveyor.emit(name, Stage.PLAN, StageFailed(error.failure))
     evaluations = {name: made for name, made in survey.evaluations.items() if name not in refused}
     return replace(survey, evaluations=evaluations, blocked={**survey.blocked, **refused})
 

@@ -9,21 +9,29 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from inventory.host import Inventory
 from orchestrator.errors import (
+    Failure,
     OrchestrateError,
     PlanError,
     StageError,
     UnreachableError,
     UsageError,
 )
-from orchestrator.model.event import Event
+from orchestrator.model.event import (
+    Evaluated,
+    Event,
+    StageFailed,
+    StageFinished,
+    StageStarted,
+    VariantChosen,
+    event_now,
+)
 from orchestrator.model.ledger import Ledger
 from orchestrator.model.plan import Evaluation, FlakeRef, Goal
 from orchestrator.model.stage import Stage
@@ -43,6 +51,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
 
     from inventory.host import Host
+    from orchestrator.model.event import Body
     from orchestrator.model.facts import Facts
     from orchestrator.model.variant import VariantChoice
 
@@ -72,27 +81,28 @@ class Surveyor:
     retry_failed: bool = False
     lock_aside: Callable[[Shell, FlakeRef], Awaitable[FlakeRef]] | None = None
 
-    def tell(self, host: str, stage: str, event: str, **data: object) -> None:
-        """Report an event of this run."""
-        self.on_event(Event(time.time(), self.run, host, stage, event, data))
+    def emit(self, host: str, stage: str, body: Body) -> None:
+        """Pass on an event of this run that happens now."""
+        self.on_event(event_now(self.run, host, stage, body))
 
 
 @dataclass(slots=True)
 class LeftOut:
     """The hosts that a survey goes on without, and why."""
 
-    unreachable: dict[str, str] = field(default_factory=dict)
-    blocked: dict[str, str] = field(default_factory=dict)
-    failed: dict[str, str] = field(default_factory=dict)
+    unreachable: dict[str, Failure] = field(default_factory=dict)
+    blocked: dict[str, Failure] = field(default_factory=dict)
+    failed: dict[str, Failure] = field(default_factory=dict)
 
     def add(self, host: str, error: OrchestrateError) -> None:
-        """Note a host under the kind of its failure."""
+        """Note a host under the kind of its failure, which names it if no other one."""
+        failure = error.failure if error.host else replace(error.failure, host=host)
         if isinstance(error, UnreachableError):
-            self.unreachable[host] = str(error)
+            self.unreachable[host] = failure
         elif isinstance(error, PlanError):
-            self.blocked[host] = str(error)
+            self.blocked[host] = failure
         else:
-            self.failed[host] = str(error)
+            self.failed[host] = failure
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,17 +170,11 @@ def choose(
             choice = choose_variant(host, facts[host.name])
         except OrchestrateError as error:
             left_out.add(host.name, error)
-            surveyor.tell(host.name, Stage.VARIANT, "stage_failed", **error.as_data())
+            surveyor.emit(host.name, Stage.VARIANT, StageFailed(error.failure))
             continue
         choices[host.name] = choice
-        surveyor.tell(
-            host.name,
-            Stage.VARIANT,
-            "stage_finished",
-            variant=choice.variant,
-            reason=choice.reason,
-            warnings=list(choice.warnings),
-        )
+        chosen = VariantChosen(choice.variant, choice.reason, choice.warnings)
+        surveyor.emit(host.name, Stage.VARIANT, chosen)
     return choices
 
 
@@ -191,10 +195,10 @@ async def evaluate_fleet(
     for name, answer in answers.items():
         if isinstance(answer, Evaluation):
             evaluations[name] = answer
-            surveyor.tell(name, Stage.EVALUATE, "stage_finished", toplevel=answer.toplevel)
+            surveyor.emit(name, Stage.EVALUATE, Evaluated(answer.toplevel))
         else:
             left_out.add(name, answer)
-            surveyor.tell(name, Stage.EVALUATE, "stage_failed", **answer.as_data())
+            surveyor.emit(name, Stage.EVALUATE, StageFailed(answer.failure))
     return evaluations
 
 
@@ -278,14 +282,14 @@ async def _each(
     """Do `work` for every host at once; a host that fails is left out and told of."""
 
     async def one(host: str, job: Coroutine[None, None, T]) -> T | None:
-        surveyor.tell(host, stage, "stage_started")
+        surveyor.emit(host, stage, StageStarted())
         try:
             done = await job
         except OrchestrateError as error:
             left_out.add(host, error)
-            surveyor.tell(host, stage, "stage_failed", **error.as_data())
+            surveyor.emit(host, stage, StageFailed(error.failure))
             return None
-        surveyor.tell(host, stage, "stage_finished")
+        surveyor.emit(host, stage, StageFinished())
         return done
 
     answers = await asyncio.gather(*(one(host, job) for host, job in work.items()))

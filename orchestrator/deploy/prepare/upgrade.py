@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from orchestrator.deploy.prepare.prepare import prepare
 from orchestrator.deploy.prepare.survey import Surveyor
 from orchestrator.errors import OrchestrateError
+from orchestrator.model.event import LockSettled
 from orchestrator.model.plan import Action, FlakeRef, Upgrade
 from orchestrator.model.stage import Stage
 from orchestrator.stages.evaluate.evaluate import lock_flake
@@ -52,13 +53,7 @@ class _Fork:
         await lock_flake(shell, fork, ("user", *inputs))
         after = await read_lock(shell, fork)
         for change in input_changes(before, after, inputs):
-            self.surveyor.tell(
-                *("", Stage.EVALUATE, "input_locked"),
-                input=change.name,
-                before=change.before,
-                after=change.after,
-                message=str(change),
-            )
+            self.surveyor.emit("", Stage.EVALUATE, change)
         return fork
 
     def upgrade(self) -> Upgrade | None:
@@ -92,31 +87,29 @@ async def prepare_upgrade(
         raise
     for host in plan.hosts:
         if host.action is Action.DEPLOY:
-            change = change_of(host)
-            surveyor.tell(
-                host.name, Stage.PLAN, "upgrades", **change.as_data(), message=str(change)
-            )
+            surveyor.emit(host.name, Stage.PLAN, change_of(host))
     return replace(plan, upgrade=fork.upgrade()), evaluator
 
 
-async def settle_lock(pool: ConnectionPool, run: str, upgrade: Upgrade, *, good: bool) -> str:
-    """Keep the lock of a run that ended well, else leave the old one; say which.
+async def settle_lock(
+    pool: ConnectionPool, run: str, upgrade: Upgrade, *, good: bool
+) -> LockSettled:
+    """Keep the lock of a run that ended well, otherwise leave the old one; return which.
 
     Raises:
         OrchestrateError: the new one should stay and can't be put in its place.
     """
-    inputs = ", ".join(upgrade.inputs)
     if not good:
         # The old lock is in its place already, reachable or not.
         with suppress(OrchestrateError):
             await drop_lock(await _shell(pool, upgrade), upgrade.flake, run)
-        return f"not every host ended well: {inputs} stays locked as before"
+        return LockSettled(upgrade.inputs, upgraded=False)
     try:
         await commit_lock(await _shell(pool, upgrade), upgrade.flake, run)
     except OrchestrateError as error:
         error.hint = f"every host ended well; keep its lock with `orchestrate resume {run}`"
         raise
-    return f"every host ended well: the new lock of {inputs} stays"
+    return LockSettled(upgrade.inputs, upgraded=True)
 
 
 async def _shell(pool: ConnectionPool, upgrade: Upgrade) -> Shell:

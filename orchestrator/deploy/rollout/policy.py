@@ -12,6 +12,7 @@ from enum import StrEnum
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+from orchestrator.model.event import BatchPause, BudgetSpent
 from orchestrator.model.plan import HostPlan
 from orchestrator.model.variant import Variant
 
@@ -86,21 +87,12 @@ class HostState:
 
 
 @dataclass(frozen=True, slots=True)
-class Notice:
-    """What holds hosts back, to be told once: an event's name, what it is of, in words."""
-
-    event: str
-    subject: str
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
 class Decision:
     """Who may begin to change now; whom the run leaves alone and why; what is to be told."""
 
     may_begin: frozenset[str] = frozenset()
     left_alone: Mapping[str, str] = field(default_factory=dict)
-    notices: tuple[Notice, ...] = ()
+    notices: tuple[BudgetSpent | BatchPause, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +120,7 @@ def decide(
     spent = _spent(policy, ordered, unreachable)
     left_alone = _left_alone(policy, ordered, spent, unreachable)
     told = [
-        Notice("budget_spent", budget.subject, f"{budget.why}: the rest is left alone")
+        BudgetSpent(budget.subject, budget.why)
         for budget in spent
         if any(why.startswith(budget.why) for why in left_alone.values())
     ]
@@ -266,15 +258,14 @@ def _turn(ordered: Iterable[HostState], left_alone: Collection[str]) -> int | No
 
 def _pause(
     policy: Policy, ordered: Sequence[HostState], batch: int | None, now: float
-) -> Notice | None:
+) -> BatchPause | None:
     """Say that the batch whose turn it is waits, while the pause before it lasts."""
     if batch is None or any(one.phase.has_begun for one in ordered if one.host.batch == batch):
         return None
     ends = [one.ended_at for one in ordered if one.host.batch < batch and one.phase.has_begun]
     if not ends or now >= max(ends) + policy.batch_pause:
         return None
-    message = f"batch {batch + 1} begins {policy.batch_pause:g} s after the last one's end"
-    return Notice("batch_pause", str(batch), message)
+    return BatchPause(str(batch), policy.batch_pause)
 
 
 def _beginners(

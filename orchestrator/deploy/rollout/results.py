@@ -15,6 +15,8 @@ from orchestrator.deploy.rollout.step_records import (
     must_roll_back,
     smoke_report,
 )
+from orchestrator.errors import Failure, FailureKind
+from orchestrator.model.boot_part import changed_parts
 from orchestrator.model.journal import Step, StepKey, StepRecord, StepState
 from orchestrator.model.plan import Action, Goal
 from orchestrator.model.report import (
@@ -25,7 +27,6 @@ from orchestrator.model.report import (
     SwitchReport,
     Verdict,
 )
-from orchestrator.stages.activate.reboot import changed_parts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,7 +47,10 @@ def results(plan: Plan, records: Mapping[StepKey, StepRecord]) -> dict[str, Host
         (Outcome.FAILED, plan.failed),
     )
     for outcome, hosts in left_out:
-        found |= {name: HostResult(outcome, message=text) for name, text in hosts.items()}
+        found |= {
+            name: HostResult(outcome, message=failure.message, failure=failure)
+            for name, failure in hosts.items()
+        }
     return found
 
 
@@ -72,6 +76,7 @@ def host_result(
         left_alone: why it was, empty where it wasn't.
     """
     smoke = smoke_report(host.name, records)
+    failure = _first_failure(plan, host, records)
     base = HostResult(
         outcome=Outcome.SKIPPED,
         variant=host.choice.variant,
@@ -79,7 +84,8 @@ def host_result(
         tokens_per_second=smoke.tokens_per_second if smoke else None,
         previous=host.previous,
         current=host.previous,
-        message=_first_failure(plan, host, records),
+        message=failure.message if failure else "",
+        failure=failure,
     )
     if host.action is Action.UNCHANGED:
         return replace(base, outcome=Outcome.UNCHANGED)
@@ -94,7 +100,7 @@ def host_result(
         return _failed(base, host, records)
     if plan.goal is Goal.BUILD and is_built(host, records):
         return replace(base, outcome=Outcome.BUILT, message="not deployed")
-    return replace(base, message=left_alone or "the run ended before its turn")
+    return replace(base, message=left_alone or "the run ended before its turn", failure=None)
 
 
 def _failed(base: HostResult, host: HostPlan, records: Mapping[StepKey, StepRecord]) -> HostResult:
@@ -102,7 +108,7 @@ def _failed(base: HostResult, host: HostPlan, records: Mapping[StepKey, StepReco
     reboot = records.get(StepKey(Step.REBOOT, host.name))
     if reboot is not None and reboot.state is StepState.FAILED:
         # The new system is the boot default; whether it runs, only a check of it says.
-        runs = reboot.error.get("rebooted") == host.name
+        runs = reboot.error is not None and reboot.error.kind is FailureKind.REBOOTED
         current = host.evaluation.toplevel if runs else None
         return replace(base, outcome=Outcome.FAILED, current=current, verdict=Verdict.NEEDS_HANDS)
     lost = is_unreachable(host, records)
@@ -168,7 +174,7 @@ def _rolled_back(
 ) -> HostResult:
     record = records.get(StepKey(Step.ROLLBACK, host.name))
     if record is None or record.state is not StepState.DONE:
-        why = str(record.error.get("message", "")) if record is not None else ""
+        why = record.error.message if record is not None and record.error else ""
         return replace(
             base,
             outcome=Outcome.FAILED,
@@ -187,16 +193,23 @@ def _rolled_back(
     )
 
 
-def _first_failure(plan: Plan, host: HostPlan, records: Mapping[StepKey, StepRecord]) -> str:
-    failure = failed_build(plan, host.awaited, records)
-    if failure is not None:
-        return str(failure.error.get("message", "its build failed"))
+def _first_failure(
+    plan: Plan, host: HostPlan, records: Mapping[StepKey, StepRecord]
+) -> Failure | None:
+    build = failed_build(plan, host.awaited, records)
+    if build is not None:
+        return build.error or Failure("its build failed", stage=Step.BUILD)
     for step in (Step.COPY, *plan.way_of(host)):
         record = records.get(StepKey(step, host.name))
         if record is not None and record.state is StepState.FAILED:
-            return str(record.error.get("message", f"{step} failed"))
+            return record.error or Failure(f"{step} failed", host=host.name, stage=step)
         if step is Step.SMOKE:
             smoke = smoke_report(host.name, records)
             if smoke is not None and not smoke.passed:
-                return smoke.failure
-    return ""
+                return Failure(
+                    message=smoke.failure,
+                    host=host.name,
+                    stage=Step.SMOKE,
+                    last_lines=smoke.last_lines,
+                )
+    return None

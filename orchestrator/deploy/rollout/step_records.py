@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from orchestrator.errors import FailureKind
 from orchestrator.model.journal import Step, StepKey, StepState
 from orchestrator.model.report import SmokeReport
 
@@ -50,7 +51,8 @@ def must_roll_back(host: HostPlan, records: Mapping[StepKey, StepRecord]) -> boo
 def is_unreachable(host: HostPlan, records: Mapping[StepKey, StepRecord]) -> bool:
     """Whether the host could not be connected to before anything was done to it."""
     record = records.get(StepKey(Step.COPY, host.name))
-    return record is not None and record.error.get("unreachable") == host.name
+    error = record.error if record is not None else None
+    return error is not None and (error.kind, error.host) == (FailureKind.UNREACHABLE, host.name)
 
 
 def is_built(host: HostPlan, records: Mapping[StepKey, StepRecord]) -> bool:

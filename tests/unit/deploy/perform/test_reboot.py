@@ -11,11 +11,11 @@ import pytest
 from inventory.host import Connection, Host, Inventory, RebootPolicy
 from orchestrator.deploy.perform.reboot import passes
 from orchestrator.errors import PayloadError, RebootedError, StageError
+from orchestrator.model.boot_part import changed_parts
 from orchestrator.model.policy import Reboots
 from orchestrator.stages.activate.reboot import (
     BootState,
     boot_state,
-    changed_parts,
     check_rebooted,
     parse_boot_state,
 )

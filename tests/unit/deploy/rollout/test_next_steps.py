@@ -15,7 +15,7 @@ from inventory.host import HealthCheck
 from orchestrator.deploy.rollout.next_steps import is_finished, next_steps
 from orchestrator.deploy.rollout.results import results, settled_results
 from orchestrator.deploy.rollout.step_records import failed_build, must_roll_back
-from orchestrator.errors import PayloadError, RebootedError
+from orchestrator.errors import Failure, PayloadError, RebootedError
 from orchestrator.model.journal import Step, StepKey, StepRecord, StepState
 from orchestrator.model.plan import Action, Goal, Plan
 from orchestrator.model.policy import Reboots
@@ -55,7 +55,7 @@ def rollback(host: str, verdict: Verdict = Verdict.GOOD) -> dict[str, Any]:
 def record(key: StepKey, answer: str) -> StepRecord:
     """Give the record of a step that ended with this answer."""
     if answer == BAD:
-        return StepRecord(StepState.FAILED, 1, error={"message": f"{key.step} broke"})
+        return StepRecord(StepState.FAILED, 1, error=Failure(f"{key.step} broke"))
     report: dict[str, Any] = {}
     if key.step is Step.SMOKE:
         report = smoke(key.subject, passed=answer == GOOD)
@@ -303,7 +303,11 @@ def test_a_batch_that_partly_fails_does_not_end_the_run() -> None:
 def test_hosts_that_are_left_out_are_in_the_results() -> None:
     """Unreachable, blocked, failed and unchanged hosts each have their own outcome."""
     plan = make_plan(Wanted("carbon", action=Action.UNCHANGED))
-    plan = replace(plan, unreachable={"a": "no route"}, blocked={"b": "pin"}, failed={"c": "eval"})
+    failures = [
+        Failure(message, host="x", stage="facts") for message in ("no route", "pin", "eval")
+    ]
+    a, b, c = failures
+    plan = replace(plan, unreachable={"a": a}, blocked={"b": b}, failed={"c": c})
     assert is_finished(plan, {})
     ended = results(plan, {})
     assert {name: result.outcome for name, result in ended.items()} == {
@@ -313,6 +317,7 @@ def test_hosts_that_are_left_out_are_in_the_results() -> None:
         "c": Outcome.FAILED,
     }
     assert ended["a"].message == "no route"
+    assert [ended[name].failure for name in "abc"] == failures
 
 
 def test_the_goal_build_only_builds() -> None:
@@ -435,7 +440,7 @@ def test_a_stopped_build_fails_nobody(goal: Goal) -> None:
     """A host whose build a cancelled run stopped was left alone, it did not fail."""
     plan = replace(make_plan(Wanted("carbon"), goal=goal), cancelled=True)
     build = StepKey(Step.BUILD, plan.builds[0].derivation)
-    stopped = StepRecord(StepState.FAILED, 1, error={"message": "the run was cancelled"})
+    stopped = StepRecord(StepState.FAILED, 1, error=Failure("the run was cancelled"))
     assert results(plan, {build: stopped})["carbon"].outcome is Outcome.SKIPPED
 
 
@@ -542,7 +547,7 @@ def test_what_fails_a_check_after_its_reboot_runs_its_new_system() -> None:
     """It needs hands, and it is known what runs there."""
     plan = rebooting(make_plan(Wanted("carbon")), "carbon")
     records = run(plan, reboot_carbon=BAD)
-    error = RebootedError("it fails", host="carbon").as_data()
+    error = RebootedError("it fails", host="carbon").failure
     key = StepKey(Step.REBOOT, "carbon")
     records[key] = replace(records[key], error=error)
     result = results(plan, records)["carbon"]

@@ -20,6 +20,7 @@ from orchestrator.deploy.rollout.next_steps import (
 )
 from orchestrator.deploy.rollout.policy import HostState, Phase, decide
 from orchestrator.deploy.rollout.results import results, settled_results
+from orchestrator.errors import Failure, FailureKind
 from orchestrator.model.journal import Step, StepKey, StepRecord, StepState
 from orchestrator.model.policy import Cap, Policy
 from orchestrator.model.report import HostResult, Outcome, RollbackReport, SmokeReport, Verdict
@@ -236,7 +237,8 @@ BAD_ENDS = {
 def ended(key: StepKey, end: str, now: float) -> StepRecord:
     """Give the record of a step that ended so."""
     if end in {"fails", "unreachable"}:
-        error = {"message": f"{key.step} broke"} | {end: key.subject}
+        kind = FailureKind.UNREACHABLE if end == "unreachable" else FailureKind.FAILED
+        error = Failure(f"{key.step} broke", host=key.subject, kind=kind)
         return StepRecord(StepState.FAILED, 1, ended_at=now, error=error)
     report: dict[str, Any] = {}
     if key.step is Step.SMOKE:
@@ -290,7 +292,9 @@ def plan_of(
     rollout = Rollout(serial=tuple(serial), canary=policy.canary and apart)
     placed = in_batches(plan.hosts, rollout)
     policy = replace(policy, serial=rollout.serial)
-    return replace(plan, hosts=placed, policy=policy, unreachable={"z": "no answer"})
+    return replace(
+        plan, hosts=placed, policy=policy, unreachable={"z": Failure("no answer", host="z")}
+    )
 
 
 def check_begin(plan: Plan, name: str, records: dict[StepKey, StepRecord], now: float) -> None:
