@@ -18,6 +18,7 @@ from orchestrator.model.event import (
     DerivationsSent,
     DryActivated,
     Evaluated,
+    FactsRead,
     HealthChecked,
     HostFinished,
     InputLocked,
@@ -34,7 +35,6 @@ from orchestrator.model.event import (
     RunFinished,
     SmokeTested,
     StageFailed,
-    StageFinished,
     StageStarted,
     StoreUnknown,
     Switched,
@@ -73,7 +73,7 @@ def planning(text: str) -> tuple[Body, ...]:
     """Return what happens while a plan is made."""
     return (
         StageStarted(),
-        StageFinished(),
+        FactsRead(),
         VariantChosen(Variant.CPU, text, (text,)),
         Evaluated(output("system")),
         DerivationsSent(3),

@@ -83,15 +83,16 @@ class StageStarted(EventBody, frozen=True, omit_defaults=True):
         return f"building {derivation_name(self.derivation)}" if self.derivation else "started"
 
 
-class StageFinished(EventBody, frozen=True, omit_defaults=True):
-    """A stage that has nothing to report ended well."""
+class FactsRead(EventBody, frozen=True, omit_defaults=True):
+    """The facts of a host or a builder are known."""
 
     event: ClassVar[str] = "stage_finished"
+    stage: ClassVar[Stage | None] = Stage.FACTS
 
     @property
     def sentence(self) -> str:
         """Say so."""
-        return "finished"
+        return "its facts are known"
 
 
 class VariantChosen(EventBody, frozen=True, omit_defaults=True):
@@ -541,20 +542,19 @@ class Upgrades(EventBody, frozen=True, omit_defaults=True):
 class RebootNeeded(EventBody, frozen=True, omit_defaults=True):
     """What of a host's new system only a reboot puts in use, and that may be `unknown` yet.
 
-    `note` says it in words, with what comes of it by the inventory and the run's goal.
+    `message` says it in words, with what comes of it by the inventory and the run's goal.
     """
 
     parts: tuple[BootPart, ...]
     unknown: tuple[BootPart, ...]
-    note: str
+    message: str
 
     event: ClassVar[str] = "reboot_needed"
-    computed: ClassVar[tuple[str, ...]] = ("message",)
 
     @property
     def sentence(self) -> str:
         """Say what changes and whether the host reboots."""
-        return self.note
+        return self.message
 
 
 class LockSettled(EventBody, frozen=True, omit_defaults=True):
@@ -606,7 +606,7 @@ class RunFinished(EventBody, frozen=True, omit_defaults=True):
 
 Body = (
     StageStarted
-    | StageFinished
+    | FactsRead
     | VariantChosen
     | Evaluated
     | DerivationsSent

@@ -14,7 +14,7 @@ from orchestrator.cli.init import inventory_text
 from orchestrator.deploy.import_spool import import_spooled_runs
 from orchestrator.deploy.rollout.results import results
 from orchestrator.deploy.spool import SpooledRun, spool_run, waiting_runs
-from orchestrator.model.event import RunFinished, StageFinished, event_now
+from orchestrator.model.event import FactsRead, RunFinished, event_now
 from orchestrator.model.plan import Action, Origin
 from orchestrator.model.report import HostResult, Outcome
 from orchestrator.state.journal import Journal
@@ -40,7 +40,7 @@ def ended(run: str, days_ago: float = 0.0) -> SpooledRun:
     plan = make_plan(Wanted("carbon", action=Action.UNCHANGED), run=run)
     plan = replace(plan, origin=origin)
     known = results(plan, {})
-    looked = event_now(run, "carbon", "facts", StageFinished())
+    looked = event_now(run, "carbon", "facts", FactsRead())
     return SpooledRun(plan, known, (looked, event_now(run, "", "", RunFinished(known))))
 
 
@@ -141,7 +141,7 @@ def test_only_so_many_runs_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_what_was_told_while_planning_is_kept_and_not_told_twice(engine: Engine) -> None:
     """The journal's stream begins with it; a driver goes on behind it."""
     plan = make_plan(Wanted("carbon"))
-    looked = event_now(plan.run, "carbon", "facts", StageFinished())
+    looked = event_now(plan.run, "carbon", "facts", FactsRead())
     journal = engine.journal(plan)
     journal.create(plan)
     heard = journal.emit(looked)

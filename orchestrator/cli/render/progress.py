@@ -20,6 +20,7 @@ from orchestrator.model.event import (
     DerivationsSent,
     DryActivated,
     Evaluated,
+    FactsRead,
     HostFinished,
     InputLocked,
     LockSettled,
@@ -30,7 +31,6 @@ from orchestrator.model.event import (
     RebootNeeded,
     RunFinished,
     StageFailed,
-    StageFinished,
     StageStarted,
     StoreUnknown,
     Upgrades,
@@ -126,7 +126,7 @@ def is_shown(body: EventBody, *, with_logs: bool = False) -> bool:
     return not isinstance(body, _ONLY_RECORDED)
 
 
-_ONLY_RECORDED = (StageFinished, Evaluated, DerivationsSent, StoreUnknown, RunFinished)
+_ONLY_RECORDED = (FactsRead, Evaluated, DerivationsSent, StoreUnknown, RunFinished)
 
 
 @dataclass(slots=True)

@@ -26,8 +26,8 @@ from orchestrator.errors import (
 from orchestrator.model.event import (
     Evaluated,
     Event,
+    FactsRead,
     StageFailed,
-    StageFinished,
     StageStarted,
     VariantChosen,
     event_now,
@@ -48,7 +48,7 @@ from orchestrator.transport.shell import LocalShell, Shell
 from orchestrator.workspace import Workspace
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Sequence
+    from collections.abc import Sequence
 
     from inventory.host import Host
     from orchestrator.model.event import Body
@@ -129,7 +129,7 @@ async def survey_fleet(
     for path in {model_path(host.smoke) for host in hosts}:
         read_model(path)
     left_out = LeftOut()
-    facts = await look(surveyor, hosts, left_out, as_targets=True)
+    facts = await look(surveyor, hosts, left_out, as_target=True)
     choices = choose(surveyor, hosts, facts, left_out)
     chosen = [host for host in hosts if host.name in choices]
     evaluator = await pick_evaluator(surveyor) if chosen else None
@@ -148,14 +148,26 @@ async def survey_fleet(
 
 
 async def look(
-    surveyor: Surveyor, hosts: Sequence[Host], left_out: LeftOut, *, as_targets: bool = False
+    surveyor: Surveyor, hosts: Sequence[Host], left_out: LeftOut, *, as_target: bool = False
 ) -> dict[str, Facts]:
-    """Read the facts of `hosts`, all at once; of targets less than of builders."""
+    """Read the facts of `hosts`, all at once; of targets fewer than of builders.
 
-    async def one(host: Host) -> Facts:
-        return await gather_facts(await surveyor.pool.shell(host), as_target=as_targets)
+    A host that fails is left out.
+    """
 
-    return await _each(surveyor, Stage.FACTS, {host.name: one(host) for host in hosts}, left_out)
+    async def one(host: Host) -> Facts | None:
+        surveyor.emit(host.name, Stage.FACTS, StageStarted())
+        try:
+            facts = await gather_facts(await surveyor.pool.shell(host), as_target=as_target)
+        except OrchestrateError as error:
+            left_out.add(host.name, error)
+            surveyor.emit(host.name, Stage.FACTS, StageFailed(error.failure))
+            return None
+        surveyor.emit(host.name, Stage.FACTS, FactsRead())
+        return facts
+
+    answers = await asyncio.gather(*map(one, hosts))
+    return {host.name: facts for host, facts in zip(hosts, answers, strict=True) if facts}
 
 
 def choose(
@@ -271,26 +283,3 @@ def _memory_available_mib() -> int:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2**20
     values = dict(line.split(":", 1) for line in lines)
     return int(values["MemAvailable"].split()[0]) // 1024
-
-
-async def _each(
-    surveyor: Surveyor,
-    stage: str,
-    work: dict[str, Coroutine[None, None, T]],
-    left_out: LeftOut,
-) -> dict[str, T]:
-    """Do `work` for every host at once; a host that fails is left out and told of."""
-
-    async def one(host: str, job: Coroutine[None, None, T]) -> T | None:
-        surveyor.emit(host, stage, StageStarted())
-        try:
-            done = await job
-        except OrchestrateError as error:
-            left_out.add(host, error)
-            surveyor.emit(host, stage, StageFailed(error.failure))
-            return None
-        surveyor.emit(host, stage, StageFinished())
-        return done
-
-    answers = await asyncio.gather(*(one(host, job) for host, job in work.items()))
-    return {host: answer for host, answer in zip(work, answers, strict=True) if answer is not None}
