@@ -1,6 +1,6 @@
 """`orchestrate history`, `show` and `logs`: what was done, by whom, and what came of it.
 
-They read: no worker is started, no machine is asked.
+They only read: no worker is started, no host is asked.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def history(target: str | None, inventory: Path, broker: str | None, *, as_json:
 @broker_option
 @json_option
 def show(run: str, inventory: Path, broker: str | None, *, as_json: bool) -> int:
-    """Show what RUN did to each machine, why, and how it ended; and its builds."""
+    """Show what RUN did to each host, why, and how it ended; and its builds."""
     with open_journal(Invocation(inventory, broker_option=broker)) as client:
         record = read_run(Journal(client, find_run(client, run)))
     click.echo(msgspec.json.encode(record).decode() if as_json else describe(record))
@@ -111,23 +111,23 @@ def logs(run: str, host: str | None, inventory: Path, broker: str | None, *, as_
 
 
 def of_host(events: Iterable[Event], host: str, plan: Plan) -> list[Event]:
-    """Give the events of a host and its builds, or of a builder. Pure.
+    """Return the events of a host and its builds, or of a builder. Pure.
 
     Raises:
-        UsageError: the run knows no such host.
+        UsageError: the run did not include this host.
     """
     known = dict.fromkeys((*plan.target_names, *(builder.name for builder in plan.builders)))
     if host not in known:
-        message = f"run {plan.run} had no host {host}"
-        raise UsageError(message, hint=f"it had: {', '.join(known)}")
+        message = f"run {plan.run} did not include {host}"
+        raise UsageError(message, hint=f"it included: {', '.join(known)}")
     return [event for event in events if is_about(event, host, plan)]
 
 
 def _names(invocation: Invocation, known: Iterable[RunSummary]) -> frozenset[str]:
-    """Give the hosts that TARGET means; one that left the inventory still has a history.
+    """Return the hosts that TARGET means; one that left the inventory still has a history.
 
     Raises:
-        InventoryError: it means none.
+        InventoryError: it matches none.
     """
     target = invocation.target
     if any(target in summary.header.targets for summary in known):
@@ -138,7 +138,7 @@ def _names(invocation: Invocation, known: Iterable[RunSummary]) -> frozenset[str
 def as_data(
     summary: RunSummary, record: RunRecord, names: Collection[str] | None
 ) -> dict[str, Any]:
-    """Give a run's line of `history --json`: all of its hosts, or those of `names`."""
+    """Return a run's line of `history --json`: all of its hosts, or those of `names`."""
     hosts = [host for host in record.hosts if names is None or host.host in names]
     return {
         "run": record.run,
@@ -231,13 +231,13 @@ def _build_lines(build: BuildRecord) -> list[str]:
     if build.seconds is not None:
         done = "was there" if build.was_valid else f"{build.seconds:.1f} s"
     lines = [f"  {derivation_name(build.derivation)} on {build.builder}: {done}"]
-    if build.message:
-        lines.append(f"    {build.message.splitlines()[0]}")
+    if build.failure is not None:
+        lines += [f"    {line}" for line in (build.failure.message, *build.failure.details)]
     return lines
 
 
 def _origin(origin: Origin) -> str:
-    author = origin.author or "somebody"
+    author = origin.author or "an unknown user"
     return f"{_when(origin.started_at)}  {author}  {origin.command}".rstrip()
 
 

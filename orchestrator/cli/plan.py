@@ -21,8 +21,8 @@ from orchestrator.cli.invocation import (
     target_argument,
     update_input_option,
 )
+from orchestrator.cli.render.tables import failure_lines
 from orchestrator.cli.run import ledger_of
-from orchestrator.command import printable
 from orchestrator.deploy.prepare.prepare import new_run_id, prepare
 from orchestrator.deploy.prepare.survey import Surveyor
 from orchestrator.model.plan import Action
@@ -91,11 +91,7 @@ def describe(plan: Plan) -> str:
     left_out = {**plan.unreachable, **plan.blocked, **plan.failed}
     if left_out:
         lines += ["", "left out"]
-        lines += [
-            f"  {printable(line)}"
-            for failure in left_out.values()
-            for line in str(failure).splitlines()
-        ]
+        lines += [f"  {line}" for left in left_out.values() for line in failure_lines(left)]
     if not plan.has_work:
         lines += ["", "nothing to do"]
     return "\n".join(lines)

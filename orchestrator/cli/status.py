@@ -18,8 +18,9 @@ from orchestrator.cli.invocation import (
     json_option,
     target_argument,
 )
+from orchestrator.cli.render.tables import failure_lines
 from orchestrator.deploy.history import OpenRun, read_open
-from orchestrator.errors import OrchestrateError
+from orchestrator.errors import Failure, OrchestrateError
 from orchestrator.model.report import HostResult
 from orchestrator.model.store import StorePath, store_hash
 from orchestrator.state.journal import Journal
@@ -48,6 +49,7 @@ class Status:
     result: HostResult | None
     drift: str
     error: str = ""
+    failure: Failure | None = None
     open_run: OpenRun | None = None
 
 
@@ -89,7 +91,7 @@ def status_of(
 ) -> Status:
     """Hold what a machine says against what its last run left. Pure."""
     if isinstance(answer, OrchestrateError):
-        return Status(host, None, None, run, result, "", str(answer))
+        return Status(host, None, None, run, result, "", str(answer), answer.failure)
     drift = ""
     left = result.current if result is not None else None
     if left is not None and left != answer.running_system:
@@ -103,8 +105,8 @@ def describe(statuses: Sequence[Status]) -> str:
     """Render the machines for a reader."""
     lines = []
     for status in statuses:
-        if status.error:
-            lines.append(status.error)
+        if status.failure is not None:
+            lines += failure_lines(status.failure)
             continue
         running = store_hash(status.running)[:8] if status.running else "no NixOS system"
         last = f"{status.result.outcome} in run {status.run}" if status.result else "never deployed"

@@ -54,7 +54,7 @@ def summaries(client: redis.Redis) -> Iterator[RunSummary]:
 
 
 def read_run(journal: Journal) -> RunRecord:
-    """Read all that is kept of a run, but for its events.
+    """Read all that is kept of a run except its events.
 
     Raises:
         PayloadError: there is no such run, or an entry was damaged.
@@ -114,6 +114,7 @@ def _build_record(build: Build, records: Mapping[StepKey, StepRecord]) -> BuildR
     record = records.get(key)
     built = record is not None and record.state is StepState.DONE
     report = record.report_as(BuildReport, key) if record is not None and built else None
+    failure = record.error if record is not None else None
     return BuildRecord(
         derivation=build.derivation,
         output=build.output,
@@ -121,7 +122,8 @@ def _build_record(build: Build, records: Mapping[StepKey, StepRecord]) -> BuildR
         builder=report.builder if report else build.builder,
         seconds=report.seconds if report else None,
         was_valid=report is not None and report.was_valid,
-        message=record.error.message if record is not None and record.error else "",
+        message=failure.message if failure else "",
+        failure=failure,
     )
 
 

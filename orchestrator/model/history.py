@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from orchestrator.errors import Failure
 from orchestrator.model.plan import Goal, Origin
 from orchestrator.model.report import HostResult, SmokeReport
 from orchestrator.model.store import DerivationPath, StorePath
@@ -53,7 +54,8 @@ class BuildRecord:
         builder: who built it, or was to.
         seconds: how long it took there; None where it isn't done.
         was_valid: whether it was there already.
-        message: what went wrong.
+        message: what went wrong, in one line.
+        failure: the same with all its parts; None if nothing did.
     """
 
     derivation: DerivationPath
@@ -63,6 +65,7 @@ class BuildRecord:
     seconds: float | None
     was_valid: bool
     message: str
+    failure: Failure | None
 
 
 @dataclass(frozen=True, slots=True)

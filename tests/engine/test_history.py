@@ -213,7 +213,7 @@ def test_logs_are_the_events(engine: Engine, told: Told) -> None:
 def test_logs_of_an_unknown_host_name_the_known(engine: Engine, told: Told) -> None:
     """A misspelt host is no empty answer."""
     deployed(engine, "run-1", "carbon")
-    with pytest.raises(UsageError, match="had no host cabron") as caught:
+    with pytest.raises(UsageError, match="did not include cabron") as caught:
         told.text(logs, "run-1", "cabron")
     assert "carbon, boron, builder" in caught.value.hint
 

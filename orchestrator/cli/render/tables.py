@@ -9,6 +9,7 @@ from orchestrator.model.report import HostResult, Outcome
 from orchestrator.model.store import store_hash
 
 if TYPE_CHECKING:
+    from orchestrator.errors import Failure
     from orchestrator.model.store import StorePath
 
 
@@ -39,6 +40,11 @@ def explained(host: str, result: HostResult) -> str:
         return result.message
     elsewhere = failure.host if failure.host != host else ""
     return ": ".join(part for part in (elsewhere, failure.stage, result.message) if part)
+
+
+def failure_lines(failure: Failure) -> list[str]:
+    """Render a failure with all its parts, safe for a terminal."""
+    return [printable(line) for line in str(failure).splitlines()]
 
 
 def _row(host: str, result: HostResult) -> tuple[str, ...]:

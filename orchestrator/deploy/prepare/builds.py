@@ -1,6 +1,6 @@
 """Look at what builds stand on: builders, stores, derivations, the ledger of builds.
 
-Nothing changes here either. Only who has something to change is looked at.
+Nothing changes here either. Only hosts that have to change are looked at.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 async def survey_builds(surveyor: Surveyor, evaluator: Evaluator, survey: Survey) -> Survey:
     """Add what placing builds needs to a survey of the fleet.
 
-    Hosts that need what is remembered to fail are left out, and those that would
+    Hosts that need a build that failed before are left out, and those that would
     get what is quarantined.
 
     Raises:
@@ -46,7 +46,7 @@ async def survey_builds(surveyor: Surveyor, evaluator: Evaluator, survey: Survey
     }
     if not moving:
         return survey
-    # On a thread: whose broker that is may have to start it, and imports much to do so.
+    # On a thread: the broker may have to be started, which imports much.
     reading = asyncio.create_task(asyncio.to_thread(surveyor.read_ledger))
     try:
         needs, builders = await asyncio.gather(
@@ -54,7 +54,7 @@ async def survey_builds(surveyor: Surveyor, evaluator: Evaluator, survey: Survey
             look(surveyor, surveyor.inventory.builders, LeftOut()),
         )
     finally:
-        # Nobody may end what it is about to open.
+        # What it is about to open must not be ended meanwhile.
         await asyncio.wait({reading})
     ledger = reading.result()
     stores = await ask_stores(surveyor, moving, needs.values())
@@ -99,7 +99,7 @@ async def ask_stores(
 
 
 def refuse(surveyor: Surveyor, survey: Survey, moving: Mapping[str, Evaluation]) -> Survey:
-    """Leave out the hosts that would get what failed a smoke, or need what failed to build."""
+    """Leave out the hosts that would get what failed a smoke test, or need what failed to build."""
     refused = {}
     for name, evaluation in moving.items():
         error = refusal(survey.facts[name], evaluation, survey.ledger.quarantined)
@@ -112,7 +112,7 @@ def refuse(surveyor: Surveyor, survey: Survey, moving: Mapping[str, Evaluation])
 
 
 def _failed_before(surveyor: Surveyor, survey: Survey, evaluation: Evaluation) -> PlanError | None:
-    """Say which build of a host failed before, unless it is there or to be tried again."""
+    """Return which build of a host failed before, unless it is there or to be tried again."""
     if surveyor.retry_failed:
         return None
     holders = (*(builder.name for builder in surveyor.inventory.builders), evaluation.host)

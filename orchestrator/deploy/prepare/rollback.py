@@ -1,7 +1,7 @@
 """Plan a rollback by hand: earlier generations, with the guard of a deployment.
 
 What a rollback goes to is on the host already. From there on it is a run like
-any other: way back armed, smoke, confirmation.
+any other: automatic rollback armed, smoke test, confirmation.
 """
 
 from __future__ import annotations
@@ -46,15 +46,15 @@ class StateAfterRun:
     results: Mapping[str, HostResult]
 
     def system_of(self, host: str) -> StorePath:
-        """Give what a host ran then. Pure.
+        """Return what a host ran then. Pure.
 
         Raises:
-            PlanError: the run did not have this host, or doesn't know.
+            PlanError: the run did not include this host, or doesn't know.
         """
         result = self.results.get(host)
         left = result.current if result is not None else None
         if left is None:
-            message = f"run {self.run} does not know what it ran"
+            message = f"run {self.run} does not know which system it ran"
             if result is None:
                 message = f"run {self.run} did not include this host"
             hint = f"see `orchestrate history {host}` for the runs that did"
@@ -121,7 +121,7 @@ async def _plan_host(surveyor: Surveyor, host: Host, to: int | StateAfterRun | N
 async def _goes_to(
     shell: Shell, facts: Facts, to: int | StateAfterRun | None
 ) -> tuple[StorePath, str]:
-    """Give the system that a host goes to, which is in its store, and what that is called.
+    """Return the system that a host goes to, which is in its store, and what that is called.
 
     Raises:
         PlanError: there is none.

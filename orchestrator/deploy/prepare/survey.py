@@ -60,11 +60,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Surveyor:
-    """What looking needs: the fleet, the connections, a place for the flake, an ear.
+    """What a survey needs: the fleet, the connections, a place for the flake.
 
     `update_inputs` are the flake's inputs to lock anew, besides the user's own
-    flake, which always is as it is now. `read_ledger` is asked where something
-    has to be built; without one nothing is known of earlier builds. The `goal`
+    flake, which always is as it is now. `read_ledger` is asked if something has
+    to be built; without one nothing is known of earlier builds. The `goal`
     decides which hosts have to change. `retry_failed` plans also what is
     remembered to have failed. `lock_aside` locks another flake than the fleet's
     own and gives it.
@@ -107,7 +107,7 @@ class LeftOut:
 
 @dataclass(frozen=True, slots=True)
 class Evaluator:
-    """A machine with Nix, and what it can afford."""
+    """Where Nix evaluates, and how much processor and memory is there."""
 
     shell: Shell
     cpu_count: int
@@ -240,7 +240,7 @@ def processes_on(surveyor: Surveyor, evaluator: Evaluator) -> int:
 async def place_flake(
     surveyor: Surveyor, evaluator: Evaluator, choices: Sequence[VariantChoice]
 ) -> FlakeRef:
-    """Write the flake where the evaluator can read it."""
+    """Write the flake to where the evaluator can read it."""
     directory = surveyor.workspace.flake
     if isinstance(evaluator.shell, LocalShell):
         return FlakeRef(str(write_flake(directory, surveyor.inventory, choices)))
@@ -248,16 +248,16 @@ async def place_flake(
 
 
 async def pick_evaluator(surveyor: Surveyor) -> Evaluator:
-    """Choose where Nix evaluates: here where Nix is, else the first builder that answers.
+    """Choose where Nix evaluates: here if Nix is, otherwise the first builder that answers.
 
     Raises:
-        UsageError: there is no Nix anywhere, or not where the inventory wants it.
+        UsageError: no host has Nix, or not the one that the inventory names.
     """
     wanted = surveyor.inventory.fleet.evaluate_on
     if wanted in (None, "controller") and shutil.which("nix"):
         return Evaluator(LocalShell(), os.cpu_count() or 1, _memory_available_mib())
     if wanted == "controller":
-        message = "orchestrate_evaluate_on says controller, where nix is not on PATH"
+        message = "orchestrate_evaluate_on is controller, but nix is not on PATH here"
         raise UsageError(message, stage=Stage.EVALUATE, hint="install Nix here, or name a builder")
     builders = surveyor.inventory.builders
     candidates = [surveyor.inventory.host(wanted)] if wanted else builders
@@ -275,7 +275,7 @@ async def pick_evaluator(surveyor: Surveyor) -> Evaluator:
 
 
 def _memory_available_mib() -> int:
-    """Give what this machine could still use: caches count as free (proc_meminfo(5))."""
+    """Read how much memory is free here: caches count as free (proc_meminfo(5))."""
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
     except OSError:

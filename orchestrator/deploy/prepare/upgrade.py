@@ -1,7 +1,7 @@
-"""Upgrade: a deployment by a lock of its own, which stays only where every host ended well.
+"""Upgrade: a deployment by a lock of its own, which stays only if every host ended well.
 
-Versions are told before anything is built. The size of a closure is known once
-it is built: it is told when it has arrived on the host, before the switch.
+Versions are shown before anything is built. The size of a closure is known once
+it is built: it is shown when the closure has arrived on the host, before the switch.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class _Fork:
     flake: FlakeRef | None = None
 
     async def lock(self, shell: Shell, flake: FlakeRef) -> FlakeRef:
-        """Lock a copy of the flake and tell what is new in it."""
+        """Lock a copy of the flake and emit what is new in it."""
         self.shell, self.flake = shell, flake
         inputs = self.surveyor.update_inputs
         before = await read_lock(shell, flake)
@@ -57,7 +57,7 @@ class _Fork:
         return fork
 
     def upgrade(self) -> Upgrade | None:
-        """Give what the end of the run needs to know; None where nothing was evaluated."""
+        """Return what the end of the run needs to know; None if nothing was evaluated."""
         if self.flake is None or self.shell is None:
             return None
         local = isinstance(self.shell, LocalShell)
@@ -73,7 +73,7 @@ class _Fork:
 async def prepare_upgrade(
     surveyor: Surveyor, hosts: Sequence[Host]
 ) -> tuple[Plan, Evaluator | None]:
-    """Survey and plan by a new lock of the surveyor's inputs, and tell what changes.
+    """Survey and plan by a new lock of the surveyor's inputs, and emit what changes.
 
     Raises:
         OrchestrateError: no plan can be made; the lock is as it was.

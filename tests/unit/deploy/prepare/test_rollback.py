@@ -21,7 +21,10 @@ def test_a_run_says_what_it_left() -> None:
 
 @pytest.mark.parametrize(
     ("host", "message"),
-    [("boron", "run run-1 did not include this host"), ("neon", "does not know what it ran")],
+    [
+        ("boron", "run run-1 did not include this host"),
+        ("neon", "does not know which system it ran"),
+    ],
 )
 def test_what_a_run_did_not_leave_is_refused(host: str, message: str) -> None:
     """A host that it wasn't of, or lost sight of, is named with where to look."""
