@@ -119,7 +119,7 @@ def troubles(text: str) -> tuple[Body, ...]:
         WaitsForLock("run-0", text, 1700000000.0),
         Quarantined(output("llama")),
         BudgetSpent("failures", text),
-        BatchPause("1", 30.0),
+        BatchPause(1, 30.0),
         QueueUnserved("build.x86_64-linux.cuda"),
     )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, TypeVar, get_args
+from typing import Annotated, Any, ClassVar, Generic, TypeVar, get_args
 
 import msgspec
 
@@ -36,6 +36,9 @@ from orchestrator.model.variant import Variant
 R = TypeVar("R")
 
 _MIB = 2**20
+
+_LAST_SECOND = 253402300799
+"""The end of the year 9999: what comes after it is no time to be printed."""
 
 
 class EventBody(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type"):
@@ -409,7 +412,7 @@ class WaitsForLock(EventBody, frozen=True, omit_defaults=True):
 
     holder: str
     author: str
-    since: float
+    since: Annotated[float, msgspec.Meta(ge=0, le=_LAST_SECOND)]
 
     event: ClassVar[str] = "waits_for_lock"
     computed: ClassVar[tuple[str, ...]] = ("message",)
@@ -453,19 +456,23 @@ class BudgetSpent(EventBody, frozen=True, omit_defaults=True):
 
 
 class BatchPause(EventBody, frozen=True, omit_defaults=True):
-    """A batch waits; `subject` is its number, counted from 0, `seconds` the whole pause."""
+    """A batch waits; `batch` is its number, counted from 0, `seconds` the whole pause."""
 
-    subject: str
+    batch: int
     seconds: float
 
     event: ClassVar[str] = "batch_pause"
-    computed: ClassVar[tuple[str, ...]] = ("message",)
+    computed: ClassVar[tuple[str, ...]] = ("subject", "message")
+
+    @property
+    def subject(self) -> str:
+        """The batch's number as text, as the subject of a budget is."""
+        return str(self.batch)
 
     @property
     def sentence(self) -> str:
         """Say when the batch begins."""
-        number = int(self.subject) + 1
-        return f"batch {number} begins {self.seconds:g} s after the last one's end"
+        return f"batch {self.batch + 1} begins {self.seconds:g} s after the last one's end"
 
 
 class QueueUnserved(EventBody, frozen=True, omit_defaults=True):

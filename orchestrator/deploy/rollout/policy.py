@@ -265,7 +265,7 @@ def _pause(
     ends = [one.ended_at for one in ordered if one.host.batch < batch and one.phase.has_begun]
     if not ends or now >= max(ends) + policy.batch_pause:
         return None
-    return BatchPause(str(batch), policy.batch_pause)
+    return BatchPause(batch, policy.batch_pause)
 
 
 def _beginners(

@@ -173,9 +173,12 @@ def test_an_event_comes_back_from_json(body: Body) -> None:
     assert read_back(msgspec.json.encode(event), Event, "an event", "start a new run") == event
 
 
-@pytest.mark.parametrize("body", ["{}", '{"type":"Danced"}', '{"type":"LogLine"}'])
+NO_TIME = '{"type":"WaitsForLock","holder":"run-0","author":"","since":1e300}'
+
+
+@pytest.mark.parametrize("body", ["{}", '{"type":"Danced"}', '{"type":"LogLine"}', NO_TIME])
 def test_what_is_no_event_is_refused(body: str) -> None:
-    """A kind that this version doesn't know, and one without its fields, are named."""
+    """A kind that this version doesn't know, and one whose sentence can't be said, are named."""
     data = f'{{"ts":1,"run":"run-1","host":"","stage":"","body":{body}}}'
     with pytest.raises(PayloadError, match="an event can't be read back"):
         read_back(data, Event, "an event", "start a new run")

@@ -100,7 +100,7 @@ def test_json_lines_are_one_object_each(text: str) -> None:
         assert found == json.loads(json.dumps(shown.line()))
 
 
-@pytest.mark.parametrize("body", [BudgetSpent("failures", "enough"), BatchPause("1", 30.0)])
+@pytest.mark.parametrize("body", [BudgetSpent("failures", "enough"), BatchPause(1, 30.0)])
 def test_what_holds_a_whole_run_back_stays_on_the_screen(body: Body) -> None:
     """A spent budget and a pause are of no host; they are shown above the live lines too."""
     of_run = Event(1.0, "run-1", "", "", body)
