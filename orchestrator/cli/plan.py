@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 @json_option
 @invoked
 def command(invocation: Invocation) -> int:
-    """Show each machine's variant and why, what is built where, and the batches."""
+    """Show each host's variant and why, what is built where, and the batches."""
     plan = asyncio.run(_plan(invocation))
     click.echo(
         msgspec.json.encode(as_data(plan)).decode() if invocation.as_json else describe(plan)

@@ -18,6 +18,7 @@ from orchestrator.cli.invocation import (
     target_argument,
 )
 from orchestrator.cli.render.tables import failure_lines
+from orchestrator.command import printable
 from orchestrator.errors import OrchestrateError
 from orchestrator.stages.facts.facts import gather_facts
 from orchestrator.stages.smoke.model import deliver_model, model_path, read_model
@@ -96,8 +97,10 @@ def describe(report: SmokeReport | OrchestrateError) -> str:
     if isinstance(report, OrchestrateError):
         return "\n".join(failure_lines(report.failure))
     if not report.passed:
-        return "\n".join(
-            (f"{report.host}: smoke: {report.failure}", *(f"  | {x}" for x in report.last_lines))
+        lines = (
+            f"{report.host}: smoke: {report.failure}",
+            *(f"  | {x}" for x in report.last_lines),
         )
+        return "\n".join(map(printable, lines))
     used = f"{report.backend} ({report.device})" if report.device else f"{report.backend}"
     return f"{report.host}: {used}, {report.tokens_per_second} tokens/s: {report.text!r}"

@@ -1,4 +1,4 @@
-"""`orchestrate status`: what runs on each machine now, and how its last run ended."""
+"""`orchestrate status`: what runs on each host now, and how its last run ended."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """One machine now, beside what its last run left there.
+    """One host now, beside what its last run left there.
 
-    `drift` says in words how the two differ; empty where they don't. `open_run`
-    is a run that has not ended with it, and where that is: such a machine may
-    still change, by `orchestrate resume` or by its own way back.
+    `drift` says in words how the two differ; empty if they don't. `open_run`
+    is a run that has not ended with it, and where that is: such a host may
+    still change, by `orchestrate resume` or by its own automatic rollback.
     """
 
     host: str
@@ -59,14 +59,14 @@ class Status:
 @broker_option
 @json_option
 def command(target: str, inventory: Path, broker: str | None, *, as_json: bool) -> int:
-    """Ask each machine what it runs, and say whether that is what was left there."""
+    """Ask each host what it runs, and say whether that is what was left there."""
     invocation = Invocation(inventory, target, broker_option=broker)
     hosts = invocation.hosts
     answers = asyncio.run(gather(hosts))
     with open_journal(invocation) as client:
         last = last_results(client)
         open_runs = [run for run in runs(client) if not Journal(client, run).is_finished()]
-        # The oldest first: of two runs that hold a machine open the newer one counts.
+        # The oldest first: of two runs that hold a host open the newer one counts.
         held = [read_open(Journal(client, run)) for run in reversed(open_runs)]
     opened = {name: one for run in held for name, one in run.items()}
     statuses = [
@@ -89,7 +89,7 @@ def command(target: str, inventory: Path, broker: str | None, *, as_json: bool) 
 def status_of(
     host: str, answer: Facts | OrchestrateError, run: str, result: HostResult | None
 ) -> Status:
-    """Hold what a machine says against what its last run left. Pure."""
+    """Compare what a host says with what its last run left. Pure."""
     if isinstance(answer, OrchestrateError):
         return Status(host, None, None, run, result, "", str(answer), answer.failure)
     drift = ""
@@ -102,7 +102,7 @@ def status_of(
 
 
 def describe(statuses: Sequence[Status]) -> str:
-    """Render the machines for a reader."""
+    """Render the hosts for a reader."""
     lines = []
     for status in statuses:
         if status.failure is not None:
