@@ -457,8 +457,9 @@ def _read_plan(run: str, found: bytes) -> Plan:
     return _read_back(found, Plan, f"the plan of run {run}")
 
 
-# A driver reads all records whenever one has changed, and they hold long reports.
-@lru_cache(maxsize=4096)
+# A driver reads all records whenever one has changed, and they hold long reports. A
+# thousand hosts have some ten thousand, and a cache that is too small never hits.
+@lru_cache(maxsize=32_768)
 def _read_record(run: str, field: bytes, value: bytes) -> tuple[StepKey, StepRecord]:
     step = as_text(field)
     return parse_step_key(step), _read_back(value, StepRecord, f"step {step} of run {run}")
