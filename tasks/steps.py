@@ -11,7 +11,7 @@ import redis
 import structlog
 from celery import Task, shared_task
 
-from orchestrator.deploy.drive.drive import host_of, step_event
+from orchestrator.deploy.step_events import host_of, step_event
 from orchestrator.errors import OrchestrateError, PayloadError
 from orchestrator.model.cluster import Work
 from orchestrator.model.event import Event

@@ -17,6 +17,7 @@ from orchestrator.errors import PayloadError, UsageError
 from orchestrator.model.cluster import QueueState, Worker
 from orchestrator.model.journal import Step, StepKey
 from orchestrator.model.queue import DEPLOY, QUEUES, build_queue
+from orchestrator.model.store import DerivationPath
 from orchestrator.state.codec import as_text
 from orchestrator.state.journal import Journal, now
 from orchestrator.state.runs import runs
@@ -154,10 +155,11 @@ def queue_of(plan: Plan, key: StepKey) -> str:
     """
     if key.step is not Step.BUILD:
         return DEPLOY
-    build = next((build for build in plan.builds if build.derivation == key.subject), None)
-    if build is None:
+    try:
+        build = plan.build(DerivationPath(key.subject))
+    except KeyError as error:
         message = f"the journal of run {plan.run} has a build that its plan hasn't: {key.subject}"
-        raise PayloadError(message, stage=Step.BUILD)
+        raise PayloadError(message, stage=Step.BUILD) from error
     system = plan.host(build.hosts[0]).facts.system
     return build_queue(system, build.features)
 

@@ -12,8 +12,8 @@ from click.testing import CliRunner
 
 from orchestrator.cli.history import history, logs, show
 from orchestrator.cli.init import inventory_text
-from orchestrator.deploy.drive.drive import step_event
-from orchestrator.deploy.rollout.results import results
+from orchestrator.deploy.rollout.run import Run
+from orchestrator.deploy.step_events import step_event
 from orchestrator.errors import PayloadError, UsageError
 from orchestrator.model.journal import Step, StepKey
 from orchestrator.model.plan import Origin, Plan
@@ -101,7 +101,7 @@ def deployed(engine: Engine, run: str, *hosts: str) -> Plan:
         do(journal, Step.SWITCH, host, switched)
         do(journal, Step.SMOKE, host, smoked(host))
         do(journal, Step.CONFIRM, host, switched)
-    journal.save_results(results(plan, journal.records()))
+    journal.save_results(Run(plan, journal.records()).results)
     return plan
 
 

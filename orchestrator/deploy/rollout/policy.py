@@ -96,11 +96,15 @@ class Notice:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Who may begin to change now; whom the run leaves alone and why; what is to be told."""
+    """Which hosts may begin to change now, or after a pause; which are left alone, and why.
+
+    `notices` are to be told to people.
+    """
 
     may_begin: frozenset[str] = frozenset()
     left_alone: Mapping[str, str] = field(default_factory=dict)
     notices: tuple[Notice, ...] = ()
+    paused: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,10 +137,10 @@ def decide(
         if any(why.startswith(budget.why) for why in left_alone.values())
     ]
     batch = _turn(ordered, left_alone)
+    begin = _beginners(policy, ordered, batch, left_alone, unreachable)
     pause = _pause(policy, ordered, batch, now)
     if pause is not None:
-        return Decision(frozenset(), left_alone, (*told, pause))
-    begin = _beginners(policy, ordered, batch, left_alone, unreachable)
+        return Decision(frozenset(), left_alone, (*told, pause), paused=begin)
     return Decision(begin, left_alone, tuple(told))
 
 
@@ -180,6 +184,7 @@ def _left_alone(
     failed_packages = _failed_packages(policy, ordered)
     lost = {*unreachable, *(one.name for one in ordered if one.phase.is_lost)}
     failed_batch: int | None = None
+    no_room = _no_room(policy, lost)
     found: dict[str, str] = {}
     for number, batch in groupby(ordered, key=lambda one: one.host.batch):
         hosts = list(batch)
@@ -190,7 +195,7 @@ def _left_alone(
             if tried_by is not None:
                 variant = one.host.choice.variant
                 found[one.name] = f"{tried_by} failed with the same {variant} package" + _ALONE
-            elif why := _budget_of(one, spent) or _no_room(policy, one.name, lost):
+            elif why := _budget_of(one, spent) or no_room.get(one.name, ""):
                 found[one.name] = why + _ALONE
             elif failed_batch is not None:
                 found[one.name] = (
@@ -230,16 +235,41 @@ def _budget_of(one: HostState, spent: Iterable[_Spent]) -> str:
     return next((budget.why for budget in spent if budget.variant in mine), "")
 
 
-def _no_room(policy: Policy, name: str, lost: Collection[str]) -> str:
-    """Say which hosts, lost for good, keep another one from ever leaving service."""
+def _no_room(policy: Policy, lost: Collection[str]) -> dict[str, str]:
+    """Return the hosts that others, lost for good, keep from ever leaving service, and why."""
+    found: dict[str, str] = {}
     for cap in policy.caps:
         down = [host for host in cap.hosts if host in lost]
-        if name in cap.hosts and len(down) >= cap.most:
-            return (
+        if len(down) >= cap.most:
+            why = (
                 f"{', '.join(down)} of {cap.group} out of service already, and"
                 f" orchestrate_max_unavailable allows {cap.most}"
             )
-    return ""
+            found |= dict.fromkeys((name for name in cap.hosts if name not in found), why)
+    return found
+
+
+class _Room:
+    """How many hosts each cap still lets leave service."""
+
+    def __init__(self, policy: Policy, unavailable: Collection[str]) -> None:
+        """Begin with the hosts that are out of service or changing already."""
+        self._left = [
+            cap.most - sum(name in unavailable for name in cap.hosts) for cap in policy.caps
+        ]
+        self._caps: dict[str, list[int]] = {}
+        for number, cap in enumerate(policy.caps):
+            for name in cap.hosts:
+                self._caps.setdefault(name, []).append(number)
+
+    def take(self, name: str) -> bool:
+        """Let a host leave service; False if a cap that it is under has no room for it."""
+        mine = self._caps.get(name, ())
+        if any(self._left[number] <= 0 for number in mine):
+            return False
+        for number in mine:
+            self._left[number] -= 1
+        return True
 
 
 def _is_failed(policy: Policy, batch: Sequence[HostState], left_alone: Collection[str]) -> bool:
@@ -289,6 +319,7 @@ def _beginners(
         *unreachable,
         *(one.name for one in ordered if one.phase.in_transition or one.phase.is_lost),
     }
+    room = _Room(policy, unavailable)
     proven = _proven(ordered)
     tried = {one.host.package for one in ordered if one.phase.has_begun}
     begin: set[str] = set()
@@ -301,7 +332,6 @@ def _beginners(
                 continue
             # One that is still being copied to is its package's canary all the same.
             tried.add(package)
-        if one.phase is Phase.READY and not _no_room(policy, one.name, unavailable):
+        if one.phase is Phase.READY and room.take(one.name):
             begin.add(one.name)
-            unavailable.add(one.name)
     return frozenset(begin)

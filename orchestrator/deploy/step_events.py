@@ -1,0 +1,37 @@
+"""Events of a run's steps, for who sends them and for who performs them."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from orchestrator.errors import PayloadError
+from orchestrator.model.event import Event
+from orchestrator.model.journal import Step
+from orchestrator.model.store import DerivationPath
+
+if TYPE_CHECKING:
+    from orchestrator.model.journal import StepKey
+    from orchestrator.model.plan import Plan
+
+
+def step_event(run: str, host: str, key: StepKey, kind: str, **data: object) -> Event:
+    """Return an event of a step that happens now; a build's names its derivation."""
+    if key.step is Step.BUILD:
+        data["derivation"] = key.subject
+    return Event(time.time(), run, host, key.step, kind, data)
+
+
+def host_of(plan: Plan, key: StepKey) -> str:
+    """Name the host that a step's events are told under: a build's is its builder.
+
+    Raises:
+        PayloadError: the plan has no such host or build.
+    """
+    try:
+        if key.step is Step.BUILD:
+            return plan.build(DerivationPath(key.subject)).builder
+        return plan.host(key.subject).name
+    except KeyError as error:
+        message = f"the plan has no {key.subject}"
+        raise PayloadError(message, stage=key.step) from error
