@@ -1,4 +1,4 @@
-"""Events of a run's steps, for who sends them and for who performs them."""
+"""Events of a run's steps, for the driver that sends them and the workers that perform them."""
 
 from __future__ import annotations
 

@@ -201,7 +201,7 @@ def test_a_run_is_found_by_its_beginning(engine: Engine) -> None:
     assert find_run(client, "20250101") == "20250101-aa"
     assert find_run(client, "20250102-ab") == "20250102-ab"
     assert find_run(client, "last") == "20250102-ab-2"
-    with pytest.raises(UsageError, match="means 3 runs") as caught:
+    with pytest.raises(UsageError, match="matches 3 runs") as caught:
         find_run(client, "2025")
     assert "20250101-aa" in caught.value.hint
     with pytest.raises(UsageError, match="no run 1999") as caught:

@@ -78,7 +78,8 @@ class RunLocks:
     def _give_up(self, key: StepKey, record: StepRecord | None, lock: HostLock) -> None:
         """Fail what we were at and the rollback, which would undo what another run did."""
         error = StageError(
-            message=f"run {lock.previous_run} has changed it since this run began to",
+            message=f"run {lock.previous_run} has changed it since this run began to,"
+            " and it stays as that one left it",
             hint=f"see what that one did: orchestrate show {lock.previous_run}",
             host=key.subject,
             stage=key.step,
@@ -100,8 +101,8 @@ class RunLocks:
 def _of(lock: HostLock) -> dict[str, object]:
     since = time.strftime("%H:%M:%S UTC", time.gmtime(lock.since))
     return {
-        "message": f"run {lock.run} of {lock.author or 'somebody'} has it since {since};"
-        " it waits for that one's end",
+        "message": f"run {lock.run} of {lock.author or 'an unknown author'} has held its host lock"
+        f" since {since}; this run waits for that one to end",
         "holder": lock.run,
         "author": lock.author,
         "since": lock.since,

@@ -102,8 +102,9 @@ class HostRun:
     @cached_property
     def must_roll_back(self) -> bool:
         """Whether something failed once its system had begun to change."""
-        if any(self.state_of(step) is StepState.FAILED for step in _BEFORE_ROLLBACK):
-            return True
+        for step, record in self.records.items():
+            if record.state is StepState.FAILED and step in _BEFORE_ROLLBACK:
+                return True
         return self.smoke is not None and not self.smoke.passed
 
     @property
@@ -139,8 +140,8 @@ class HostRun:
             return Phase.DEPLOYED
         if self.state_of(Step.REBOOT) is StepState.FAILED:
             return Phase.OUT_OF_SERVICE
-        states = [self.state_of(step) for step in self.way]
-        if any(states):
+        states = [self.records[step].state for step in self.way if step in self.records]
+        if states:
             # One that failed has changed nothing, or the host would go back.
             return Phase.FAILED if StepState.FAILED in states else Phase.CHANGING
         return self._phase_before_change

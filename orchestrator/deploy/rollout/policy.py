@@ -1,7 +1,7 @@
-"""Who may begin now, and who is left alone: from a run's policy and where its hosts stand.
+"""Which hosts may begin now, and which are left alone: from a run's policy and their states.
 
-Pure: time comes in as an argument. Who is left alone stays so: what leads to it
-only ever grows.
+Pure: time comes in as an argument. A host that is left alone stays so, because what
+leads to it only ever grows.
 """
 
 from __future__ import annotations
@@ -70,8 +70,8 @@ class Phase(StrEnum):
 class HostState:
     """One moving host: its part of the plan, its phase, when its last step ended.
 
-    `ended_at` is in seconds of the journal's clock, 0 where no step has ended.
-    `refutes` says that its smoke spoke against its llama package itself.
+    `ended_at` is in seconds of the journal's clock, 0 if no step has ended.
+    `refutes` says that its smoke test spoke against its llama package itself.
     """
 
     host: HostPlan
@@ -119,7 +119,7 @@ class _Spent:
 def decide(
     policy: Policy, standings: Iterable[HostState], unreachable: Collection[str], now: float
 ) -> Decision:
-    """Decide who begins.
+    """Decide which hosts begin.
 
     Args:
         policy: the run's.
@@ -180,7 +180,7 @@ def _left_alone(
     spent: Sequence[_Spent],
     unreachable: Collection[str],
 ) -> dict[str, str]:
-    """Say who won't begin any more, and why."""
+    """Return the hosts that won't begin any more, and why."""
     failed_packages = _failed_packages(policy, ordered)
     lost = {*unreachable, *(one.name for one in ordered if one.phase.is_lost)}
     failed_batch: int | None = None
@@ -213,7 +213,7 @@ _ALONE = ", so it was left alone"
 def _failed_packages(policy: Policy, ordered: Iterable[HostState]) -> dict[Package, str]:
     """Name, for each package that no host has proven, the one that failed with it.
 
-    Without canaries it takes a smoke that speaks against the package itself,
+    Without canaries it takes a smoke test that speaks against the package itself,
     which is quarantined then.
     """
     failed: dict[Package, str] = {}
@@ -287,7 +287,7 @@ def _is_failed(policy: Policy, batch: Sequence[HostState], left_alone: Collectio
 
 
 def _turn(ordered: Iterable[HostState], left_alone: Collection[str]) -> int | None:
-    """Give the batch whose turn it is: the first that has not ended."""
+    """Return the batch whose turn it is: the first that has not ended."""
     for one in ordered:
         if not one.phase.has_ended and one.name not in left_alone:
             return one.host.batch
@@ -314,7 +314,7 @@ def _beginners(
     left_alone: Collection[str],
     unreachable: Collection[str],
 ) -> frozenset[str]:
-    """Choose, in the plan's order, who begins without breaking a limit or a canary's wait."""
+    """Choose, in the plan's order, the hosts that begin and break no limit nor a canary's wait."""
     unavailable = {
         *unreachable,
         *(one.name for one in ordered if one.phase.in_transition or one.phase.is_lost),

@@ -146,7 +146,7 @@ class Run:
 
     def build_record(self, derivation: DerivationPath) -> StepRecord | None:
         """Return where a build stands; None if it was never sent."""
-        return self._by_subject.get(derivation, {}).get(Step.BUILD)
+        return self._builds.get(derivation)
 
     def is_build_done(self, derivation: DerivationPath | None) -> bool:
         """Whether a build has ended well; None needs no build."""
@@ -160,19 +160,31 @@ class Run:
 
         None if nothing does.
         """
-        wanted = derivation
+        wanted = derivation if self._failed_builds else None
         while wanted is not None:
-            record = self.build_record(wanted)
-            if record is not None and record.state is StepState.FAILED:
-                return record
+            if wanted in self._failed_builds:
+                return self._failed_builds[wanted]
             wanted = self.plan.build_before(wanted)
         return None
 
     @cached_property
-    def _by_subject(self) -> dict[str, dict[Step, StepRecord]]:
+    def _builds(self) -> dict[str, StepRecord]:
+        return {
+            key.subject: record for key, record in self.records.items() if key.step is Step.BUILD
+        }
+
+    @cached_property
+    def _failed_builds(self) -> dict[str, StepRecord]:
+        failed = StepState.FAILED
+        return {name: record for name, record in self._builds.items() if record.state is failed}
+
+    @cached_property
+    def _steps(self) -> dict[str, dict[Step, StepRecord]]:
+        """The steps of each host that were sent."""
         found: dict[str, dict[Step, StepRecord]] = {}
         for key, record in self.records.items():
-            found.setdefault(key.subject, {})[key.step] = record
+            if key.step is not Step.BUILD:
+                found.setdefault(key.subject, {})[key.step] = record
         return found
 
     @cached_property
@@ -203,7 +215,7 @@ class Run:
             plan=host,
             goal=self.plan.goal,
             way=self.plan.way_of(host),
-            records=self._by_subject.get(host.name, {}),
+            records=self._steps.get(host.name, {}),
             is_built=self.is_build_done(host.awaited),
             failed_build=self.failed_build(host.awaited),
             is_cancelled=self.is_cancelled,
