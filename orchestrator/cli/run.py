@@ -23,7 +23,7 @@ from orchestrator.deploy.perform.runtime import process_runtime
 from orchestrator.deploy.prepare.prepare import new_run_id, send_derivations
 from orchestrator.deploy.prepare.survey import Surveyor
 from orchestrator.deploy.prepare.upgrade import settle_lock
-from orchestrator.deploy.rollout.results import results
+from orchestrator.deploy.rollout.run import Run
 from orchestrator.deploy.spool import SpooledRun, spool_run
 from orchestrator.errors import UsageError
 from orchestrator.model.event import (
@@ -139,7 +139,7 @@ def _end(
     invocation: Invocation, plan: Plan, planning: Sequence[Event], on_event: OnEvent
 ) -> dict[str, HostResult]:
     """End a run that has nothing to do."""
-    ended = results(plan, {})
+    ended = Run(plan, {}).results
     finish = event_now(plan.run, "", "", RunFinished(ended))
     on_event(finish)
     _remember(invocation, SpooledRun(plan, ended, (*planning, finish)))

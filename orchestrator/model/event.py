@@ -15,7 +15,7 @@ import msgspec
 
 from orchestrator.errors import Failure
 from orchestrator.model.boot_part import BootPart, changed_parts
-from orchestrator.model.journal import Step, StepKey
+from orchestrator.model.journal import Step
 from orchestrator.model.report import (
     BootReport,
     BuildReport,
@@ -421,8 +421,9 @@ class WaitsForLock(EventBody, frozen=True, omit_defaults=True):
     def sentence(self) -> str:
         """Say who has the host, and that this run waits."""
         since = time.strftime("%H:%M:%S UTC", time.gmtime(self.since))
-        author = self.author or "an unknown user"
-        return f"run {self.holder} of {author} has its lock since {since}; waiting for that run"
+        author = self.author or "an unknown author"
+        held = f"run {self.holder} of {author} has held its host lock since {since}"
+        return f"{held}; this run waits for that one to end"
 
 
 class Quarantined(EventBody, frozen=True, omit_defaults=True):
@@ -708,13 +709,6 @@ def step_finished(step: Step, report: Report) -> Body:
     """Make the event of a step that ended with this report."""
     finished: Body = _FINISHED[step](report)  # type: ignore[assignment]
     return finished
-
-
-def step_event(run: str, host: str, key: StepKey, body: Body) -> Event:
-    """Make an event of a step that happens now; a build's names its derivation."""
-    if key.step is Step.BUILD:
-        body = msgspec.structs.replace(body, derivation=DerivationPath(key.subject))
-    return event_now(run, host, key.step, body)
 
 
 def _told(failure: Failure) -> str:

@@ -53,7 +53,7 @@ _BEGINNINGS = (
 
 
 class Control(StrEnum):
-    """What a user has told a run to do; nothing where it just goes on."""
+    """What a user has told a run to do; nothing if it just goes on."""
 
     PAUSE = "pause"
     CANCEL = "cancel"
@@ -81,7 +81,7 @@ class StepKey:
     subject: str
 
     def __str__(self) -> str:
-        """Give the field name used in the journal's hash."""
+        """Return the field name used in the journal's hash."""
         return f"{self.step.value}:{self.subject}"
 
 
@@ -89,7 +89,7 @@ class StepKey:
 class StepRecord:
     """One step's entry: state, fencing token, when it was sent and ended, report or error.
 
-    Times are seconds of the journal's clock, 0 where they aren't known.
+    Times are seconds of the journal's clock, 0 if they aren't known.
     """
 
     state: StepState

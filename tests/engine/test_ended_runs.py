@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from orchestrator.cli.history import history, logs, show
 from orchestrator.cli.init import inventory_text
 from orchestrator.deploy.import_spool import import_spooled_runs
-from orchestrator.deploy.rollout.results import results
+from orchestrator.deploy.rollout.run import Run
 from orchestrator.deploy.spool import SpooledRun, spool_run, waiting_runs
 from orchestrator.model.event import FactsRead, RunFinished, event_now
 from orchestrator.model.plan import Action, Origin
@@ -39,7 +39,7 @@ def ended(run: str, days_ago: float = 0.0) -> SpooledRun:
     origin = Origin("ada@desk", time.time() - days_ago * DAY, "deploy fleet", keep_days=3)
     plan = make_plan(Wanted("carbon", action=Action.UNCHANGED), run=run)
     plan = replace(plan, origin=origin)
-    known = results(plan, {})
+    known = Run(plan, {}).results
     looked = event_now(run, "carbon", "facts", FactsRead())
     return SpooledRun(plan, known, (looked, event_now(run, "", "", RunFinished(known))))
 

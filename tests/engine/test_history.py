@@ -12,9 +12,10 @@ from click.testing import CliRunner
 
 from orchestrator.cli.history import history, logs, show
 from orchestrator.cli.init import inventory_text
-from orchestrator.deploy.rollout.results import results
+from orchestrator.deploy.rollout.run import Run
+from orchestrator.deploy.step_events import step_event
 from orchestrator.errors import Failure, PayloadError, UsageError
-from orchestrator.model.event import LogLine, step_event, step_finished
+from orchestrator.model.event import LogLine, step_finished
 from orchestrator.model.journal import Step, StepKey
 from orchestrator.model.plan import Origin, Plan
 from orchestrator.model.report import (
@@ -117,7 +118,7 @@ def deployed(engine: Engine, run: str, *hosts: str) -> Plan:
         do(journal, Step.SWITCH, host, switched)
         do(journal, Step.SMOKE, host, smoked(host))
         do(journal, Step.CONFIRM, host, switched)
-    journal.save_results(results(plan, journal.records()))
+    journal.save_results(Run(plan, journal.records()).results)
     return plan
 
 
@@ -227,7 +228,7 @@ def test_a_run_is_found_by_its_beginning(engine: Engine) -> None:
     assert find_run(client, "20250101") == "20250101-aa"
     assert find_run(client, "20250102-ab") == "20250102-ab"
     assert find_run(client, "last") == "20250102-ab-2"
-    with pytest.raises(UsageError, match="means 3 runs") as caught:
+    with pytest.raises(UsageError, match="matches 3 runs") as caught:
         find_run(client, "2025")
     assert "20250101-aa" in caught.value.hint
     with pytest.raises(UsageError, match="no run 1999") as caught:

@@ -1,7 +1,7 @@
-"""Hold the locks of the hosts that a driver's run changes.
+"""Hold the host locks of a driver's run.
 
-A host whose lock another run has waits for it, as long as that run lives. A host
-that another run has changed since ours began with it is left as it is.
+If another run has a host's lock, the host waits for it as long as that run lives. A
+host that another run has changed since ours began with it is left as it is.
 """
 
 from __future__ import annotations
@@ -16,39 +16,33 @@ from orchestrator.model.journal import Step, StepKey
 from orchestrator.state.host_locks import HostLocks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator
 
+    from orchestrator.deploy.rollout.run import Run
     from orchestrator.model.host_lock import HostLock
     from orchestrator.model.journal import StepRecord
-    from orchestrator.model.plan import Plan
     from orchestrator.model.report import HostResult
 
 
 @dataclass(slots=True)
-class HeldHosts:
-    """The hosts that this driver holds, and those of whose wait it has told."""
+class RunLocks:
+    """The host locks that this driver holds, and the hosts of whose wait it has told."""
 
     locks: HostLocks
     held: set[str] = field(default_factory=set)
     told: set[str] = field(default_factory=set)
     renewed_at: float = field(default_factory=time.monotonic)
 
-    def cleared(
-        self, plan: Plan, records: Mapping[StepKey, StepRecord], steps: Iterable[StepKey]
-    ) -> tuple[StepKey, ...]:
-        """Give those of `steps` whose hosts are ours, or need not be.
+    def ours(self, run: Run, steps: Iterable[StepKey]) -> Iterator[StepKey]:
+        """Yield those of `steps` that need no host lock, or whose host's lock is ours now.
 
         Raises:
             PayloadError: a lock was damaged.
         """
-        return tuple(
-            key
-            for key in steps
-            if not key.step.needs_lock or self._is_ours(plan, key, records.get(key))
-        )
+        return (key for key in steps if not key.step.needs_lock or self._take(run, key))
 
     def renew(self) -> None:
-        """Renew what is held, where that is due."""
+        """Renew what is held, if that is due."""
         now = time.monotonic()
         if now - self.renewed_at < self.locks.lock_seconds / 6:
             return
@@ -61,10 +55,10 @@ class HeldHosts:
         self.held.discard(host)
         self.locks.release(host, result.current or "")
 
-    def _is_ours(self, plan: Plan, key: StepKey, record: StepRecord | None) -> bool:
-        host = plan.host(key.subject).target
-        taken = self.locks.take(host, plan.origin.author)
-        if taken.lock.run != plan.run:
+    def _take(self, run: Run, key: StepKey) -> bool:
+        host = run.plan.host(key.subject).target
+        taken = self.locks.take(host, run.plan.origin.author)
+        if taken.lock.run != run.plan.run:
             if host.name not in self.told:
                 self.told.add(host.name)
                 lock = taken.lock
@@ -72,7 +66,7 @@ class HeldHosts:
             return False
         self.held.add(host.name)
         if taken.overtaken and self._has_begun(key):
-            self._give_up(key, record, taken.lock)
+            self._give_up(key, run.records.get(key), taken.lock)
             return False
         return True
 
@@ -83,16 +77,17 @@ class HeldHosts:
         return not key.step.begins_something or self.locks.journal.attempts(key) > 0
 
     def _give_up(self, key: StepKey, record: StepRecord | None, lock: HostLock) -> None:
-        """Fail what we were at and the way back: it would undo what another run did."""
+        """Fail what we were at and the rollback, which would undo what another run did."""
         failure = Failure(
-            message=f"run {lock.previous_run} has changed it since this run began to",
+            message=f"run {lock.previous_run} has changed it since this run began to,"
+            " and it stays as that one left it",
             hint=f"see what that one did: orchestrate show {lock.previous_run}",
             host=key.subject,
             stage=key.step,
         )
         journal = self.locks.journal
         back = StepKey(Step.ROLLBACK, key.subject)
-        # The way back first: killed in between, this run still doesn't take it.
+        # The rollback first: killed in between, this run still doesn't roll the host back.
         for step in dict.fromkeys((back, key)):
             token = journal.send(step, record if step == key else None)
             if token is not None and journal.claim(step, token):

@@ -27,10 +27,9 @@ from orchestrator.model.event import (
     Upgrades,
     WaitsForLock,
     event_now,
-    step_event,
     step_finished,
 )
-from orchestrator.model.journal import Step, StepKey
+from orchestrator.model.journal import Step
 from orchestrator.model.report import (
     BuildReport,
     CopyReport,
@@ -74,7 +73,8 @@ SENTENCES = {
     "StoreUnknown": "taken to have nothing in its store: text",
     "BuilderLost": "text; the work moves to anvil",
     "WorkerLost": "its worker stopped responding; retrying the step",
-    "WaitsForLock": "run run-0 of text has its lock since 22:13:20 UTC; waiting for that run",
+    "WaitsForLock": "run run-0 of text has held its host lock since 22:13:20 UTC;"
+    " this run waits for that one to end",
     "Quarantined": "llama failed its smoke test and is quarantined;"
     " pass --again to deploy it anyway",
     "BudgetSpent": "text: the rest is left alone",
@@ -151,7 +151,10 @@ THERE = BuildReport(derivation("llama"), output("llama"), "forge", 0.0, was_vali
         (SmokeTested(BAD_SMOKE), "failed: it crashed"),
         (StageFailed(Failure("no")), "no"),
         (BuilderLost(Failure("it is off"), ""), "it is off; no other builder fits"),
-        (WaitsForLock("run-0", "", 0.0), "run run-0 of an unknown user has its lock since 00:00"),
+        (
+            WaitsForLock("run-0", "", 0.0),
+            "run run-0 of an unknown author has held its host lock since",
+        ),
         (InputLocked("user", "", "1"), "user none → 1"),
         (LockSettled(("user",), upgraded=False), "not every host ended well: user stays locked"),
         (Upgrades("llama-1", "llama-1", "a", "a", rebuilt=True), "llama-1 built anew"),
@@ -192,16 +195,6 @@ def test_a_line_keeps_its_keys(body: Body) -> None:
     ended = line["event"] == "stage_finished"
     assert KEYS.get(line["stage"] if ended else line["event"], set()) <= line.keys()
     json.dumps(line)
-
-
-def test_an_event_of_a_build_names_its_derivation() -> None:
-    """Whatever happens to a build is found by it; nothing else has the key."""
-    key = StepKey(Step.BUILD, derivation("llama"))
-    started = step_event("run-1", "forge", key, StageStarted())
-    assert started.line()["derivation"] == derivation("llama")
-    assert started.body.sentence == "building llama"
-    switch = step_event("run-1", "carbon", StepKey(Step.SWITCH, "carbon"), StageStarted())
-    assert "derivation" not in switch.line()
 
 
 def test_each_step_ends_with_its_own_kind() -> None:

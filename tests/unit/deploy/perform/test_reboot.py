@@ -108,4 +108,7 @@ def test_groups_are_all_their_targets_and_machines_in_none_are_one() -> None:
         ("carbon", "oxygen"),
         {"gpu": ("carbon", "boron"), "lab": ("carbon",), "ungrouped": ("oxygen", "neon")},
     )
-    assert reboots.others_of("carbon") == {"gpu": ("boron",)}
+    assert reboots.shared_groups == {
+        "gpu": frozenset({"carbon", "boron"}),
+        "ungrouped": frozenset({"oxygen", "neon"}),
+    }

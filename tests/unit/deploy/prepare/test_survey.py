@@ -13,7 +13,7 @@ from orchestrator.cli.plan import as_data, describe
 from orchestrator.command import Command, CommandResult
 from orchestrator.deploy.history import run_record
 from orchestrator.deploy.prepare.survey import LeftOut
-from orchestrator.deploy.rollout.results import results
+from orchestrator.deploy.rollout.run import Run
 from orchestrator.errors import PlanError, UnreachableError
 from tests.plans import make_plan
 
@@ -60,11 +60,11 @@ def test_a_host_without_facts_keeps_all_parts_in_the_plan() -> None:
 def test_a_host_without_facts_keeps_all_parts_in_its_result() -> None:
     """Its message is one line; the rest is beside it, also in the run's history."""
     plan = plan_without_carbon()
-    ended = results(plan, {})
+    ended = Run(plan, {}).results
     carbon = ended["carbon"]
     assert carbon.message == "its facts can't be read (exit code 3)"
     assert carbon.failure == plan.failed["carbon"]
-    shown = describe_run(run_record(plan, {}, ended)).splitlines()
+    shown = describe_run(run_record(Run(plan, {}), ended)).splitlines()
     assert "  message  facts: its facts can't be read (exit code 3)" in shown
     assert "           | no such file" in shown
     assert "           command: cat /facts" in shown
