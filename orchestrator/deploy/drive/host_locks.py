@@ -56,7 +56,7 @@ class RunLocks:
         self.locks.release(host, result.current or "")
 
     def _take(self, run: Run, key: StepKey) -> bool:
-        host = run.plan.host(key.subject).target
+        host = run.host(key.subject).plan.target
         taken = self.locks.take(host, run.plan.origin.author)
         if taken.lock.run != run.plan.run:
             if host.name not in self.told:
