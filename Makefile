@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # The lab is made of namespaces, mounts and cgroups: root's alone.
 AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo --preserve-env=CI,HOME,ORCHESTRATE_CACHE,ORCHESTRATE_LLAMA_CPP,ORCHESTRATE_NIXPKGS,XDG_CACHE_HOME)
 
-.PHONY: demo test test-fast test-faults bench-cpu bench-copy bench-builds bench-deploy lint setup clean
+.PHONY: demo test test-fast test-faults bench-cpu bench-copy bench-builds bench-deploy docs lint setup clean
 
 demo: setup ## deploy the fleet in a box, change nothing, break one host, put it back
 	$(AS_ROOT) $(BIN)/python -m tests.demo
@@ -31,6 +31,9 @@ bench-builds: setup ## one build however many hosts, and where builds end first;
 
 bench-deploy: setup ## whole deployments of 4 and 16 hosts, beside bare commands and ansible-core
 	$(AS_ROOT) $(BIN)/python -m bench.deploy
+
+docs: $(VENV)/installed ## write what in docs/ follows from the code
+	$(BIN)/python -m orchestrator.cli.render.schema
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

@@ -6,7 +6,55 @@ A leaf: it imports nothing of this project, so that every layer can raise these.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from enum import StrEnum
+from typing import ClassVar
+
+
+class FailureKind(StrEnum):
+    """What a failure says of its host beside that something went wrong.
+
+    `unreachable`: it could not be connected to, so nothing was done to it.
+    `rebooted`: it has booted its new system and runs it; a check of that fails.
+    """
+
+    FAILED = "failed"
+    UNREACHABLE = "unreachable"
+    REBOOTED = "rebooted"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An error as it is kept and passed on: in a plan, a journal, an event, a result.
+
+    The fields are those of `OrchestrateError`.
+    """
+
+    message: str
+    hint: str = ""
+    host: str = ""
+    stage: str = ""
+    command: str = ""
+    last_lines: tuple[str, ...] = ()
+    kind: FailureKind = FailureKind.FAILED
+
+    @property
+    def place(self) -> str:
+        """Where it happened: host and stage, as far as they are known."""
+        return ": ".join(part for part in (self.host, self.stage) if part)
+
+    @property
+    def details(self) -> tuple[str, ...]:
+        """What belongs to the message: command, last lines, hint, each a line."""
+        return (
+            *((f"command: {self.command}",) if self.command else ()),
+            *(f"| {line}" for line in self.last_lines),
+            *((f"next: {self.hint}",) if self.hint else ()),
+        )
+
+    def __str__(self) -> str:
+        """Return the whole report: place, message, command, last lines, hint."""
+        first = f"{self.place}: {self.message}" if self.place else self.message
+        return "\n".join((first, *(f"  {line}" for line in self.details)))
 
 
 @dataclass(eq=False)
@@ -15,9 +63,9 @@ class OrchestrateError(Exception):
 
     Args:
         message: what happened, one sentence without a full stop.
-        hint: what the user can do next; empty where nothing is known.
+        hint: what the user can do next; empty if nothing is known.
         host: the inventory name of the host, empty for fleet-wide failures.
-        stage: the stage's name as in `orchestrator/stages/`, empty before any.
+        stage: the stage's name as in `orchestrator/model/stage.py`, empty before any.
         command: the failed command as one line that can be pasted into a shell.
         last_lines: the end of what that command printed.
 
@@ -32,26 +80,24 @@ class OrchestrateError(Exception):
     last_lines: tuple[str, ...] = ()
 
     exit_code: ClassVar[int] = 2
+    kind: ClassVar[FailureKind] = FailureKind.FAILED
 
-    def as_data(self) -> dict[str, Any]:
-        """Give what an event or a journal entry carries of this error, as JSON."""
-        return {
-            "message": self.message,
-            "hint": self.hint,
-            "command": self.command,
-            "last_lines": list(self.last_lines),
-        }
+    @property
+    def failure(self) -> Failure:
+        """This error as data."""
+        return Failure(
+            message=self.message,
+            hint=self.hint,
+            host=self.host,
+            stage=self.stage,
+            command=self.command,
+            last_lines=self.last_lines,
+            kind=self.kind,
+        )
 
     def __str__(self) -> str:
-        """Give the whole report: place, message, command, last lines, hint."""
-        place = ": ".join(part for part in (self.host, self.stage) if part)
-        lines = [f"{place}: {self.message}" if place else self.message]
-        if self.command:
-            lines.append(f"  command: {self.command}")
-        lines.extend(f"  | {line}" for line in self.last_lines)
-        if self.hint:
-            lines.append(f"  next: {self.hint}")
-        return "\n".join(lines)
+        """Return the whole report: place, message, command, last lines, hint."""
+        return str(self.failure)
 
 
 class UsageError(OrchestrateError):
@@ -85,17 +131,13 @@ class StageError(OrchestrateError):
 class UnreachableError(StageError):
     """The host could not be connected to; nothing was done to it."""
 
-    def as_data(self) -> dict[str, Any]:
-        """Name the host besides, for whoever counts those apart."""
-        return {**super().as_data(), "unreachable": self.host}
+    kind: ClassVar[FailureKind] = FailureKind.UNREACHABLE
 
 
 class RebootedError(StageError):
     """The host has booted its new system and runs it, and a check of it fails."""
 
-    def as_data(self) -> dict[str, Any]:
-        """Name the host besides, for whoever says what it runs."""
-        return {**super().as_data(), "rebooted": self.host}
+    kind: ClassVar[FailureKind] = FailureKind.REBOOTED
 
 
 class BuilderError(StageError):

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from orchestrator.model.report import HostResult
 
 Check = Callable[[], None]
-Hear = Callable[[Event], None]
+OnEvent = Callable[[Event], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +44,15 @@ class Engine:
     broker: str
     check: Check
 
-    def run(self, plan: Plan, planning: Sequence[Event], on_event: Hear) -> dict[str, HostResult]:
+    def run(
+        self, plan: Plan, planning: Sequence[Event], on_event: OnEvent
+    ) -> dict[str, HostResult]:
         """Write the plan into the journal and drive it to its end.
 
         Args:
             plan: the run's.
-            planning: what was told while it was made, to be kept with what follows.
-            on_event: hears what follows.
+            planning: the events of making it, to be kept with what follows.
+            on_event: is called with each event that follows.
 
         Raises:
             RunInterruptedError: it can't be driven any more; `resume` goes on.
@@ -58,8 +60,8 @@ class Engine:
         journal = Journal(open_client(self.broker), plan.run)
         with _interruptions(plan.run):
             journal.create(plan)
-            heard = journal.emit(*planning)
-        return go_on(self.broker, journal, on_event, self.check, heard)
+            last = journal.emit(*planning)
+        return go_on(self.broker, journal, on_event, self.check, last)
 
     def plan(self, run: str) -> Plan:
         """Give the plan of a run.
@@ -69,7 +71,7 @@ class Engine:
         """
         return Journal(open_client(self.broker), run).plan()
 
-    def resume(self, run: str, on_event: Hear) -> dict[str, HostResult]:
+    def resume(self, run: str, on_event: OnEvent) -> dict[str, HostResult]:
         """Drive a run to its end from where it is.
 
         Raises:
@@ -103,9 +105,9 @@ def open_engine(invocation: Invocation) -> Iterator[Engine]:
 
 
 def go_on(
-    broker: str, journal: Journal, on_event: Hear, check: Check, after: str = "0"
+    broker: str, journal: Journal, on_event: OnEvent, check: Check, after: str = "0"
 ) -> dict[str, HostResult]:
-    """Drive a run to its end, from wherever it is; events up to `after` were heard before.
+    """Drive a run to its end, from wherever it is; events up to `after` were shown before.
 
     Raises:
         RunInterruptedError: it can't be driven any more; `resume` goes on.

@@ -1,14 +1,15 @@
-"""`orchestrate facts`: what the machines are."""
+"""`orchestrate facts`: the hardware and system of each host."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
 
 from orchestrator.cli import options
+from orchestrator.cli.render.tables import failure_lines
 from orchestrator.errors import OrchestrateError
 from orchestrator.stages.facts.facts import gather_facts
 from orchestrator.transport.connect import connections
@@ -28,14 +29,20 @@ def command(invocation: Invocation) -> int:
     answers = asyncio.run(gather(hosts))
     for host, answer in zip(hosts, answers, strict=True):
         if invocation.as_json:
-            error = {"host": host.name, "error": str(answer)}
-            found = error if isinstance(answer, OrchestrateError) else msgspec.to_builtins(answer)
-            click.echo(msgspec.json.encode(found).decode())
+            click.echo(msgspec.json.encode(as_data(host.name, answer)).decode())
         elif isinstance(answer, OrchestrateError):
-            click.echo(str(answer), err=True)
+            click.echo("\n".join(failure_lines(answer.failure)), err=True)
         else:
             click.echo(describe(answer))
     return 3 if any(isinstance(answer, OrchestrateError) for answer in answers) else 0
+
+
+def as_data(host: str, answer: Facts | OrchestrateError) -> dict[str, Any]:
+    """Return what `--json` prints of a host: its facts, or why they aren't known."""
+    if isinstance(answer, OrchestrateError):
+        return {"host": host, "error": str(answer), "failure": answer.failure}
+    facts: dict[str, Any] = msgspec.to_builtins(answer)
+    return facts
 
 
 async def gather(hosts: Sequence[Host]) -> list[Facts | OrchestrateError]:
@@ -52,7 +59,7 @@ async def gather(hosts: Sequence[Host]) -> list[Facts | OrchestrateError]:
 
 
 def describe(facts: Facts) -> str:
-    """Render one machine's facts for a reader."""
+    """Render one host's facts for a reader."""
     gpus = [f"{gpu.name} (compute {gpu.compute_capability})" for gpu in facts.nvidia_gpus]
     gpus += list(facts.kfd_gfx_targets)
     gpus = gpus or [f"{pci.vendor} {pci.device_id} ({pci.driver})" for pci in facts.pci_displays]

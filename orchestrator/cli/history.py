@@ -1,6 +1,6 @@
 """`orchestrate history`, `show` and `logs`: what was done, by whom, and what came of it.
 
-They read: no worker is started, no machine is asked.
+They only read: no worker is started, no host is asked.
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ import msgspec
 
 from orchestrator.cli import options
 from orchestrator.cli.broker import open_journal
-from orchestrator.cli.render.progress import JsonProgress, PlainProgress, change
+from orchestrator.cli.render.progress import JsonProgress, PlainProgress
+from orchestrator.cli.render.tables import change, explained
 from orchestrator.command import printable
 from orchestrator.deploy.history import is_about, read_run, summaries
 from orchestrator.errors import UsageError
+from orchestrator.model.event import Progress
 from orchestrator.model.store import derivation_name
 from orchestrator.state.journal import Journal
 from orchestrator.state.runs import find_run
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
     from orchestrator.cli.invocation import Invocation
-    from orchestrator.cli.render.progress import Progress
+    from orchestrator.cli.render.progress import ShowsEvents
     from orchestrator.deploy.history import RunSummary
     from orchestrator.model.event import Event
     from orchestrator.model.history import BuildRecord, HostRecord, RunRecord
@@ -68,7 +70,7 @@ def history(invocation: Invocation, wanted: str | None) -> int:
 
 @options.command("show", options.RUN, options.BROKER, options.JSON, epilog=_RUN_HELP)
 def show(invocation: Invocation, run: str) -> int:
-    """Show what RUN did to each machine, why, and how it ended; and its builds."""
+    """Show what RUN did to each host, why, and how it ended; and its builds."""
     with open_journal(invocation) as client:
         record = read_run(Journal(client, find_run(client, run)))
     click.echo(msgspec.json.encode(record).decode() if invocation.as_json else describe(record))
@@ -95,32 +97,32 @@ def logs(invocation: Invocation, run: str, host: str | None) -> int:
     if host is not None:
         events = of_host(events, host, plan)
     written = PlainProgress(sys.stdout, with_logs=True)
-    progress: Progress = JsonProgress(sys.stdout) if invocation.as_json else written
+    shown: ShowsEvents = JsonProgress(sys.stdout) if invocation.as_json else written
     for event in events:
         # How far a copy was is of no use once it has ended.
-        if invocation.as_json or event.event != "progress":
-            progress.hear(event)
+        if invocation.as_json or not isinstance(event.body, Progress):
+            shown.on_event(event)
     return 0
 
 
 def of_host(events: Iterable[Event], host: str, plan: Plan) -> list[Event]:
-    """Give the events of a host and its builds, or of a builder. Pure.
+    """Return the events of a host and its builds, or of a builder. Pure.
 
     Raises:
-        UsageError: the run knows no such host.
+        UsageError: the run did not include this host.
     """
     known = dict.fromkeys((*plan.target_names, *(builder.name for builder in plan.builders)))
     if host not in known:
-        message = f"run {plan.run} had no host {host}"
-        raise UsageError(message, hint=f"it had: {', '.join(known)}")
+        message = f"run {plan.run} did not include {host}"
+        raise UsageError(message, hint=f"it included: {', '.join(known)}")
     return [event for event in events if is_about(event, host, plan)]
 
 
 def _names(invocation: Invocation, known: Iterable[RunSummary]) -> frozenset[str]:
-    """Give the hosts that TARGET means; one that left the inventory still has a history.
+    """Return the hosts that TARGET means; one that left the inventory still has a history.
 
     Raises:
-        InventoryError: it means none.
+        InventoryError: it matches none.
     """
     target = invocation.target
     if any(target in summary.header.targets for summary in known):
@@ -131,7 +133,7 @@ def _names(invocation: Invocation, known: Iterable[RunSummary]) -> frozenset[str
 def as_data(
     summary: RunSummary, record: RunRecord, names: Collection[str] | None
 ) -> dict[str, Any]:
-    """Give a run's line of `history --json`: all of its hosts, or those of `names`."""
+    """Return a run's line of `history --json`: all of its hosts, or those of `names`."""
     hosts = [host for host in record.hosts if names is None or host.host in names]
     return {
         "run": record.run,
@@ -167,7 +169,7 @@ def _host_line(host: HostRecord) -> str:
     if host.smoke is not None:
         parts.append(_smoke(host.smoke))
     if host.result.message:
-        parts.append(host.result.message.splitlines()[0])
+        parts.append(explained(host.host, host.result).splitlines()[0])
     return f"{host.host}: {', '.join(parts)}"
 
 
@@ -199,8 +201,10 @@ def _host_lines(host: HostRecord) -> list[str]:
     if host.smoke is not None:
         lines.append(f"  smoke    {_smoke(host.smoke)}")
     if result is not None and result.message:
-        first, *others = result.message.splitlines()
+        first, *others = explained(host.host, result).splitlines()
         lines += [f"  message  {first}", *(f"           {line}" for line in others)]
+    if result is not None and result.failure is not None:
+        lines += [f"           {line}" for line in result.failure.details]
     return lines
 
 
@@ -222,13 +226,13 @@ def _build_lines(build: BuildRecord) -> list[str]:
     if build.seconds is not None:
         done = "was there" if build.was_valid else f"{build.seconds:.1f} s"
     lines = [f"  {derivation_name(build.derivation)} on {build.builder}: {done}"]
-    if build.message:
-        lines.append(f"    {build.message.splitlines()[0]}")
+    if build.failure is not None:
+        lines += [f"    {line}" for line in (build.failure.message, *build.failure.details)]
     return lines
 
 
 def _origin(origin: Origin) -> str:
-    author = origin.author or "somebody"
+    author = origin.author or "an unknown user"
     return f"{_when(origin.started_at)}  {author}  {origin.command}".rstrip()
 
 

@@ -10,6 +10,7 @@ import click
 import msgspec
 
 from orchestrator.cli import options
+from orchestrator.cli.render.tables import failure_lines
 from orchestrator.cli.run import ledger_of
 from orchestrator.deploy.prepare.prepare import new_run_id, prepare
 from orchestrator.deploy.prepare.survey import Surveyor
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     options.JSON,
 )
 def command(invocation: Invocation) -> int:
-    """Show each machine's variant and why, what is built where, and the batches."""
+    """Show each host's variant and why, what is built where, and the batches."""
     plan = asyncio.run(_plan(invocation))
     click.echo(
         msgspec.json.encode(as_data(plan)).decode() if invocation.as_json else describe(plan)
@@ -80,7 +81,7 @@ def describe(plan: Plan) -> str:
     left_out = {**plan.unreachable, **plan.blocked, **plan.failed}
     if left_out:
         lines += ["", "left out"]
-        lines += [f"  {line}" for report in left_out.values() for line in report.splitlines()]
+        lines += [f"  {line}" for left in left_out.values() for line in failure_lines(left)]
     if not plan.has_work:
         lines += ["", "nothing to do"]
     return "\n".join(lines)

@@ -9,7 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache, partial
 from typing import TYPE_CHECKING, Protocol
 
@@ -17,15 +17,23 @@ import click
 import structlog
 
 from orchestrator.cli.invocation import ask_become_password, ask_for_reboots
-from orchestrator.cli.render.progress import open_progress, summary
+from orchestrator.cli.render.progress import open_progress
+from orchestrator.cli.render.tables import summary
 from orchestrator.deploy.perform.runtime import process_runtime
 from orchestrator.deploy.prepare.prepare import new_run_id, send_derivations
 from orchestrator.deploy.prepare.survey import Surveyor
 from orchestrator.deploy.prepare.upgrade import settle_lock
-from orchestrator.deploy.rollout.results import results
+from orchestrator.deploy.rollout.run import Run
 from orchestrator.deploy.spool import SpooledRun, spool_run
 from orchestrator.errors import UsageError
-from orchestrator.model.event import Event, run_finished
+from orchestrator.model.event import (
+    Event,
+    LogLine,
+    Progress,
+    RebootNeeded,
+    RunFinished,
+    event_now,
+)
 from orchestrator.model.plan import Action, CopyTerms, Origin
 from orchestrator.model.report import Outcome, Verdict
 from orchestrator.model.stage import Stage
@@ -37,9 +45,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from inventory.host import Host
-    from orchestrator.cli.engine import Engine, Hear
+    from orchestrator.cli.engine import Engine, OnEvent
     from orchestrator.cli.invocation import Invocation
-    from orchestrator.cli.render.progress import Progress
+    from orchestrator.cli.render.progress import ShowsEvents
     from orchestrator.deploy.prepare.survey import Evaluator
     from orchestrator.model.ledger import Ledger
     from orchestrator.model.plan import Plan
@@ -76,8 +84,8 @@ def run(invocation: Invocation, preparing: Preparing) -> int:
         ExitStack() as stack,
         open_progress(as_json=invocation.as_json) as progress,
     ):
-        hear = _hearer(progress, invocation)
-        planning = _Planning(hear)
+        on_event = _shown_and_logged(progress, invocation)
+        planning = _Planning(on_event)
 
         @cache
         def opened() -> Engine:
@@ -88,10 +96,10 @@ def run(invocation: Invocation, preparing: Preparing) -> int:
             return _ledger_at(opened().broker, invocation)
 
         async def preparation() -> tuple[Plan, Engine | None]:
-            surveyor = _surveyor(run_id, invocation, runtime.pool, planning.hear, ledger)
+            surveyor = _surveyor(run_id, invocation, runtime.pool, planning.on_event, ledger)
             plan, evaluator = await preparing(surveyor, hosts)
             for event in reboot_events(plan, may_reboot):
-                planning.hear(event)
+                planning.on_event(event)
             engine = opened() if plan.has_work else None
             if plan.builds and evaluator is not None:
                 await send_derivations(surveyor, plan, evaluator)
@@ -103,7 +111,7 @@ def run(invocation: Invocation, preparing: Preparing) -> int:
             runtime.run(runtime.pool.close())
         decided = _decided(invocation, plan, may_reboot)
         begin = engine.run if engine else partial(_end, invocation)
-        ended = _to_its_end(decided, hear, partial(begin, decided, planning.events))
+        ended = _to_its_end(decided, on_event, partial(begin, decided, planning.events))
     return report(invocation, ended)
 
 
@@ -117,56 +125,56 @@ def _warn_of_unsigned(invocation: Invocation) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Planning:
-    """Hears what is told while a plan is made, and keeps the last of it for the journal."""
+    """Shows the events of making a plan, and keeps the last of them for the journal."""
 
-    told: Callable[[Event], None]
+    show: Callable[[Event], None]
     events: deque[Event] = field(default_factory=partial(deque, maxlen=5000))
 
-    def hear(self, event: Event) -> None:
+    def on_event(self, event: Event) -> None:
         self.events.append(event)
-        self.told(event)
+        self.show(event)
 
 
 def _end(
-    invocation: Invocation, plan: Plan, planning: Sequence[Event], hear: Hear
+    invocation: Invocation, plan: Plan, planning: Sequence[Event], on_event: OnEvent
 ) -> dict[str, HostResult]:
     """End a run that has nothing to do."""
-    ended = results(plan, {})
-    finish = run_finished(plan.run, ended)
-    hear(finish)
+    ended = Run(plan, {}).results
+    finish = event_now(plan.run, "", "", RunFinished(ended))
+    on_event(finish)
     _remember(invocation, SpooledRun(plan, ended, (*planning, finish)))
     return ended
 
 
 def _to_its_end(
-    plan: Plan, hear: Hear, drive: Callable[[Hear], dict[str, HostResult]]
+    plan: Plan, on_event: OnEvent, drive: Callable[[OnEvent], dict[str, HostResult]]
 ) -> dict[str, HostResult]:
-    """Drive a run; settle the lock of an upgrade before its end is told, the last event.
+    """Drive a run; settle the lock of an upgrade before the event of its end, the last one.
 
     Raises:
         OrchestrateError: the lock of one that ended well can't be kept.
     """
     if plan.upgrade is None:
-        return drive(hear)
+        return drive(on_event)
     last: list[Event] = []
-    ended = drive(lambda event: last.append(event) if _is_end(event) else hear(event))
+    ended = drive(lambda event: last.append(event) if _is_end(event) else on_event(event))
     try:
         good = exit_code(ended) == 0
         runtime = process_runtime()
-        message = runtime.run(settle_lock(runtime.pool, plan.run, plan.upgrade, good=good))
-        hear(Event(time.time(), plan.run, "", "", "lock_settled", {"message": message}))
+        settled = runtime.run(settle_lock(runtime.pool, plan.run, plan.upgrade, good=good))
+        on_event(event_now(plan.run, "", "", settled))
     finally:
         for event in last:
-            hear(event)
+            on_event(event)
     return ended
 
 
 def _is_end(event: Event) -> bool:
-    return event.event == "run_finished"
+    return isinstance(event.body, RunFinished)
 
 
 def reboot_events(plan: Plan, may_reboot: Sequence[str]) -> list[Event]:
-    """Say of each changing host what it needs a reboot for, before anything is touched.
+    """Make an event for each changing host that needs a reboot, before anything is touched.
 
     Args:
         plan: the run's.
@@ -174,11 +182,10 @@ def reboot_events(plan: Plan, may_reboot: Sequence[str]) -> list[Event]:
     """
     found = []
     for host in plan.hosts:
-        said = reboot_note(host, plan.goal, allowed=host.name in may_reboot)
-        if said and host.action is Action.DEPLOY:
-            parts = {"parts": host.reboot_for, "unknown": host.reboot_unknown}
-            data = {"message": said, **parts}
-            found.append(Event(time.time(), plan.run, host.name, Stage.PLAN, "reboot_needed", data))
+        note = reboot_note(host, plan.goal, allowed=host.name in may_reboot)
+        if note and host.action is Action.DEPLOY:
+            needed = RebootNeeded(host.reboot_for, host.reboot_unknown, note)
+            found.append(event_now(plan.run, host.name, Stage.PLAN, needed))
     return found
 
 
@@ -215,7 +222,7 @@ def _remember(invocation: Invocation, ended: SpooledRun) -> None:
             with open_journal(invocation):
                 return
     except UsageError as error:
-        log.warning("the broker can't be used", **error.as_data())
+        log.warning("the broker can't be used", **asdict(error.failure))
     log.warning("the run is remembered once the broker answers", run=ended.plan.run)
 
 
@@ -223,7 +230,7 @@ def _surveyor(
     run_id: str,
     invocation: Invocation,
     pool: ConnectionPool,
-    hear: Callable[[Event], None],
+    on_event: OnEvent,
     ledger: Callable[[], Ledger],
 ) -> Surveyor:
     return Surveyor(
@@ -231,7 +238,7 @@ def _surveyor(
         invocation.inventory,
         pool,
         invocation.workspace,
-        hear,
+        on_event,
         invocation.update_inputs,
         ledger,
         invocation.goal,
@@ -282,8 +289,8 @@ def resume(invocation: Invocation, run_id: str) -> int:
         _open_engine(invocation) as engine,
         open_progress(as_json=invocation.as_json) as progress,
     ):
-        hear = _hearer(progress, invocation)
-        ended = _to_its_end(engine.plan(run_id), hear, partial(engine.resume, run_id))
+        on_event = _shown_and_logged(progress, invocation)
+        ended = _to_its_end(engine.plan(run_id), on_event, partial(engine.resume, run_id))
     return report(invocation, ended)
 
 
@@ -317,14 +324,15 @@ def exit_code(ended: dict[str, HostResult]) -> int:
 _HANDS = (Verdict.NEEDS_HANDS, Verdict.DEGRADED)
 
 
-def _hearer(progress: Progress, invocation: Invocation) -> Callable[[Event], None]:
-    """Show each event, and keep all but the chatter in the log."""
+def _shown_and_logged(shown: ShowsEvents, invocation: Invocation) -> OnEvent:
+    """Return what shows each event, and logs all but the lines and bytes of builds and copies."""
     _ = invocation.workspace
 
-    def hear(event: Event) -> None:
-        progress.hear(event)
-        if event.event not in ("log_line", "progress"):
-            bound = log.bind(run=event.run, host=event.host, stage=event.stage)
-            bound.info(event.event, **event.data)
+    def on_event(event: Event) -> None:
+        shown.on_event(event)
+        if not isinstance(event.body, LogLine | Progress):
+            line = event.line()
+            del line["ts"]
+            log.info(line.pop("event"), **line)
 
-    return hear
+    return on_event

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
 
 from orchestrator.cli import options
 from orchestrator.cli.invocation import Invocation, ask_become_password
+from orchestrator.cli.render.tables import failure_lines
+from orchestrator.command import printable
 from orchestrator.errors import OrchestrateError
 from orchestrator.stages.facts.facts import gather_facts
 from orchestrator.stages.smoke.model import deliver_model, model_path, read_model
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 
 @options.command("smoke", options.TARGET, options.ASK_BECOME_PASS, options.JSON)
 def command(invocation: Invocation) -> int:
-    """Run the smoke inference on each machine's installed llama-cli.
+    """Run the smoke test on each host's installed llama-cli.
 
     The backend must be the one of the variant that the hardware asks for.
     """
@@ -36,12 +38,21 @@ def command(invocation: Invocation) -> int:
     answers = asyncio.run(_smoke_all(hosts))
     for host, answer in answers.items():
         if invocation.as_json:
-            error = {"host": host, "passed": False, "failure": str(answer)}
-            found = error if isinstance(answer, OrchestrateError) else msgspec.to_builtins(answer)
-            click.echo(msgspec.json.encode(found).decode())
+            click.echo(msgspec.json.encode(as_data(host, answer)).decode())
         else:
             click.echo(describe(answer))
     return 0 if all(_passed(answer) for answer in answers.values()) else 3
+
+
+def as_data(host: str, answer: SmokeReport | OrchestrateError) -> dict[str, Any]:
+    """Return what `--json` prints of a host: its report, or why there is none.
+
+    `failure` is a text in both; `error` has the parts of what kept the test from running.
+    """
+    if isinstance(answer, OrchestrateError):
+        return {"host": host, "passed": False, "failure": str(answer), "error": answer.failure}
+    report: dict[str, Any] = msgspec.to_builtins(answer)
+    return report
 
 
 async def _smoke_all(hosts: Sequence[Host]) -> dict[str, SmokeReport | OrchestrateError]:
@@ -70,12 +81,14 @@ def _passed(answer: SmokeReport | OrchestrateError) -> bool:
 
 
 def describe(report: SmokeReport | OrchestrateError) -> str:
-    """Render one machine's smoke for a reader."""
+    """Render one host's smoke test for a reader."""
     if isinstance(report, OrchestrateError):
-        return str(report)
+        return "\n".join(failure_lines(report.failure))
     if not report.passed:
-        return "\n".join(
-            (f"{report.host}: smoke: {report.failure}", *(f"  | {x}" for x in report.last_lines))
+        lines = (
+            f"{report.host}: smoke: {report.failure}",
+            *(f"  | {x}" for x in report.last_lines),
         )
+        return "\n".join(map(printable, lines))
     used = f"{report.backend} ({report.device})" if report.device else f"{report.backend}"
     return f"{report.host}: {used}, {report.tokens_per_second} tokens/s: {report.text!r}"

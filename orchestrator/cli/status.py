@@ -1,4 +1,4 @@
-"""`orchestrate status`: what runs on each machine now, and how its last run ended."""
+"""`orchestrate status`: what runs on each host now, and how its last run ended."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ import msgspec
 from orchestrator.cli import options
 from orchestrator.cli.broker import open_journal
 from orchestrator.cli.facts import gather
+from orchestrator.cli.render.tables import failure_lines
 from orchestrator.deploy.history import OpenRun, read_open
-from orchestrator.errors import OrchestrateError
+from orchestrator.errors import Failure, OrchestrateError
 from orchestrator.model.report import HostResult
 from orchestrator.model.store import StorePath, store_hash
 from orchestrator.state.journal import Journal
@@ -28,11 +29,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """One machine now, beside what its last run left there.
+    """One host now, beside what its last run left there.
 
-    `drift` says in words how the two differ; empty where they don't. `open_run`
-    is a run that has not ended with it, and where that is: such a machine may
-    still change, by `orchestrate resume` or by its own way back.
+    `drift` says in words how the two differ; empty if they don't. `open_run`
+    is a run that has not ended with it, and where that is: such a host may
+    still change, by `orchestrate resume` or by its own automatic rollback.
     """
 
     host: str
@@ -42,6 +43,7 @@ class Status:
     result: HostResult | None
     drift: str
     error: str = ""
+    failure: Failure | None = None
     open_run: OpenRun | None = None
 
 
@@ -53,7 +55,7 @@ def command(invocation: Invocation) -> int:
     with open_journal(invocation) as client:
         last = last_results(client)
         open_runs = [run for run in runs(client) if not Journal(client, run).is_finished()]
-        # The oldest first: of two runs that hold a machine open the newer one counts.
+        # The oldest first: of two runs that hold a host open the newer one counts.
         held = [read_open(Journal(client, run)) for run in reversed(open_runs)]
     opened = {name: one for run in held for name, one in run.items()}
     statuses = [
@@ -76,9 +78,9 @@ def command(invocation: Invocation) -> int:
 def status_of(
     host: str, answer: Facts | OrchestrateError, run: str, result: HostResult | None
 ) -> Status:
-    """Hold what a machine says against what its last run left. Pure."""
+    """Compare what a host says with what its last run left. Pure."""
     if isinstance(answer, OrchestrateError):
-        return Status(host, None, None, run, result, "", str(answer))
+        return Status(host, None, None, run, result, "", str(answer), answer.failure)
     drift = ""
     left = result.current if result is not None else None
     if left is not None and left != answer.running_system:
@@ -89,11 +91,11 @@ def status_of(
 
 
 def describe(statuses: Sequence[Status]) -> str:
-    """Render the machines for a reader."""
+    """Render the hosts for a reader."""
     lines = []
     for status in statuses:
-        if status.error:
-            lines.append(status.error)
+        if status.failure is not None:
+            lines += failure_lines(status.failure)
             continue
         running = store_hash(status.running)[:8] if status.running else "no NixOS system"
         last = f"{status.result.outcome} in run {status.run}" if status.result else "never deployed"

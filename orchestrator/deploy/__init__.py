@@ -1,1 +1,1 @@
-"""A run: surveyed, planned, journaled in Redis, driven to its end."""
+"""A run: prepare it, then drive what rollout decides and workers perform."""

@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from orchestrator.deploy.rollout.results import settled_results
-from orchestrator.deploy.rollout.step_records import smoke_report
+from orchestrator.deploy.rollout.run import Run
 from orchestrator.errors import PayloadError
 from orchestrator.model.history import BuildRecord, HostRecord, RunHeader, RunRecord
 from orchestrator.model.journal import Step, StepKey, StepState
@@ -22,14 +21,14 @@ if TYPE_CHECKING:
 
     import redis
 
+    from orchestrator.deploy.rollout.host_run import HostRun
     from orchestrator.model.event import Event
-    from orchestrator.model.journal import StepRecord
     from orchestrator.model.plan import Build, Plan
 
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """One line of a list of runs; `results` are None where the run has not ended."""
+    """One line of a list of runs; `results` are None if the run has not ended."""
 
     run: str
     header: RunHeader
@@ -37,13 +36,13 @@ class RunSummary:
 
     @property
     def outcomes(self) -> dict[Outcome, int]:
-        """How many hosts ended how; nothing where the run has not ended."""
+        """How many hosts ended how; nothing if the run has not ended."""
         counted = Counter(result.outcome for result in (self.results or {}).values())
         return {outcome: counted[outcome] for outcome in Outcome if outcome in counted}
 
 
 def summaries(client: redis.Redis) -> Iterator[RunSummary]:
-    """Give the runs that are kept, the newest first.
+    """Yield the runs that are kept, the newest first.
 
     Raises:
         PayloadError: an entry was damaged.
@@ -54,66 +53,55 @@ def summaries(client: redis.Redis) -> Iterator[RunSummary]:
 
 
 def read_run(journal: Journal) -> RunRecord:
-    """Read all that is kept of a run, but for its events.
+    """Read all that is kept of a run except its events.
 
     Raises:
         PayloadError: there is no such run, or an entry was damaged.
     """
-    return run_record(journal.plan(), journal.records(), journal.results())
+    return run_record(Run.of(journal.plan(), journal.look()), journal.results())
 
 
-def run_record(
-    plan: Plan,
-    records: Mapping[StepKey, StepRecord],
-    results: Mapping[str, HostResult] | None,
-) -> RunRecord:
-    """Join a plan with what came of it. Pure.
+def run_record(run: Run, results: Mapping[str, HostResult] | None) -> RunRecord:
+    """Join a run with what came of it. Pure.
 
     Args:
-        plan: the run's.
-        records: where its steps stand.
-        results: how it ended; None where it has not: what is settled already
-            counts then.
+        run: as it stands.
+        results: how it ended; None if it has not: what is settled already counts
+            then.
     """
-    known = results if results is not None else settled_results(plan, records)
-    ends = [record.ended_at for record in records.values()]
+    plan = run.plan
+    known = results if results is not None else run.settled_results
+    ends = [record.ended_at for record in run.records.values()]
     return RunRecord(
         run=plan.run,
         origin=plan.origin,
         goal=plan.goal,
         ended_at=None if results is None else max(ends, default=plan.origin.started_at),
-        hosts=tuple(_host_record(plan, name, records, known) for name in plan.target_names),
-        builds=tuple(_build_record(build, records) for build in plan.builds),
+        hosts=tuple(
+            _host_record(run.hosts.get(name), name, known.get(name)) for name in plan.target_names
+        ),
+        builds=tuple(_build_record(build, run) for build in plan.builds),
     )
 
 
-def _host_record(
-    plan: Plan,
-    name: str,
-    records: Mapping[StepKey, StepRecord],
-    results: Mapping[str, HostResult],
-) -> HostRecord:
-    host = next((host for host in plan.hosts if host.name == name), None)
+def _host_record(host: HostRun | None, name: str, result: HostResult | None) -> HostRecord:
+    """Return what is told of a target; one that was left out of the plan has no host in it."""
     return HostRecord(
         host=name,
-        result=results.get(name),
-        stage=_last_stage(name, records),
-        wanted=host.evaluation.toplevel if host else None,
-        reason=host.choice.reason if host else "",
-        smoke=smoke_report(name, records),
+        result=result,
+        stage=(host and host.last_step) or "",
+        wanted=host.plan.evaluation.toplevel if host else None,
+        reason=host.plan.choice.reason if host else "",
+        smoke=host.smoke if host else None,
     )
 
 
-def _last_stage(host: str, records: Mapping[StepKey, StepRecord]) -> str:
-    """Name the last stage that was sent for a host; empty where none was."""
-    return next((step for step in reversed(Step) if StepKey(step, host) in records), "")
-
-
-def _build_record(build: Build, records: Mapping[StepKey, StepRecord]) -> BuildRecord:
+def _build_record(build: Build, run: Run) -> BuildRecord:
     key = StepKey(Step.BUILD, build.derivation)
-    record = records.get(key)
+    record = run.build_record(build.derivation)
     built = record is not None and record.state is StepState.DONE
     report = record.report_as(BuildReport, key) if record is not None and built else None
+    failure = record.error if record is not None else None
     return BuildRecord(
         derivation=build.derivation,
         output=build.output,
@@ -121,7 +109,8 @@ def _build_record(build: Build, records: Mapping[StepKey, StepRecord]) -> BuildR
         builder=report.builder if report else build.builder,
         seconds=report.seconds if report else None,
         was_valid=report is not None and report.was_valid,
-        message=str(record.error.get("message", "")) if record is not None else "",
+        message=failure.message if failure else "",
+        failure=failure,
     )
 
 
@@ -131,7 +120,7 @@ class OpenRun:
 
     Args:
         run: its id.
-        stage: the last stage that was sent for the host, empty where none was.
+        stage: the last stage that was sent for the host, empty if none was.
         previous: the host's old system in it.
         wanted: its new one.
     """
@@ -149,33 +138,32 @@ class OpenRun:
 
 
 def read_open(journal: Journal) -> dict[str, OpenRun]:
-    """Give the hosts that an open run has not brought to an end, and where it is with them.
+    """Return the hosts that an open run has not brought to an end, and where it is with them.
 
-    Nothing where its plan can't be read: other hosts' states are no less true for it.
+    Nothing if its plan can't be read: other hosts' states are no less true for it.
     """
     try:
-        plan, records = journal.plan(), journal.records()
+        run = Run.of(journal.plan(), journal.look())
     except PayloadError:
         return {}
-    settled = settled_results(plan, records)
     return {
         host.name: OpenRun(
             journal.run,
-            _last_stage(host.name, records),
-            host.previous,
-            host.evaluation.toplevel,
+            host.last_step or "",
+            host.plan.previous,
+            host.plan.evaluation.toplevel,
         )
-        for host in plan.hosts
-        if host.name not in settled
+        for host in run.hosts.values()
+        if not host.is_settled
     }
 
 
 def is_about(event: Event, host: str, plan: Plan) -> bool:
     """Whether an event is of a host, or of a build that it needs. Pure.
 
-    A build's events are told under its builder.
+    A build's events have its builder's name.
     """
     if event.host == host:
         return True
     needed = {build.derivation for build in plan.builds if host in build.hosts}
-    return event.data.get("derivation") in needed
+    return event.body.derivation in needed

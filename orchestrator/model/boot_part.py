@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class BootPart(StrEnum):
@@ -16,3 +20,11 @@ class BootPart(StrEnum):
     def label(self) -> str:
         """What it is for a reader: drivers that aren't the kernel's own are modules too."""
         return "kernel modules and drivers" if self is BootPart.KERNEL_MODULES else self.value
+
+
+def changed_parts(parts: Sequence[str]) -> str:
+    """Name what needs a reboot for a reader."""
+    return ", ".join(_LABELS.get(part, part) for part in parts)
+
+
+_LABELS: dict[str, str] = {part.value: part.label for part in BootPart}

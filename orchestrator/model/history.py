@@ -1,9 +1,10 @@
-"""What is kept of a run: its header, and the whole of it for who asks later."""
+"""What is kept of a run: its header, and the whole of it for later questions."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from orchestrator.errors import Failure
 from orchestrator.model.plan import Goal, Origin
 from orchestrator.model.report import HostResult, SmokeReport
 from orchestrator.model.store import DerivationPath, StorePath
@@ -27,11 +28,11 @@ class HostRecord:
 
     Args:
         host: its name in the inventory.
-        result: how it ended; None where it has not.
-        stage: the last stage that it was at, empty where it came to none.
-        wanted: the system that it was to get; None where there was no plan.
+        result: how it ended; None if it has not.
+        stage: the last stage that it was at, empty if it came to none.
+        wanted: the system that it was to get; None if there was no plan.
         reason: why its variant was chosen.
-        smoke: what the new system's llama-cli did; None where it wasn't asked.
+        smoke: what the new system's llama-cli did; None if it wasn't asked.
     """
 
     host: str
@@ -49,11 +50,12 @@ class BuildRecord:
     Args:
         derivation: what was to be built.
         output: its store path.
-        state: `done`, `failed`, `started`, `sent`, or empty where it never was.
-        builder: who built it, or was to.
-        seconds: how long it took there; None where it isn't done.
+        state: `done`, `failed`, `started`, `sent`, or empty if it never was.
+        builder: the builder that built it, or was to.
+        seconds: how long it took there; None if it isn't done.
         was_valid: whether it was there already.
-        message: what went wrong.
+        message: what went wrong, in one line.
+        failure: the same with all its parts; None if nothing did.
     """
 
     derivation: DerivationPath
@@ -63,13 +65,14 @@ class BuildRecord:
     seconds: float | None
     was_valid: bool
     message: str
+    failure: Failure | None
 
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
     """A run as it is kept: who, when, what, and what came of it.
 
-    `ended_at` is in seconds since the epoch, None where the run has not ended.
+    `ended_at` is in seconds since the epoch, None if the run has not ended.
     """
 
     run: str

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from orchestrator.errors import PayloadError
+from orchestrator.errors import Failure, PayloadError
 from orchestrator.model.stage import Stage
 
 T = TypeVar("T")
@@ -53,7 +53,7 @@ _BEGINNINGS = (
 
 
 class Control(StrEnum):
-    """What a user has told a run to do; nothing where it just goes on."""
+    """What a user has told a run to do; nothing if it just goes on."""
 
     PAUSE = "pause"
     CANCEL = "cancel"
@@ -81,7 +81,7 @@ class StepKey:
     subject: str
 
     def __str__(self) -> str:
-        """Give the field name used in the journal's hash."""
+        """Return the field name used in the journal's hash."""
         return f"{self.step.value}:{self.subject}"
 
 
@@ -89,7 +89,7 @@ class StepKey:
 class StepRecord:
     """One step's entry: state, fencing token, when it was sent and ended, report or error.
 
-    Times are seconds of the journal's clock, 0 where they aren't known.
+    Times are seconds of the journal's clock, 0 if they aren't known.
     """
 
     state: StepState
@@ -97,7 +97,7 @@ class StepRecord:
     sent_at: float = 0.0
     ended_at: float = 0.0
     report: dict[str, Any] = field(default_factory=dict)
-    error: dict[str, Any] = field(default_factory=dict)
+    error: Failure | None = None
 
     def report_as(self, kind: type[T], key: StepKey) -> T:
         """Read the report of the step `key`, whose record this is.

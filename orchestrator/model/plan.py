@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 from inventory.copying import CopyLimits
 from inventory.host import Host
+from orchestrator.errors import Failure
 from orchestrator.model.boot_part import BootPart
 from orchestrator.model.facts import Facts
 from orchestrator.model.journal import Step
@@ -216,31 +218,31 @@ class Upgrade:
     evaluator: Host | None = None
 
 
-@dataclass(frozen=True, slots=True)
+# Without slots, so that it can look its hosts and builds up by their names: a driver
+# asks for each of a thousand of them, every time that it looks at its run.
+@dataclass(frozen=True)
 class Plan:
     """A whole run, decided before anything is touched.
 
     `unreachable`, `blocked` (by a pin, by policy, by a build that failed before)
-    and `failed` (its facts or its evaluation) map a host's name to the report of
-    why it is left out. `retry_failed` builds also what is remembered to have
-    failed; `terms` are those of its copies. `cancelled` is what a driver makes of a
-    plan whose run was cancelled.
+    and `failed` (its facts or its evaluation) map a host's name to why it is left
+    out. `retry_failed` builds also what is remembered to have failed; `terms` are
+    those of its copies.
     """
 
     run: str
     hosts: tuple[HostPlan, ...]
     builders: tuple[Host, ...]
     builds: tuple[Build, ...]
-    unreachable: dict[str, str]
-    blocked: dict[str, str]
-    failed: dict[str, str]
+    unreachable: dict[str, Failure]
+    blocked: dict[str, Failure]
+    failed: dict[str, Failure]
     confirm_timeout: float
     way_back_timeout: float
     goal: Goal = Goal.SWITCH
     policy: Policy = field(default_factory=Policy)
     retry_failed: bool = False
     terms: CopyTerms = field(default_factory=CopyTerms)
-    cancelled: bool = False
     origin: Origin = Origin()
     upgrade: Upgrade | None = None
     reboots: Reboots = field(default_factory=Reboots)
@@ -266,11 +268,12 @@ class Plan:
         return any(host.action is Action.DEPLOY for host in self.hosts)
 
     def with_previous(self, previous: Mapping[str, StorePath]) -> Plan:
-        """Give the same plan for hosts that ran other systems before it than they did."""
+        """Return the same plan for hosts that ran other systems before it than they did."""
         if not previous:
             return self
         hosts = tuple(
-            host.with_previous(previous.get(host.name, host.previous)) for host in self.hosts
+            host.with_previous(previous[host.name]) if host.name in previous else host
+            for host in self.hosts
         )
         return replace(self, hosts=hosts)
 
@@ -282,27 +285,38 @@ class Plan:
             return (Step.DRY_ACTIVATE,)
         health = (Step.HEALTH,) if host.target.health is not None else ()
         stays = (Step.SWITCH, Step.SMOKE, *health, Step.CONFIRM)
-        reboots = self.goal is Goal.SWITCH and host.name in self.reboots.hosts
+        reboots = self.goal is Goal.SWITCH and host.name in self._reboots
         return (*stays, Step.REBOOT) if reboots else stays
 
     def host(self, name: str) -> HostPlan:
-        """Give the plan of the host called `name`.
+        """Return the plan of the host called `name`.
 
         Raises:
             KeyError: the plan has no such host.
         """
-        for host in self.hosts:
-            if host.name == name:
-                return host
-        raise KeyError(name)
+        return self._hosts[name]
 
     def build(self, derivation: DerivationPath) -> Build:
-        """Give the build of `derivation`.
+        """Return the build of `derivation`.
 
         Raises:
             KeyError: the plan builds no such derivation.
         """
-        for build in self.builds:
-            if build.derivation == derivation:
-                return build
-        raise KeyError(derivation)
+        return self._builds[derivation]
+
+    def build_before(self, derivation: DerivationPath) -> DerivationPath | None:
+        """Return the build that another one waits for; None if it waits for none."""
+        build = self._builds.get(derivation)
+        return build.depends_on if build is not None else None
+
+    @cached_property
+    def _hosts(self) -> dict[str, HostPlan]:
+        return {host.name: host for host in self.hosts}
+
+    @cached_property
+    def _builds(self) -> dict[DerivationPath, Build]:
+        return {build.derivation: build for build in self.builds}
+
+    @cached_property
+    def _reboots(self) -> frozenset[str]:
+        return frozenset(self.reboots.hosts)

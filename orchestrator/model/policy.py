@@ -30,13 +30,11 @@ class Reboots:
     hosts: tuple[str, ...] = ()
     groups: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
-    def others_of(self, host: str) -> dict[str, tuple[str, ...]]:
-        """Give the other targets of each group that a host shares with any."""
-        return {
-            group: others
-            for group, members in self.groups.items()
-            if host in members and (others := tuple(name for name in members if name != host))
-        }
+    @property
+    def shared_groups(self) -> dict[str, frozenset[str]]:
+        """The groups of more than one target: a reboot can't empty any other."""
+        members = {group: frozenset(names) for group, names in self.groups.items()}
+        return {group: names for group, names in members.items() if len(names) > 1}
 
 
 @dataclass(frozen=True, slots=True)

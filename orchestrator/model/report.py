@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from orchestrator.errors import Failure
 from orchestrator.model.store import DerivationPath, StorePath
 from orchestrator.model.variant import Backend, Variant
 
@@ -145,6 +146,20 @@ class RollbackReport:
     detail: str = ""
 
 
+Report = (
+    BuildReport
+    | CopyReport
+    | SwitchReport
+    | SmokeReport
+    | HealthReport
+    | BootReport
+    | DryActivationReport
+    | RebootReport
+    | RollbackReport
+)
+"""What a step of a run reports."""
+
+
 class Outcome(StrEnum):
     """A host's end state in a run."""
 
@@ -172,7 +187,8 @@ _BAD = (Outcome.ROLLED_BACK, Outcome.FAILED, Outcome.SKIPPED, Outcome.UNREACHABL
 class HostResult:
     """One host's line in `run_finished`.
 
-    `failed_units` are those of a system that stays in spite of them.
+    `failed_units` are those of a system that stays in spite of them. `message` is one
+    line; `failure` has the parts of what went wrong first, None if nothing did.
     """
 
     outcome: Outcome
@@ -184,3 +200,4 @@ class HostResult:
     message: str = ""
     verdict: Verdict | None = None
     failed_units: tuple[str, ...] = ()
+    failure: Failure | None = None

@@ -35,6 +35,8 @@ from orchestrator.state.codec import as_text, read_back
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
+    from orchestrator.errors import Failure
+
 UNCLAIMED_SECONDS = 60.0
 """How long a sent step waits for a worker before it is sent again."""
 
@@ -55,7 +57,7 @@ _WITHDRAWN = b"withdrawn"
 T = TypeVar("T")
 
 # Lets a key of a run expire with the run's plan. KEYS[1] is the key, KEYS[2] the
-# plan; ARGV[1] is how long it is kept where there is no plan, in milliseconds.
+# plan; ARGV[1] is how long it is kept if there is no plan, in milliseconds.
 _EXPIRE_WITH_PLAN = """
 local left = redis.call('PTTL', KEYS[2])
 redis.call('PEXPIRE', KEYS[1], left > 0 and left or ARGV[1])
@@ -66,7 +68,7 @@ redis.call('PEXPIRE', KEYS[1], left > 0 and left or ARGV[1])
 # token and the state that the record must have, token 0 for no record at all;
 # ARGV[4] when it must have been sent at the earliest; ARGV[5] the new record,
 # empty to leave it, `withdrawn` to take it away; ARGV[6] the lease in
-# milliseconds, 0 to end it; ARGV[7] is `unleased` where nobody may be at work on
+# milliseconds, 0 to end it; ARGV[7] is `unleased` if no worker may be at work on
 # the step.
 _WRITE_IF_CURRENT = """
 if ARGV[7] == 'unleased' and redis.call('EXISTS', KEYS[2]) == 1 then return 0 end
@@ -122,7 +124,7 @@ class Journal:
         """Write the plan; a run begins with this.
 
         Whatever is noted of the run from now on expires with its plan, so that
-        only who begins it has to know for how long it is kept.
+        only the command that begins it has to know for how long it is kept.
 
         Args:
             plan: the run's.
@@ -204,15 +206,15 @@ class Journal:
         return dict(_read_record(self.run, field, value) for field, value in found.items())
 
     def send(self, key: StepKey, seen: StepRecord | None = None) -> int | None:
-        """Note that a step is being sent and give its new fencing token.
+        """Note that a step is being sent and return its new fencing token.
 
         Args:
             key: the step.
             seen: its record as the caller last read it, None for none.
 
         Returns:
-            None where the record is another by now: a worker ended the step, or
-            a second driver has sent it; and where its worker has come back with
+            None if the record is another by now, because a worker ended the step
+            or a second driver has sent it, and if its worker has come back with
             a sign of life.
         """
         before = seen or _FIRST
@@ -225,7 +227,7 @@ class Journal:
     def claim(self, key: StepKey, token: int) -> bool:
         """Begin a step.
 
-        False where another one began it, the token is old, or the message is: one
+        False if another worker began it, the token is old, or the message is: one
         that outlived its driver must not touch a host hours later.
         """
         before = StepRecord(StepState.SENT, token, sent_at=self.now() - UNCLAIMED_SECONDS)
@@ -244,32 +246,32 @@ class Journal:
         return int(found or 0)
 
     def finish(self, key: StepKey, token: int, report: dict[str, Any]) -> bool:
-        """End a step well; False where the token is not the current one any more."""
+        """End a step well; False if the token is not the current one any more."""
         record = StepRecord(StepState.DONE, token, ended_at=self.now(), report=report)
         return self._write(key, StepRecord(StepState.STARTED, token), record)
 
-    def fail(self, key: StepKey, token: int, error: dict[str, Any]) -> bool:
-        """End a step badly; False where the token is not the current one any more."""
+    def fail(self, key: StepKey, token: int, error: Failure) -> bool:
+        """End a step badly; False if the token is not the current one any more."""
         record = StepRecord(StepState.FAILED, token, ended_at=self.now(), error=error)
         return self._write(key, StepRecord(StepState.STARTED, token), record)
 
     def withdraw(self, key: StepKey, seen: StepRecord) -> bool:
-        """Take back a step that was sent; False where a worker has ever begun it.
+        """Take back a step that was sent; False if a worker has ever begun it.
 
-        Whoever meets its message finds no record, and drops it.
+        A worker that receives its message finds no record, and drops it.
         """
         unbegun = seen.state is StepState.SENT and self.attempts(key) == 0
         return unbegun and self._write(key, seen, _WITHDRAWN, unleased=True)
 
     def heartbeat(self, key: StepKey, token: int) -> bool:
-        """Renew the lease of a step that runs; False where it runs elsewhere by now."""
+        """Renew the lease of a step that runs; False if it runs elsewhere by now."""
         return self._write(key, StepRecord(StepState.STARTED, token), None, self.lease_seconds)
 
     def lost(self, records: Mapping[StepKey, StepRecord]) -> tuple[StepKey, ...]:
-        """Give the steps that have to be sent again.
+        """Return the steps that have to be sent again.
 
         Those that were begun and whose worker gives no sign any more, and those
-        that nobody began for long: their message may be lost. If it isn't, its
+        that no worker began for long: their message may be lost. If it isn't, its
         token is old by the time it arrives.
         """
         running = [(key, record) for key, record in records.items() if not record.state.is_final]
@@ -287,11 +289,11 @@ class Journal:
         )
 
     def now(self) -> float:
-        """Give the server's time, the one clock that drivers and workers share."""
+        """Return the server's time, the one clock that drivers and workers share."""
         return now(self.client)
 
     def emit(self, *events: Event) -> str:
-        """Append events to the run's stream; give the last one's id, `0` where there is none."""
+        """Append events to the run's stream; return the last one's id, `0` if there is none."""
         pipeline = self.client.pipeline(transaction=False)
         for event in events:
             pipeline.xadd(
@@ -305,7 +307,7 @@ class Journal:
         return as_text(numbers[-1]) if numbers else "0"
 
     def events(self, after: str, wait_seconds: float) -> Iterator[tuple[str, Event]]:
-        """Give the events behind the id `after`, waiting a while for the first."""
+        """Yield the events behind the id `after`, waiting a while for the first."""
         wait = max(1, int(wait_seconds * 1000))
         answer: Any = self.client.xread({self.key("events"): after}, block=wait)
         # RESP2 answers with a list of pairs, RESP3 with a mapping.
@@ -323,7 +325,7 @@ class Journal:
 
         Args:
             results: how the run ended.
-            newest: the hosts where no later run has ended; None for all.
+            newest: the hosts on which no later run has ended; None for all.
         """
         pipeline = self.client.pipeline(transaction=True)
         pipeline.set(self.key("results"), msgspec.json.encode(results))
@@ -334,7 +336,7 @@ class Journal:
         pipeline.execute()
 
     def results(self) -> dict[str, HostResult] | None:
-        """Read how the run ended for each host; None where it has not ended.
+        """Read how the run ended for each host; None if it has not ended.
 
         Raises:
             PayloadError: it was damaged.
@@ -388,7 +390,7 @@ class Journal:
         *,
         unleased: bool = False,
     ) -> bool:
-        """Write a record and its lease where the record is still as it was."""
+        """Write a record and its lease if the record is still as it was."""
         written = self.client.eval(
             _WRITE_IF_CURRENT,
             2,
@@ -418,7 +420,7 @@ class Journal:
 
 
 def now(client: redis.Redis) -> float:
-    """Give a server's time, in seconds since the epoch."""
+    """Return a server's time, in seconds since the epoch."""
     return _seconds(client.time())
 
 
@@ -457,8 +459,9 @@ def _read_plan(run: str, found: bytes) -> Plan:
     return _read_back(found, Plan, f"the plan of run {run}")
 
 
-# A driver reads all records whenever one has changed, and they hold long reports.
-@lru_cache(maxsize=4096)
+# A driver reads all records whenever one has changed, and they hold long reports. A
+# thousand hosts have some ten thousand, and a cache that is too small never hits.
+@lru_cache(maxsize=32_768)
 def _read_record(run: str, field: bytes, value: bytes) -> tuple[StepKey, StepRecord]:
     step = as_text(field)
     return parse_step_key(step), _read_back(value, StepRecord, f"step {step} of run {run}")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def runs(client: redis.Redis) -> tuple[str, ...]:
-    """Give the ids of the runs that are still readable, the newest first."""
+    """Return the ids of the runs that are still readable, the newest first."""
     listed: Any = client.zrevrange(RUNS, 0, -1)
     pipeline = client.pipeline(transaction=False)
     for run in listed:
@@ -27,7 +27,7 @@ def runs(client: redis.Redis) -> tuple[str, ...]:
 
 
 def find_run(client: redis.Redis, wanted: str) -> str:
-    """Give the run that `wanted` means: an id, its beginning, or `last` for the newest.
+    """Return the run that `wanted` means: an id, its beginning, or `last` for the newest.
 
     Raises:
         UsageError: it means no run, or several.
@@ -37,8 +37,8 @@ def find_run(client: redis.Redis, wanted: str) -> str:
         return known[0]
     meant = [wanted] if wanted in known else [run for run in known if run.startswith(wanted)]
     if len(meant) > 1:
-        message = f"{wanted} means {len(meant)} runs"
-        raise UsageError(message, hint=f"say more of one: {', '.join(meant[:5])}")
+        message = f"run ID prefix {wanted} matches {len(meant)} runs"
+        raise UsageError(message, hint=f"use a longer prefix: {', '.join(meant[:5])}")
     if not meant:
         message = f"there is no run {wanted}"
         raise UsageError(message, hint=SEE_HISTORY)
@@ -46,7 +46,7 @@ def find_run(client: redis.Redis, wanted: str) -> str:
 
 
 def last_results(client: redis.Redis) -> dict[str, tuple[str, HostResult]]:
-    """Give each host's last result and the run it comes from.
+    """Return each host's last result and the run it comes from.
 
     Raises:
         PayloadError: an entry was damaged.

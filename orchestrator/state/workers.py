@@ -17,6 +17,7 @@ from orchestrator.errors import PayloadError, UsageError
 from orchestrator.model.cluster import QueueState, Worker
 from orchestrator.model.journal import Step, StepKey
 from orchestrator.model.queue import DEPLOY, QUEUES, build_queue
+from orchestrator.model.store import DerivationPath
 from orchestrator.state.codec import as_text
 from orchestrator.state.journal import Journal, now
 from orchestrator.state.runs import runs
@@ -63,18 +64,18 @@ class Cluster:
         pipeline.execute()
 
     def workers(self) -> tuple[Worker, ...]:
-        """Give the workers that are there, by name; an entry that can't be read isn't."""
+        """Return the workers that are there, by name; an entry that can't be read isn't."""
         names: Any = self.client.zrange(_WORKERS, 0, -1)
         found: Any = self.client.mget([_entry(as_text(name)) for name in names]) if names else []
         read = (_read(entry) for entry in found if entry is not None)
         return tuple(sorted((worker for worker in read if worker), key=lambda worker: worker.name))
 
     def served(self) -> frozenset[str]:
-        """Give the queues that somebody serves."""
+        """Return the queues that any worker serves."""
         return frozenset(queue for worker in self.workers() for queue in worker.queues)
 
     def queues(self, workers: Sequence[Worker]) -> tuple[QueueState, ...]:
-        """Give every queue that `workers` serve, that messages wait in or an open run needs."""
+        """Return every queue that `workers` serve, that messages wait in or an open run needs."""
         pipeline = self.client.pipeline(transaction=False)
         for queue in QUEUES:
             pipeline.llen(queue)
@@ -92,11 +93,11 @@ class Cluster:
         return tuple(state for state in states if state.served_by or state.is_missed)
 
     def now(self) -> float:
-        """Give the server's time, the one clock that all workers share."""
+        """Return the server's time, the one clock that all workers share."""
         return now(self.client)
 
     def _needed(self) -> dict[str, frozenset[str]]:
-        """Give the queues that each open run needs; a damaged run needs none."""
+        """Return the queues that each open run needs; a damaged run needs none."""
         needed = {}
         for run in runs(self.client):
             journal = Journal(self.client, run)
@@ -136,7 +137,7 @@ def check_timeouts(mine: float, longest_step: float, others: Iterable[Worker]) -
 
 
 def needed_queues(plan: Plan, records: Mapping[StepKey, StepRecord]) -> frozenset[str]:
-    """Give the queues of what a run has still to do. Pure."""
+    """Return the queues of what a run has still to do. Pure."""
     builds = (StepKey(Step.BUILD, build.derivation) for build in plan.builds)
     left = (key for key in builds if key not in records or not records[key].state.is_final)
     queues = {queue_of(plan, key) for key in left}
@@ -146,18 +147,19 @@ def needed_queues(plan: Plan, records: Mapping[StepKey, StepRecord]) -> frozense
 def queue_of(plan: Plan, key: StepKey) -> str:
     """Name the queue of a step: queues are capabilities.
 
-    A build goes to whoever serves `build.<system>`, with `.cuda` or `.rocm`
-    behind it where the build needs that; every step on a target to `deploy`.
+    A build goes to a worker that serves `build.<system>`, with `.cuda` or `.rocm`
+    behind it if the build needs that; every step on a target to `deploy`.
 
     Raises:
         PayloadError: the plan has no such build.
     """
     if key.step is not Step.BUILD:
         return DEPLOY
-    build = next((build for build in plan.builds if build.derivation == key.subject), None)
-    if build is None:
+    try:
+        build = plan.build(DerivationPath(key.subject))
+    except KeyError as error:
         message = f"the journal of run {plan.run} has a build that its plan hasn't: {key.subject}"
-        raise PayloadError(message, stage=Step.BUILD)
+        raise PayloadError(message, stage=Step.BUILD) from error
     system = plan.host(build.hosts[0]).facts.system
     return build_queue(system, build.features)
 
@@ -170,6 +172,6 @@ def _read(entry: bytes) -> Worker | None:
     try:
         return msgspec.json.decode(entry, type=Worker)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        # It expires by itself, and nobody's run should end of it.
+        # It expires by itself, and no run should end because of it.
         log.warning("a worker's entry can't be read", error=str(error))
         return None

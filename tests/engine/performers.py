@@ -12,11 +12,20 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import StageError
 from orchestrator.model.journal import Step
-from orchestrator.model.report import RollbackReport, SmokeReport, Verdict
+from orchestrator.model.report import (
+    BuildReport,
+    CopyReport,
+    RollbackReport,
+    SmokeReport,
+    SwitchReport,
+    Verdict,
+)
+from orchestrator.model.store import parse_derivation_path
 
 if TYPE_CHECKING:
     from orchestrator.model.journal import StepKey
     from orchestrator.model.plan import Plan
+    from orchestrator.model.report import Report
     from orchestrator.state.journal import Journal
 
 SLOW_SECONDS = 2.0
@@ -27,25 +36,36 @@ def ran_key(run: str) -> str:
     return f"test:{run}:ran"
 
 
-def perform(journal: Journal, _plan: Plan, key: StepKey) -> object:
+def perform(journal: Journal, plan: Plan, key: StepKey) -> Report:
     """Note the step and answer it; the switch of `slow` takes its time once."""
     journal.client.rpush(ran_key(journal.run), str(key))
     if key.step is Step.SWITCH:
         _switch(journal, key)
-    if key.step is Step.SMOKE:
-        return SmokeReport(
-            host=key.subject,
+    return _report(plan, key)
+
+
+def _report(plan: Plan, key: StepKey) -> Report:
+    if key.step is Step.BUILD:
+        build = plan.build(parse_derivation_path(key.subject))
+        return BuildReport(build.derivation, build.output, build.builder, 1.0, was_valid=False)
+    host = plan.host(key.subject)
+    wanted = host.evaluation.toplevel
+    reports: dict[Step, Report] = {
+        Step.COPY: CopyReport(host.name, 1, 1, "it is there already"),
+        Step.SWITCH: SwitchReport(host.name, host.previous, wanted, 0),
+        Step.SMOKE: SmokeReport(
+            host=host.name,
             passed=True,
             backend=None,
             device="CPU",
             tokens_per_second=10.0,
             prompt_tokens_per_second=10.0,
             text="Paris",
-        )
-    if key.step is Step.ROLLBACK:
-        return RollbackReport(key.subject, Verdict.GOOD, None, None)
-    empty: dict[str, Any] = {}
-    return empty
+        ),
+        Step.CONFIRM: SwitchReport(host.name, host.previous, wanted, 0, boots=wanted),
+        Step.ROLLBACK: RollbackReport(host.name, Verdict.GOOD, None, None),
+    }
+    return reports[key.step]
 
 
 def _switch(journal: Journal, key: StepKey) -> None:

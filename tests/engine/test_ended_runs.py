@@ -12,9 +12,9 @@ from click.testing import CliRunner
 from orchestrator.cli.history import history, logs, show
 from orchestrator.cli.init import inventory_text
 from orchestrator.deploy.import_spool import import_spooled_runs
-from orchestrator.deploy.rollout.results import results
+from orchestrator.deploy.rollout.run import Run
 from orchestrator.deploy.spool import SpooledRun, spool_run, waiting_runs
-from orchestrator.model.event import Event, run_finished
+from orchestrator.model.event import FactsRead, RunFinished, event_now
 from orchestrator.model.plan import Action, Origin
 from orchestrator.model.report import HostResult, Outcome
 from orchestrator.state.journal import Journal
@@ -39,9 +39,9 @@ def ended(run: str, days_ago: float = 0.0) -> SpooledRun:
     origin = Origin("ada@desk", time.time() - days_ago * DAY, "deploy fleet", keep_days=3)
     plan = make_plan(Wanted("carbon", action=Action.UNCHANGED), run=run)
     plan = replace(plan, origin=origin)
-    known = results(plan, {})
-    looked = Event(time.time(), run, "carbon", "facts", "stage_finished")
-    return SpooledRun(plan, known, (looked, run_finished(run, known)))
+    known = Run(plan, {}).results
+    looked = event_now(run, "carbon", "facts", FactsRead())
+    return SpooledRun(plan, known, (looked, event_now(run, "", "", RunFinished(known))))
 
 
 def told(engine: Engine, directory: Path, command: click.Command, *args: str) -> str:
@@ -141,7 +141,7 @@ def test_only_so_many_runs_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_what_was_told_while_planning_is_kept_and_not_told_twice(engine: Engine) -> None:
     """The journal's stream begins with it; a driver goes on behind it."""
     plan = make_plan(Wanted("carbon"))
-    looked = Event(time.time(), plan.run, "carbon", "facts", "stage_finished")
+    looked = event_now(plan.run, "carbon", "facts", FactsRead())
     journal = engine.journal(plan)
     journal.create(plan)
     heard = journal.emit(looked)

@@ -12,12 +12,20 @@ from click.testing import CliRunner
 
 from orchestrator.cli.history import history, logs, show
 from orchestrator.cli.init import inventory_text
-from orchestrator.deploy.drive.drive import step_event
-from orchestrator.deploy.rollout.results import results
-from orchestrator.errors import PayloadError, UsageError
+from orchestrator.deploy.rollout.run import Run
+from orchestrator.deploy.step_events import step_event
+from orchestrator.errors import Failure, PayloadError, UsageError
+from orchestrator.model.event import LogLine, step_finished
 from orchestrator.model.journal import Step, StepKey
 from orchestrator.model.plan import Origin, Plan
-from orchestrator.model.report import BuildReport, CopyReport, SmokeReport, SwitchReport
+from orchestrator.model.report import (
+    BuildReport,
+    CopyReport,
+    RollbackReport,
+    SmokeReport,
+    SwitchReport,
+    Verdict,
+)
 from orchestrator.model.store import derivation_name, parse_derivation_path
 from orchestrator.model.variant import Backend
 from orchestrator.state.journal import Journal
@@ -29,7 +37,18 @@ if TYPE_CHECKING:
 
     import click
 
+    from orchestrator.model.report import Report
     from tests.engine.conftest import Engine
+
+LOST = Failure(
+    message="no answer",
+    hint="is it on?",
+    host="boron",
+    stage="connect",
+    command="ssh boron",
+    last_lines=("no route to host",),
+)
+"""Why boron is left out."""
 
 ORIGIN = Origin("ada@desk", 1700000000.0, "deploy fleet", keep_days=3)
 
@@ -62,10 +81,10 @@ def told(engine: Engine, tmp_path: Path) -> Told:
 def plan_of(run: str, *hosts: str) -> Plan:
     """Give a plan of ada's, in which boron did not answer."""
     plan = make_plan(*map(Wanted, hosts), run=run)
-    return replace(plan, origin=ORIGIN, unreachable={"boron": "boron: connect: no answer"})
+    return replace(plan, origin=ORIGIN, unreachable={"boron": LOST})
 
 
-def do(journal: Journal, step: Step, subject: str, report: object) -> None:
+def do(journal: Journal, step: Step, subject: str, report: Report) -> None:
     """Do a step as a worker does it, with a log line where it is a build."""
     key = StepKey(step, subject)
     token = journal.send(key)
@@ -74,12 +93,10 @@ def do(journal: Journal, step: Step, subject: str, report: object) -> None:
     host = "forge" if step is Step.BUILD else subject
     if step is Step.BUILD:
         build = parse_derivation_path(subject)
-        journal.emit(
-            step_event(journal.run, host, key, "log_line", line=f"cc {derivation_name(build)}.c")
-        )
-    data = msgspec.to_builtins(report)
-    assert journal.finish(key, token, data)
-    journal.emit(step_event(journal.run, host, key, "stage_finished", report=data))
+        line = LogLine(f"cc {derivation_name(build)}.c")
+        journal.emit(step_event(journal.run, host, key, line))
+    assert journal.finish(key, token, msgspec.to_builtins(report))
+    journal.emit(step_event(journal.run, host, key, step_finished(step, report)))
 
 
 def smoked(host: str) -> SmokeReport:
@@ -101,7 +118,7 @@ def deployed(engine: Engine, run: str, *hosts: str) -> Plan:
         do(journal, Step.SWITCH, host, switched)
         do(journal, Step.SMOKE, host, smoked(host))
         do(journal, Step.CONFIRM, host, switched)
-    journal.save_results(results(plan, journal.records()))
+    journal.save_results(Run(plan, journal.records()).results)
     return plan
 
 
@@ -151,8 +168,18 @@ def test_show_has_all_of_a_run(engine: Engine, told: Told) -> None:
     assert "variant  cpu: no GPU → cpu" in shown
     assert "smoke    CPU, 80.5 tokens/s, prompt 200.0" in shown
     assert "llama-shared on forge: 2400.0 s" in shown
-    assert "boron: unreachable\n  message  boron: connect: no answer" in shown
+    left_out = shown.splitlines()[shown.splitlines().index("boron: unreachable") :]
+    assert left_out[1:5] == [
+        "  message  connect: no answer",
+        "           command: ssh boron",
+        "           | no route to host",
+        "           next: is it on?",
+    ]
     (data,) = told.objects(show, "last")
+    assert data["hosts"][1]["result"]["message"] == "no answer"
+    assert data["hosts"][1]["result"]["failure"] == msgspec.to_builtins(LOST, str_keys=True) | {
+        "last_lines": ["no route to host"]
+    }
     assert data["hosts"][0]["result"]["outcome"] == "deployed"
     assert data["builds"][0]["builder"] == "forge"
 
@@ -187,7 +214,7 @@ def test_logs_are_the_events(engine: Engine, told: Told) -> None:
 def test_logs_of_an_unknown_host_name_the_known(engine: Engine, told: Told) -> None:
     """A misspelt host is no empty answer."""
     deployed(engine, "run-1", "carbon")
-    with pytest.raises(UsageError, match="had no host cabron") as caught:
+    with pytest.raises(UsageError, match="did not include cabron") as caught:
         told.text(logs, "run-1", "cabron")
     assert "carbon, boron, builder" in caught.value.hint
 
@@ -201,7 +228,7 @@ def test_a_run_is_found_by_its_beginning(engine: Engine) -> None:
     assert find_run(client, "20250101") == "20250101-aa"
     assert find_run(client, "20250102-ab") == "20250102-ab"
     assert find_run(client, "last") == "20250102-ab-2"
-    with pytest.raises(UsageError, match="means 3 runs") as caught:
+    with pytest.raises(UsageError, match="matches 3 runs") as caught:
         find_run(client, "2025")
     assert "20250101-aa" in caught.value.hint
     with pytest.raises(UsageError, match="no run 1999") as caught:
@@ -214,7 +241,8 @@ def test_a_run_is_kept_for_its_own_days(engine: Engine) -> None:
     plan = deployed(engine, "run-1", "carbon")
     client = engine.journal(plan).client
     # Who knows nothing of the plan, as a worker does.
-    do(Journal(client, "run-1"), Step.ROLLBACK, "carbon", {})
+    back = RollbackReport("carbon", Verdict.GOOD, None, None)
+    do(Journal(client, "run-1"), Step.ROLLBACK, "carbon", back)
     keys: Any = client.keys("orchestrate:run:run-1:*")
     limit = 3 * 24 * 3600 * 1000
     assert all(limit - 60_000 < client.pttl(key) <= limit for key in keys)

@@ -120,8 +120,8 @@ def test_two_runs_of_one_host_go_one_after_the_other(engine: Engine) -> None:
     ended = engine.journal(one).records()[StepKey(Step.CONFIRM, "slow")].ended_at
     assert engine.journal(two).records()[StepKey(Step.SWITCH, "slow")].ended_at > ended
     (waits,) = [event for event in engine.events if event.event == "waits_for_lock"]
-    assert (waits.run, waits.host, waits.data["holder"]) == ("run-2", "slow", "run-1")
-    assert waits.data["message"].startswith("run run-1 of ada@desk has it since ")
+    assert (waits.run, waits.host, waits.line()["holder"]) == ("run-2", "slow", "run-1")
+    assert waits.body.sentence.startswith("run run-1 of ada@desk has held its host lock since ")
 
 
 def test_a_dead_run_holds_nobody_up_for_long(engine: Engine) -> None:

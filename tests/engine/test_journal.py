@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orchestrator.errors import PayloadError
-from orchestrator.model.event import Event
+from orchestrator.errors import Failure, PayloadError
+from orchestrator.model.event import Event, Progress, StageStarted, event_now
 from orchestrator.model.journal import Step, StepKey, StepState
 from orchestrator.model.report import HostResult, Outcome
 from orchestrator.state.journal import Journal, parse_step_key
@@ -69,11 +69,11 @@ def test_an_old_token_ends_nothing(engine: Engine) -> None:
     assert journal.claim(SWITCH, new)
     before = journal.records()
     assert not journal.finish(SWITCH, old, {"late": True})
-    assert not journal.fail(SWITCH, old, {"late": True})
+    assert not journal.fail(SWITCH, old, Failure("late"))
     assert not journal.heartbeat(SWITCH, old)
     assert journal.records() == before
     assert journal.finish(SWITCH, new, {"good": True})
-    assert not journal.fail(SWITCH, new, {})
+    assert not journal.fail(SWITCH, new, Failure("late"))
     assert journal.records()[SWITCH].report == {"good": True}
 
 
@@ -85,7 +85,8 @@ def test_a_step_that_ended_says_when(engine: Engine, *, well: bool) -> None:
     token = again(journal)
     assert journal.claim(SWITCH, token)
     assert journal.records()[SWITCH].ended_at == 0.0
-    assert journal.finish(SWITCH, token, {}) if well else journal.fail(SWITCH, token, {})
+    failure = Failure("no")
+    assert journal.finish(SWITCH, token, {}) if well else journal.fail(SWITCH, token, failure)
     assert begun <= journal.records()[SWITCH].ended_at <= journal.now()
 
 
@@ -132,7 +133,7 @@ def test_all_of_a_run_expires(engine: Engine) -> None:
     journal = engine.journal(PLAN)
     journal.create(PLAN)
     assert journal.claim(SWITCH, again(journal))
-    journal.emit(Event(time.time(), PLAN.run, "carbon", "switch", "stage_started"))
+    journal.emit(event_now(PLAN.run, "carbon", "switch", StageStarted()))
     journal.save_results({"carbon": HostResult(Outcome.DEPLOYED)})
     keys = journal.client.keys("orchestrate:run:*")
     assert len(list(keys)) == 7
@@ -144,12 +145,14 @@ def test_all_of_a_run_expires(engine: Engine) -> None:
 def test_an_event_comes_back_as_it_was(engine: Engine) -> None:
     """Events are read in order from behind the last one seen."""
     journal = engine.journal(PLAN)
-    told = [Event(float(number), PLAN.run, "carbon", "", "x", {"n": number}) for number in range(3)]
-    for event in told:
+    emitted = [
+        Event(float(number), PLAN.run, "carbon", "", Progress(number)) for number in range(3)
+    ]
+    for event in emitted:
         journal.emit(event)
     first, *_ = list(journal.events("0", 0.1))
-    assert [event for _, event in journal.events("0", 0.1)] == told
-    assert [event for _, event in journal.events(first[0], 0.1)] == told[1:]
+    assert [event for _, event in journal.events("0", 0.1)] == emitted
+    assert [event for _, event in journal.events(first[0], 0.1)] == emitted[1:]
 
 
 def test_a_damaged_event_is_one_clear_error(engine: Engine) -> None:

@@ -52,7 +52,7 @@ def test_a_message_that_is_no_step_is_told_to_its_run(engine: Engine) -> None:
         ended = engine.run(plan)
     assert ended["carbon"].outcome is Outcome.DEPLOYED
     refused = [event for event in engine.events if event.event == "message_refused"]
-    assert [event.data["message"] for event in refused] == [
+    assert [event.line()["message"] for event in refused] == [
         "expected a step of a run, found 'explode:carbon'",
         f"expected run, step and token, found ({plan.run!r}, 'switch:carbon')",
     ]

@@ -170,7 +170,9 @@ def test_a_damaged_plan_fails_the_step(engine: Engine) -> None:
     app.close()
     with engine.worker():
         wait_until(lambda: journal.records()[key].state is StepState.FAILED)
-    assert "the plan of run run-1 can't be read back" in journal.records()[key].error["message"]
+    error = journal.records()[key].error
+    assert error is not None
+    assert "the plan of run run-1 can't be read back" in error.message
     with pytest.raises(PayloadError, match="can't be read back"):
         engine.drive(plan)
 
@@ -188,7 +190,7 @@ def test_a_step_of_no_host_fails(engine: Engine) -> None:
     app.close()
     with engine.worker():
         wait_until(lambda: all(journal.records()[key].state is StepState.FAILED for key in keys))
-    errors = [journal.records()[key].error["message"] for key in keys]
+    errors = [str(journal.records()[key].error) for key in keys]
     assert all("the plan" in error and "neon" in error for error in errors)
 
 

@@ -89,6 +89,10 @@ class Deployment:
         messages = {name: result["message"] for name, result in self.hosts.items()}
         return f"{self.returncode} {self.outcomes()} {messages}\n{self.stderr}"
 
+    def failure(self, host: str) -> str:
+        """Return all parts of what a host failed with, as one text."""
+        return json.dumps(self.hosts[host]["failure"], ensure_ascii=False)
+
     def outcomes(self) -> dict[str, str]:
         """Give each host's outcome."""
         return {name: result["outcome"] for name, result in self.hosts.items()}

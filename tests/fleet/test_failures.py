@@ -141,7 +141,7 @@ def test_what_nix_refuses_is_told_and_left_out(fleet: Fleet) -> None:
     deployment = fleet.deploy_json()
     assert deployment.returncode == 3
     assert_only(deployment, boron="failed", carbon="failed")
-    assert "noSuchOption" in deployment.hosts["boron"]["message"]
+    assert "noSuchOption" in deployment.failure("boron")
     (failed,) = deployment.find(stage="build", event="stage_failed")
     assert any("it is wet paint" in line for line in failed["last_lines"])
     for name in ("boron", "carbon"):
@@ -190,7 +190,7 @@ def test_changed_host_key_is_refused(fleet: Fleet) -> None:
     deployment = doubting.deploy_json("carbon")
     assert facts.returncode == deployment.returncode == 3
     assert deployment.outcomes() == {"carbon": "unreachable"}
-    for said in (facts.stderr, deployment.hosts["carbon"]["message"]):
+    for said in (facts.stderr, deployment.failure("carbon")):
         assert "host key" in said
     assert fleet["carbon"].shell(logins) == before
 

@@ -25,7 +25,7 @@ def test_boot_changes_the_next_boot_alone(fleet: Fleet) -> None:
     deployment = fleet.deploy_json(NAME, "--goal", "boot")
     assert deployment.returncode == 0, deployment.why()
     assert deployment.outcomes() == {NAME: "boots_next"}
-    assert "no smoke ran" in deployment.hosts[NAME]["message"]
+    assert "no smoke test ran" in deployment.hosts[NAME]["message"]
     assert not deployment.find(stage="smoke")
     after = state_of(fleet[NAME])
     assert (after.running, after.greeting) == (before.running, before.greeting)

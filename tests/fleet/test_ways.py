@@ -148,7 +148,7 @@ def test_a_command_gives_the_sudo_password(fleet: Fleet, tmp_path: Path) -> None
         secret.write_text(f"{password}\n")
         deployment = told.deploy_json("beryllium")
     assert refused.outcomes() == {"beryllium": "failed"}
-    assert "the password command sh" in refused.hosts["beryllium"]["message"]
+    assert "the password command sh" in refused.failure("beryllium")
     assert wrong.outcomes() == {"beryllium": "failed"}
     assert "the password for sudo there is another one" in json.dumps(wrong.events)
     assert deployment.outcomes() == {"beryllium": "deployed"}, deployment.why()

@@ -132,6 +132,14 @@ def test_siblings_of_a_layer_do_not_mix() -> None:
             assert "orchestrator.nix" not in names, file
 
 
+def test_workers_do_not_import_the_driver() -> None:
+    """What performs steps, and Celery's side of it, know nothing of what drives a run."""
+    for module, file in MODULES.items():
+        if module.startswith(("tasks", "orchestrator.deploy.perform")):
+            names = imports(ast.parse(file.read_text()))
+            assert not any(name.startswith("orchestrator.deploy.drive") for name in names), file
+
+
 def test_every_module_has_a_place() -> None:
     """A new module is in a layer or among the leaves."""
     bare = {"orchestrator"}

@@ -1,7 +1,7 @@
-"""Hold the locks of the hosts that a driver's run changes.
+"""Hold the host locks of a driver's run.
 
-A host whose lock another run has waits for it, as long as that run lives. A host
-that another run has changed since ours began with it is left as it is.
+If another run has a host's lock, the host waits for it as long as that run lives. A
+host that another run has changed since ours began with it is left as it is.
 """
 
 from __future__ import annotations
@@ -10,45 +10,39 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from orchestrator.errors import StageError
-from orchestrator.model.event import Event
+from orchestrator.errors import Failure
+from orchestrator.model.event import StageFailed, WaitsForLock, event_now
 from orchestrator.model.journal import Step, StepKey
 from orchestrator.state.host_locks import HostLocks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator
 
+    from orchestrator.deploy.rollout.run import Run
     from orchestrator.model.host_lock import HostLock
     from orchestrator.model.journal import StepRecord
-    from orchestrator.model.plan import Plan
     from orchestrator.model.report import HostResult
 
 
 @dataclass(slots=True)
-class HeldHosts:
-    """The hosts that this driver holds, and those of whose wait it has told."""
+class RunLocks:
+    """The host locks that this driver holds, and the hosts of whose wait it has told."""
 
     locks: HostLocks
     held: set[str] = field(default_factory=set)
     told: set[str] = field(default_factory=set)
     renewed_at: float = field(default_factory=time.monotonic)
 
-    def cleared(
-        self, plan: Plan, records: Mapping[StepKey, StepRecord], steps: Iterable[StepKey]
-    ) -> tuple[StepKey, ...]:
-        """Give those of `steps` whose hosts are ours, or need not be.
+    def ours(self, run: Run, steps: Iterable[StepKey]) -> Iterator[StepKey]:
+        """Yield those of `steps` that need no host lock, or whose host's lock is ours now.
 
         Raises:
             PayloadError: a lock was damaged.
         """
-        return tuple(
-            key
-            for key in steps
-            if not key.step.needs_lock or self._is_ours(plan, key, records.get(key))
-        )
+        return (key for key in steps if not key.step.needs_lock or self._take(run, key))
 
     def renew(self) -> None:
-        """Renew what is held, where that is due."""
+        """Renew what is held, if that is due."""
         now = time.monotonic()
         if now - self.renewed_at < self.locks.lock_seconds / 6:
             return
@@ -61,17 +55,18 @@ class HeldHosts:
         self.held.discard(host)
         self.locks.release(host, result.current or "")
 
-    def _is_ours(self, plan: Plan, key: StepKey, record: StepRecord | None) -> bool:
-        host = plan.host(key.subject).target
-        taken = self.locks.take(host, plan.origin.author)
-        if taken.lock.run != plan.run:
+    def _take(self, run: Run, key: StepKey) -> bool:
+        host = run.host(key.subject).plan.target
+        taken = self.locks.take(host, run.plan.origin.author)
+        if taken.lock.run != run.plan.run:
             if host.name not in self.told:
                 self.told.add(host.name)
-                self._tell(host.name, "waits_for_lock", **_of(taken.lock))
+                lock = taken.lock
+                self._emit(host.name, WaitsForLock(lock.run, lock.author, lock.since))
             return False
         self.held.add(host.name)
         if taken.overtaken and self._has_begun(key):
-            self._give_up(key, record, taken.lock)
+            self._give_up(key, run.records.get(key), taken.lock)
             return False
         return True
 
@@ -82,33 +77,23 @@ class HeldHosts:
         return not key.step.begins_something or self.locks.journal.attempts(key) > 0
 
     def _give_up(self, key: StepKey, record: StepRecord | None, lock: HostLock) -> None:
-        """Fail what we were at and the way back: it would undo what another run did."""
-        error = StageError(
-            message=f"run {lock.previous_run} has changed it since this run began to",
+        """Fail what we were at and the rollback, which would undo what another run did."""
+        failure = Failure(
+            message=f"run {lock.previous_run} has changed it since this run began to,"
+            " and it stays as that one left it",
             hint=f"see what that one did: orchestrate show {lock.previous_run}",
             host=key.subject,
             stage=key.step,
-        ).as_data()
+        )
         journal = self.locks.journal
         back = StepKey(Step.ROLLBACK, key.subject)
-        # The way back first: killed in between, this run still doesn't take it.
+        # The rollback first: killed in between, this run still doesn't roll the host back.
         for step in dict.fromkeys((back, key)):
             token = journal.send(step, record if step == key else None)
             if token is not None and journal.claim(step, token):
-                journal.fail(step, token, error)
-        self._tell(key.subject, "stage_failed", **error)
+                journal.fail(step, token, failure)
+        self._emit(key.subject, StageFailed(failure))
 
-    def _tell(self, host: str, kind: str, **data: object) -> None:
+    def _emit(self, host: str, body: WaitsForLock | StageFailed) -> None:
         journal = self.locks.journal
-        journal.emit(Event(time.time(), journal.run, host, Step.SWITCH, kind, data))
-
-
-def _of(lock: HostLock) -> dict[str, object]:
-    since = time.strftime("%H:%M:%S UTC", time.gmtime(lock.since))
-    return {
-        "message": f"run {lock.run} of {lock.author or 'somebody'} has it since {since};"
-        " it waits for that one's end",
-        "holder": lock.run,
-        "author": lock.author,
-        "since": lock.since,
-    }
+        journal.emit(event_now(journal.run, host, Step.SWITCH, body))

@@ -10,9 +10,9 @@ from orchestrator.model.journal import StepKey, StepState
 from orchestrator.state.workers import Cluster
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
-    from orchestrator.model.journal import StepRecord
+    from orchestrator.deploy.rollout.run import Run
     from orchestrator.state.journal import Journal
 
 T = TypeVar("T")
@@ -36,7 +36,7 @@ class Absences(Generic[T]):
     since: dict[T, float] = field(default_factory=dict)
 
     def lasting(self, missing: Iterable[T]) -> tuple[T, ...]:
-        """Give those of the missing that were missing a while ago already."""
+        """Return those of the missing that were missing a while ago already."""
         now = time.monotonic()
         self.since = {key: self.since.get(key, now) for key in missing}
         return tuple(key for key, first in self.since.items() if now - first >= self.grace)
@@ -54,19 +54,19 @@ class LostSteps:
         self._workers = frozenset[str]()
         self._looked_at = -_LOOK_SECONDS
 
-    def due(self, records: Mapping[StepKey, StepRecord]) -> tuple[StepKey, ...]:
-        """Give the lost steps that may be sent again now; most times nothing is looked at."""
+    def due(self, run: Run) -> tuple[StepKey, ...]:
+        """Return the lost steps that may be sent again now; most times nothing is looked at."""
         now = time.monotonic()
         if now - self._looked_at < _LOOK_SECONDS:
             return ()
         self._looked_at = now
-        lost = self._absences.lasting(self.journal.lost(records))
+        lost = self._absences.lasting(self.journal.lost(run.records))
         if self._some_have_ended():
-            # Ended, a worker still has what it took and did not begin. Where that
-            # waits in a queue after all, the token of its message is old.
-            unbegun = [key for key, record in records.items() if record.state is StepState.SENT]
+            # Ended, a worker still has what it took and did not begin. If that waits
+            # in a queue after all, the token of its message is old.
+            unbegun = [key for key, record in run.records.items() if record.state is StepState.SENT]
             lost = tuple(dict.fromkeys((*lost, *unbegun)))
-        return self._one_suspect_at_a_time(records, lost) if lost else ()
+        return self._one_suspect_at_a_time(run, lost) if lost else ()
 
     def _some_have_ended(self) -> bool:
         """Whether workers have ended since this was asked last."""
@@ -77,9 +77,7 @@ class LostSteps:
         self._workers_ended, self._workers = gone, there
         return ended
 
-    def _one_suspect_at_a_time(
-        self, records: Mapping[StepKey, StepRecord], lost: tuple[StepKey, ...]
-    ) -> tuple[StepKey, ...]:
+    def _one_suspect_at_a_time(self, run: Run, lost: tuple[StepKey, ...]) -> tuple[StepKey, ...]:
         """Hold back all but one of those that have one attempt left.
 
         The steps of one worker die together, whichever of them it was. One after
@@ -87,13 +85,13 @@ class LostSteps:
         """
         begun = {
             key: self.journal.attempts(key)
-            for key, record in records.items()
+            for key, record in run.records.items()
             if not record.state.is_final
         }
         suspects = [key for key, attempts in begun.items() if attempts >= ATTEMPTS - 1]
         tried = [key for key in suspects if key not in lost]
         waiting = [key for key in suspects if key in lost and begun[key] < ATTEMPTS]
         # One that was sent and not begun is the one whose turn it is.
-        waiting.sort(key=lambda key: records[key].state is not StepState.SENT)
+        waiting.sort(key=lambda key: run.records[key].state is not StepState.SENT)
         held_back = waiting if tried else waiting[1:]
         return tuple(key for key in lost if key not in held_back)

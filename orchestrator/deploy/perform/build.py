@@ -10,6 +10,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import BuilderError, CommandError, StageError, UnreachableError
+from orchestrator.model.event import BuilderLost, LogLine
 from orchestrator.model.journal import Step
 from orchestrator.model.stage import Stage
 from orchestrator.stages.build.build import BuildLog, build, stop_build
@@ -30,7 +31,7 @@ _RECONNECTIONS = 3
 _CANCEL_SECONDS = 1.0
 """How often a followed build looks whether its run was cancelled."""
 
-_LINES_TOLD = 5000
+_MOST_LINES = 5000
 """Lines of a build's log that the run's record takes one by one; the rest is counted."""
 
 
@@ -60,8 +61,9 @@ def perform_build(context: Context, wanted: Build) -> BuildReport:
         except (UnreachableError, BuilderError) as error:
             failure, lost = error, name
             ledger.let_down(name, error.message)
-            goes = f"; the work moves to {left[0]}" if left else "; no other builder fits"
-            context.tell(name, Step.BUILD, "builder_lost", message=error.message + goes)
+            moves_to = left[0] if left else ""
+            gone = BuilderLost(error.failure, moves_to, derivation=wanted.derivation)
+            context.emit(name, Step.BUILD, gone)
     ledger.stopped(wanted.derivation)
     raise failure or StageError(message="no builder is left", stage=Step.BUILD)
 
@@ -106,12 +108,10 @@ def _follow(context: Context, wanted: Build, name: str) -> BuildReport:
     """
     builder = context.builder(name)
     pool = context.runtime.pool
-    told = _Bounded(
-        lambda line: context.tell(
-            name, Step.BUILD, "log_line", line=line, derivation=wanted.derivation
-        )
+    output = _Bounded(
+        lambda line: context.emit(name, Step.BUILD, LogLine(line, derivation=wanted.derivation))
     )
-    log = BuildLog(told.hear)
+    log = BuildLog(output.add)
 
     async def attempt() -> BuildReport:
         shell = await pool.shell(builder)
@@ -132,7 +132,7 @@ def _follow(context: Context, wanted: Build, name: str) -> BuildReport:
     try:
         return context.runtime.run(work())
     finally:
-        told.end(log.recent)
+        output.end(log.recent)
 
 
 async def _unless_cancelled(
@@ -162,20 +162,20 @@ async def _unless_cancelled(
 class _Bounded:
     """Hands on the first lines of a log; of the rest how many they were, and the last."""
 
-    def __init__(self, tell: Callable[[str], None]) -> None:
-        self._tell = tell
-        self._heard = 0
+    def __init__(self, on_line: Callable[[str], None]) -> None:
+        self._on_line = on_line
+        self._count = 0
 
-    def hear(self, line: str) -> None:
-        self._heard += 1
-        if self._heard <= _LINES_TOLD:
-            self._tell(line)
+    def add(self, line: str) -> None:
+        self._count += 1
+        if self._count <= _MOST_LINES:
+            self._on_line(line)
 
     def end(self, last: Iterable[str]) -> None:
-        if self._heard > _LINES_TOLD:
-            self._tell(f"({self._heard - _LINES_TOLD} lines left out; the last of them follow)")
+        if self._count > _MOST_LINES:
+            self._on_line(f"({self._count - _MOST_LINES} lines left out; the last of them follow)")
             for line in last:
-                self._tell(line)
+                self._on_line(line)
 
 
 def _failed_before(wanted: Build, what: str) -> StageError:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from orchestrator.deploy.perform.runtime import Runtime
 from orchestrator.errors import PayloadError
-from orchestrator.model.event import Event
+from orchestrator.model.event import event_now
 from orchestrator.model.journal import Step, StepKey, StepState
 from orchestrator.model.plan import Plan
 from orchestrator.model.report import BuildReport
@@ -16,6 +15,7 @@ from orchestrator.state.journal import Journal
 
 if TYPE_CHECKING:
     from inventory.host import Host
+    from orchestrator.model.event import Body
     from orchestrator.model.store import DerivationPath
 
 
@@ -27,9 +27,9 @@ class Context:
     plan: Plan
     runtime: Runtime
 
-    def tell(self, host: str, stage: str, event: str, **data: Any) -> None:  # noqa: ANN401 - JSON
-        """Report an event of this run."""
-        self.journal.emit(Event(time.time(), self.plan.run, host, stage, event, data))
+    def emit(self, host: str, stage: str, body: Body) -> None:
+        """Write an event of this run that happens now."""
+        self.journal.emit(event_now(self.plan.run, host, stage, body))
 
     def builder(self, name: str) -> Host:
         """Give the builder called `name`.

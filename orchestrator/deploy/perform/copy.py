@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import StageError
+from orchestrator.model.event import ClosureSize, Progress
 from orchestrator.model.journal import Step, StepKey, StepState
 from orchestrator.model.plan import Fanout
 from orchestrator.model.report import CopyReport
@@ -52,38 +53,38 @@ def perform_copy(context: Context, host: HostPlan) -> CopyReport:
         hint = "run the same command again"
         raise StageError(message, hint=hint, host=host.name, stage=Step.COPY)
     model = read_model(model_path(host.target.smoke))
-    hear = _told(context, host.name)
+    on_bytes = _bytes_reporter(context, host.name)
 
     async def work() -> CopyReport:
         shell = await context.runtime.pool.shell(host.target)
         if context.plan.goal.activates:
-            await deliver_model(shell, model, hear)
+            await deliver_model(shell, model, on_bytes)
         if made is None:
             await require_system(shell, host.evaluation.toplevel)
             report = CopyReport(host.name, 0, 0, "it is there already")
         else:
-            report = await _copy(context, host, made, hear)
+            report = await _copy(context, host, made, on_bytes)
         parts = await reboot_for(shell, host.evaluation.toplevel)
         report = replace(report, reboot_for=parts)
         if context.plan.upgrade is not None:
-            await _tell_sizes(context, host, shell)
+            await _emit_sizes(context, host, shell)
         return report
 
     return context.runtime.run(work())
 
 
-async def _tell_sizes(context: Context, host: HostPlan, shell: SshShell) -> None:
-    """Tell what the new closure takes beside the old one; not to know it stops nothing."""
+async def _emit_sizes(context: Context, host: HostPlan, shell: SshShell) -> None:
+    """Emit what the new closure takes beside the old one; not to know it stops nothing."""
     old = (host.previous,) if host.previous else ()
     asked = await shell.run(closure_sizes(*old, host.evaluation.toplevel))
     sizes = parse_sizes(asked.stdout) if asked.returncode == 0 else ()
     if len(sizes) == len(old) + 1:
         before = sizes[0] if old else 0
-        context.tell(host.name, Step.COPY, "closure_size", before=before, after=sizes[-1])
+        context.emit(host.name, Step.COPY, ClosureSize(before, sizes[-1]))
 
 
 async def _copy(
-    context: Context, host: HostPlan, made: BuildReport, hear: Callable[[int], None]
+    context: Context, host: HostPlan, made: BuildReport, on_bytes: Callable[[int], None]
 ) -> CopyReport:
     builder = context.builder(made.builder)
     slots = context.runtime.copy_slots(context.plan.terms.limits)
@@ -93,7 +94,7 @@ async def _copy(
         signing_key=builder.builder.signing_key if builder.builder else None,
         checked=context.plan.terms.check_signatures,
         pace=slots.pace,
-        on_bytes=hear,
+        on_bytes=on_bytes,
     )
 
     def sources() -> Mapping[str, int]:
@@ -145,15 +146,15 @@ def _connect(context: Context, source: Host, target: Host) -> Connect:
     return connect
 
 
-def _told(context: Context, host: str) -> Callable[[int], None]:
-    """Give an ear that tells of progress once in a while."""
+def _bytes_reporter(context: Context, host: str) -> Callable[[int], None]:
+    """Return what emits the progress of a copy, twice a second at most."""
     last = 0.0
 
-    def hear(count: int) -> None:
+    def on_bytes(count: int) -> None:
         nonlocal last
         now = time.monotonic()
         if now - last >= _PROGRESS_INTERVAL:
             last = now
-            context.tell(host, Step.COPY, "progress", bytes=count)
+            context.emit(host, Step.COPY, Progress(count))
 
-    return hear
+    return on_bytes

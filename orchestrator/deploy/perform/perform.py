@@ -18,20 +18,10 @@ from orchestrator.deploy.perform.copy import perform_copy
 from orchestrator.deploy.perform.reboot import Checks, perform_reboot
 from orchestrator.deploy.perform.runtime import Runtime, process_runtime
 from orchestrator.errors import CommandError, PayloadError, StageError, UnreachableError
+from orchestrator.model.event import Quarantined
 from orchestrator.model.journal import Step, StepKey
 from orchestrator.model.plan import Goal
-from orchestrator.model.report import (
-    BootReport,
-    BuildReport,
-    CopyReport,
-    DryActivationReport,
-    HealthReport,
-    RebootReport,
-    RollbackReport,
-    SmokeReport,
-    SwitchReport,
-)
-from orchestrator.model.store import DerivationPath, store_name
+from orchestrator.model.store import DerivationPath
 from orchestrator.stages.activate.boot import make_boot_default
 from orchestrator.stages.activate.confirm import confirm, disarm
 from orchestrator.stages.activate.dry_activate import dry_activate
@@ -52,24 +42,22 @@ if TYPE_CHECKING:
     from orchestrator.command import Command, CommandResult
     from orchestrator.model.facts import Facts
     from orchestrator.model.plan import HostPlan, Plan
+    from orchestrator.model.report import (
+        BootReport,
+        DryActivationReport,
+        HealthReport,
+        RebootReport,
+        Report,
+        RollbackReport,
+        SmokeReport,
+        SwitchReport,
+    )
     from orchestrator.model.store import StorePath
     from orchestrator.model.variant import Backend
     from orchestrator.state.journal import Journal
     from orchestrator.transport.shell import SshShell
 
 T = TypeVar("T")
-
-Report = (
-    BuildReport
-    | CopyReport
-    | SwitchReport
-    | SmokeReport
-    | HealthReport
-    | BootReport
-    | DryActivationReport
-    | RebootReport
-    | RollbackReport
-)
 
 _RETRY_INTERVAL = 1.0
 """Seconds between two attempts to log in to a host that must come back."""
@@ -194,8 +182,7 @@ def _smoke(context: Context, host: HostPlan) -> SmokeReport:
     report = _smoke_new(context, host)
     quarantine = Quarantine(context.journal.client)
     for path in quarantine.judge(report, host.evaluation, context.plan.run):
-        message = f"{store_name(path)} is quarantined: no host gets it, but by --again"
-        context.tell(host.name, Step.SMOKE, "quarantined", path=path, message=message)
+        context.emit(host.name, Step.SMOKE, Quarantined(path))
     return report
 
 

@@ -1,6 +1,6 @@
 """Look at what builds stand on: builders, stores, derivations, the ledger of builds.
 
-Nothing changes here either. Only who has something to change is looked at.
+Nothing changes here either. Only hosts that have to change are looked at.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.deploy.prepare.survey import LeftOut, look
 from orchestrator.errors import OrchestrateError
+from orchestrator.model.event import StageFailed, StoreUnknown
 from orchestrator.model.plan import Action
 from orchestrator.model.stage import Stage
 from orchestrator.model.store import StorePath
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 async def survey_builds(surveyor: Surveyor, evaluator: Evaluator, survey: Survey) -> Survey:
     """Add what placing builds needs to a survey of the fleet.
 
-    Hosts that need what is remembered to fail are left out, and those that would
+    Hosts that need a build that failed before are left out, and those that would
     get what is quarantined.
 
     Raises:
@@ -45,7 +46,7 @@ async def survey_builds(surveyor: Surveyor, evaluator: Evaluator, survey: Survey
     }
     if not moving:
         return survey
-    # On a thread: whose broker that is may have to start it, and imports much to do so.
+    # On a thread: the broker may have to be started, which imports much.
     reading = asyncio.create_task(asyncio.to_thread(surveyor.read_ledger))
     try:
         needs, builders = await asyncio.gather(
@@ -53,7 +54,7 @@ async def survey_builds(surveyor: Surveyor, evaluator: Evaluator, survey: Survey
             look(surveyor, surveyor.inventory.builders, LeftOut()),
         )
     finally:
-        # Nobody may end what it is about to open.
+        # What it is about to open must not be ended meanwhile.
         await asyncio.wait({reading})
     ledger = reading.result()
     stores = await ask_stores(surveyor, moving, needs.values())
@@ -90,7 +91,7 @@ async def ask_stores(
                 return await ask_builder(shell, paths, inputs, builders[name].caches)
             return await ask_store(shell, paths)
         except OrchestrateError as error:
-            surveyor.tell(name, Stage.PLAN, "store_unknown", message=error.message)
+            surveyor.emit(name, Stage.PLAN, StoreUnknown(error.failure))
             return None
 
     answers = await asyncio.gather(*(ask(name, paths) for name, paths in wanted.items()))
@@ -98,20 +99,20 @@ async def ask_stores(
 
 
 def refuse(surveyor: Surveyor, survey: Survey, moving: Mapping[str, Evaluation]) -> Survey:
-    """Leave out the hosts that would get what failed a smoke, or need what failed to build."""
+    """Leave out the hosts that would get what failed a smoke test, or need what failed to build."""
     refused = {}
     for name, evaluation in moving.items():
         error = refusal(survey.facts[name], evaluation, survey.ledger.quarantined)
         error = error or _failed_before(surveyor, survey, evaluation)
         if error is not None:
-            refused[name] = str(error)
-            surveyor.tell(name, Stage.PLAN, "stage_failed", **error.as_data())
+            refused[name] = error.failure
+            surveyor.emit(name, Stage.PLAN, StageFailed(error.failure))
     evaluations = {name: made for name, made in survey.evaluations.items() if name not in refused}
     return replace(survey, evaluations=evaluations, blocked={**survey.blocked, **refused})
 
 
 def _failed_before(surveyor: Surveyor, survey: Survey, evaluation: Evaluation) -> PlanError | None:
-    """Say which build of a host failed before, unless it is there or to be tried again."""
+    """Return which build of a host failed before, unless it is there or to be tried again."""
     if surveyor.retry_failed:
         return None
     holders = (*(builder.name for builder in surveyor.inventory.builders), evaluation.host)

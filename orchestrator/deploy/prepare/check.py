@@ -30,10 +30,10 @@ T = TypeVar("T")
 
 
 async def check_flake(surveyor: Surveyor) -> tuple[FlakeFinding, ...]:
-    """Evaluate every machine, what its overlays define, and every variant.
+    """Evaluate every host, what its overlays define, and every variant.
 
-    The machines are looked at by nobody: each has the llama.cpp that was last
-    chosen for it, or that its pin asks for, or none yet.
+    No host is looked at: each has the llama.cpp that was last chosen for it, or that
+    its pin asks for, or none yet.
 
     Raises:
         OrchestrateError: there is no flake, no evaluator, or no lock.
@@ -55,7 +55,7 @@ async def check_flake(surveyor: Surveyor) -> tuple[FlakeFinding, ...]:
 
 
 def _built(surveyor: Surveyor) -> set[str]:
-    """Give the systems that the builders build: where no machine says what it is."""
+    """Return the systems that the builders build, for when no host says what it is."""
     builders = (host.builder for host in surveyor.inventory.builders)
     return {system for builder in builders if builder for system in builder.systems}
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.deploy.prepare.builds import survey_builds
 from orchestrator.deploy.prepare.survey import survey_fleet
+from orchestrator.model.event import DerivationsSent, StageStarted
 from orchestrator.model.stage import Stage
 from orchestrator.stages.build.derivations import copy_derivations
 from orchestrator.stages.plan.plan import make_plan
@@ -44,7 +45,7 @@ async def prepare(surveyor: Surveyor, hosts: Sequence[Host]) -> tuple[Plan, Eval
 async def send_derivations(surveyor: Surveyor, plan: Plan, evaluator: Evaluator) -> None:
     """Bring each builder the derivations that it builds, or may have to take over.
 
-    StateAfterRun this, no worker needs the evaluator: a build can move to any builder
+    After this, no worker needs the evaluator: a build can move to any builder
     that fits while the controller is gone.
 
     Raises:
@@ -62,9 +63,9 @@ async def send_derivations(surveyor: Surveyor, plan: Plan, evaluator: Evaluator)
         shell = await surveyor.pool.shell(builder)
         if shell.host == evaluator.shell.host:
             return
-        surveyor.tell(builder.name, Stage.EVALUATE, "stage_started")
+        surveyor.emit(builder.name, Stage.EVALUATE, StageStarted())
         await copy_derivations(evaluator.shell, shell, tuple(derivations))
-        surveyor.tell(builder.name, Stage.EVALUATE, "stage_finished", derivations=len(derivations))
+        surveyor.emit(builder.name, Stage.EVALUATE, DerivationsSent(len(derivations)))
 
     builders = {builder.name: builder for builder in plan.builders}
     await asyncio.gather(*(send(builders[name], drvs) for name, drvs in wanted.items()))

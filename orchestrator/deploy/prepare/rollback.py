@@ -1,7 +1,7 @@
 """Plan a rollback by hand: earlier generations, with the guard of a deployment.
 
 What a rollback goes to is on the host already. From there on it is a run like
-any other: way back armed, smoke, confirmation.
+any other: automatic rollback armed, smoke test, confirmation.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from orchestrator.errors import OrchestrateError, PlanError, UnreachableError
+from orchestrator.deploy.prepare.survey import LeftOut
+from orchestrator.errors import OrchestrateError, PlanError
+from orchestrator.model.event import RollbackPlanned, StageFailed
 from orchestrator.model.plan import Evaluation, HostPlan, Plan
 from orchestrator.model.report import HostResult
 from orchestrator.model.stage import Stage
@@ -44,19 +46,19 @@ class StateAfterRun:
     results: Mapping[str, HostResult]
 
     def system_of(self, host: str) -> StorePath:
-        """Give what a host ran then. Pure.
+        """Return what a host ran then. Pure.
 
         Raises:
-            PlanError: the run did not have this host, or doesn't know.
+            PlanError: the run did not include this host, or doesn't know.
         """
         result = self.results.get(host)
         left = result.current if result is not None else None
         if left is None:
-            message = f"run {self.run} does not know what it ran"
+            message = f"run {self.run} does not know which system it ran"
             if result is None:
-                message = f"run {self.run} was not of this host"
-            hint = f"see `orchestrate history {host}` for the runs that were"
-            raise PlanError(message, host=host, stage=Stage.REBOOT, hint=hint)
+                message = f"run {self.run} did not include this host"
+            hint = f"see `orchestrate history {host}` for the runs that did"
+            raise PlanError(message, host=host, stage=Stage.ROLLBACK, hint=hint)
         return left
 
 
@@ -76,31 +78,26 @@ async def plan_rollback(
         try:
             return await _plan_host(surveyor, host, to)
         except OrchestrateError as error:
-            surveyor.tell(host.name, Stage.PLAN, "stage_failed", **error.as_data())
+            surveyor.emit(host.name, Stage.PLAN, StageFailed(error.failure))
             return error
 
     answers = await asyncio.gather(*map(one, hosts))
-    named = {host.name: answer for host, answer in zip(hosts, answers, strict=True)}
-    errors = {
-        name: answer for name, answer in named.items() if isinstance(answer, OrchestrateError)
-    }
+    left_out = LeftOut()
+    for host, answer in zip(hosts, answers, strict=True):
+        if isinstance(answer, OrchestrateError):
+            left_out.add(host.name, answer)
     ready = [answer for answer in answers if isinstance(answer, HostPlan)]
-    unreachable = _of(errors, UnreachableError)
     return Plan(
         run=surveyor.run,
         hosts=in_batches(ready, surveyor.inventory.fleet.rollout),
         builders=(),
         builds=(),
-        unreachable=unreachable,
-        blocked=_of(errors, PlanError),
-        failed={
-            name: str(error)
-            for name, error in errors.items()
-            if not isinstance(error, (UnreachableError, PlanError))
-        },
+        unreachable=left_out.unreachable,
+        blocked=left_out.blocked,
+        failed=left_out.failed,
         confirm_timeout=surveyor.inventory.fleet.confirm_timeout,
         way_back_timeout=surveyor.inventory.fleet.way_back_timeout,
-        policy=policy_of(ready, surveyor.inventory, unreachable),
+        policy=policy_of(ready, surveyor.inventory, left_out.unreachable),
     )
 
 
@@ -109,7 +106,7 @@ async def _plan_host(surveyor: Surveyor, host: Host, to: int | StateAfterRun | N
     facts = await gather_facts(shell)
     toplevel, where = await _goes_to(shell, facts, to)
     evaluation = Evaluation(host.name, None, toplevel, None, None)
-    surveyor.tell(host.name, Stage.PLAN, "stage_finished", goes_to=where, toplevel=toplevel)
+    surveyor.emit(host.name, Stage.PLAN, RollbackPlanned(where, toplevel))
     return HostPlan(
         target=host,
         facts=facts,
@@ -124,7 +121,7 @@ async def _plan_host(surveyor: Surveyor, host: Host, to: int | StateAfterRun | N
 async def _goes_to(
     shell: Shell, facts: Facts, to: int | StateAfterRun | None
 ) -> tuple[StorePath, str]:
-    """Give the system that a host goes to, which is in its store, and what that is called.
+    """Return the system that a host goes to, which is in its store, and what that is called.
 
     Raises:
         PlanError: there is none.
@@ -136,7 +133,3 @@ async def _goes_to(
     generations = await list_generations(shell)
     wanted = generation_before(facts.host, generations, facts.running_system, to)
     return wanted.toplevel, f"generation {wanted.number}"
-
-
-def _of(errors: dict[str, OrchestrateError], kind: type[OrchestrateError]) -> dict[str, str]:
-    return {name: str(error) for name, error in errors.items() if isinstance(error, kind)}

@@ -9,21 +9,29 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from inventory.host import Inventory
 from orchestrator.errors import (
+    Failure,
     OrchestrateError,
     PlanError,
     StageError,
     UnreachableError,
     UsageError,
 )
-from orchestrator.model.event import Event
+from orchestrator.model.event import (
+    Evaluated,
+    Event,
+    FactsRead,
+    StageFailed,
+    StageStarted,
+    VariantChosen,
+    event_now,
+)
 from orchestrator.model.ledger import Ledger
 from orchestrator.model.plan import Evaluation, FlakeRef, Goal
 from orchestrator.model.stage import Stage
@@ -40,9 +48,10 @@ from orchestrator.transport.shell import LocalShell, Shell
 from orchestrator.workspace import Workspace
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Sequence
+    from collections.abc import Sequence
 
     from inventory.host import Host
+    from orchestrator.model.event import Body
     from orchestrator.model.facts import Facts
     from orchestrator.model.variant import VariantChoice
 
@@ -51,11 +60,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Surveyor:
-    """What looking needs: the fleet, the connections, a place for the flake, an ear.
+    """What a survey needs: the fleet, the connections, a place for the flake.
 
     `update_inputs` are the flake's inputs to lock anew, besides the user's own
-    flake, which always is as it is now. `read_ledger` is asked where something
-    has to be built; without one nothing is known of earlier builds. The `goal`
+    flake, which always is as it is now. `read_ledger` is asked if something has
+    to be built; without one nothing is known of earlier builds. The `goal`
     decides which hosts have to change. `retry_failed` plans also what is
     remembered to have failed. `lock_aside` locks another flake than the fleet's
     own and gives it.
@@ -72,32 +81,33 @@ class Surveyor:
     retry_failed: bool = False
     lock_aside: Callable[[Shell, FlakeRef], Awaitable[FlakeRef]] | None = None
 
-    def tell(self, host: str, stage: str, event: str, **data: object) -> None:
-        """Report an event of this run."""
-        self.on_event(Event(time.time(), self.run, host, stage, event, data))
+    def emit(self, host: str, stage: str, body: Body) -> None:
+        """Pass on an event of this run that happens now."""
+        self.on_event(event_now(self.run, host, stage, body))
 
 
 @dataclass(slots=True)
 class LeftOut:
     """The hosts that a survey goes on without, and why."""
 
-    unreachable: dict[str, str] = field(default_factory=dict)
-    blocked: dict[str, str] = field(default_factory=dict)
-    failed: dict[str, str] = field(default_factory=dict)
+    unreachable: dict[str, Failure] = field(default_factory=dict)
+    blocked: dict[str, Failure] = field(default_factory=dict)
+    failed: dict[str, Failure] = field(default_factory=dict)
 
     def add(self, host: str, error: OrchestrateError) -> None:
-        """Note a host under the kind of its failure."""
+        """Note a host under the kind of its failure, which names it if no other one."""
+        failure = error.failure if error.host else replace(error.failure, host=host)
         if isinstance(error, UnreachableError):
-            self.unreachable[host] = str(error)
+            self.unreachable[host] = failure
         elif isinstance(error, PlanError):
-            self.blocked[host] = str(error)
+            self.blocked[host] = failure
         else:
-            self.failed[host] = str(error)
+            self.failed[host] = failure
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluator:
-    """A machine with Nix, and what it can afford."""
+    """Where Nix evaluates, and how much processor and memory is there."""
 
     shell: Shell
     cpu_count: int
@@ -119,7 +129,7 @@ async def survey_fleet(
     for path in {model_path(host.smoke) for host in hosts}:
         read_model(path)
     left_out = LeftOut()
-    facts = await look(surveyor, hosts, left_out, as_targets=True)
+    facts = await look(surveyor, hosts, left_out, as_target=True)
     choices = choose(surveyor, hosts, facts, left_out)
     chosen = [host for host in hosts if host.name in choices]
     evaluator = await pick_evaluator(surveyor) if chosen else None
@@ -138,14 +148,26 @@ async def survey_fleet(
 
 
 async def look(
-    surveyor: Surveyor, hosts: Sequence[Host], left_out: LeftOut, *, as_targets: bool = False
+    surveyor: Surveyor, hosts: Sequence[Host], left_out: LeftOut, *, as_target: bool = False
 ) -> dict[str, Facts]:
-    """Read the facts of `hosts`, all at once; of targets less than of builders."""
+    """Read the facts of `hosts`, all at once; of targets fewer than of builders.
 
-    async def one(host: Host) -> Facts:
-        return await gather_facts(await surveyor.pool.shell(host), as_target=as_targets)
+    A host that fails is left out.
+    """
 
-    return await _each(surveyor, Stage.FACTS, {host.name: one(host) for host in hosts}, left_out)
+    async def one(host: Host) -> Facts | None:
+        surveyor.emit(host.name, Stage.FACTS, StageStarted())
+        try:
+            facts = await gather_facts(await surveyor.pool.shell(host), as_target=as_target)
+        except OrchestrateError as error:
+            left_out.add(host.name, error)
+            surveyor.emit(host.name, Stage.FACTS, StageFailed(error.failure))
+            return None
+        surveyor.emit(host.name, Stage.FACTS, FactsRead())
+        return facts
+
+    answers = await asyncio.gather(*map(one, hosts))
+    return {host.name: facts for host, facts in zip(hosts, answers, strict=True) if facts}
 
 
 def choose(
@@ -160,17 +182,11 @@ def choose(
             choice = choose_variant(host, facts[host.name])
         except OrchestrateError as error:
             left_out.add(host.name, error)
-            surveyor.tell(host.name, Stage.VARIANT, "stage_failed", **error.as_data())
+            surveyor.emit(host.name, Stage.VARIANT, StageFailed(error.failure))
             continue
         choices[host.name] = choice
-        surveyor.tell(
-            host.name,
-            Stage.VARIANT,
-            "stage_finished",
-            variant=choice.variant,
-            reason=choice.reason,
-            warnings=list(choice.warnings),
-        )
+        chosen = VariantChosen(choice.variant, choice.reason, choice.warnings)
+        surveyor.emit(host.name, Stage.VARIANT, chosen)
     return choices
 
 
@@ -191,10 +207,10 @@ async def evaluate_fleet(
     for name, answer in answers.items():
         if isinstance(answer, Evaluation):
             evaluations[name] = answer
-            surveyor.tell(name, Stage.EVALUATE, "stage_finished", toplevel=answer.toplevel)
+            surveyor.emit(name, Stage.EVALUATE, Evaluated(answer.toplevel))
         else:
             left_out.add(name, answer)
-            surveyor.tell(name, Stage.EVALUATE, "stage_failed", **answer.as_data())
+            surveyor.emit(name, Stage.EVALUATE, StageFailed(answer.failure))
     return evaluations
 
 
@@ -224,7 +240,7 @@ def processes_on(surveyor: Surveyor, evaluator: Evaluator) -> int:
 async def place_flake(
     surveyor: Surveyor, evaluator: Evaluator, choices: Sequence[VariantChoice]
 ) -> FlakeRef:
-    """Write the flake where the evaluator can read it."""
+    """Write the flake to where the evaluator can read it."""
     directory = surveyor.workspace.flake
     if isinstance(evaluator.shell, LocalShell):
         return FlakeRef(str(write_flake(directory, surveyor.inventory, choices)))
@@ -232,16 +248,16 @@ async def place_flake(
 
 
 async def pick_evaluator(surveyor: Surveyor) -> Evaluator:
-    """Choose where Nix evaluates: here where Nix is, else the first builder that answers.
+    """Choose where Nix evaluates: here if Nix is, otherwise the first builder that answers.
 
     Raises:
-        UsageError: there is no Nix anywhere, or not where the inventory wants it.
+        UsageError: no host has Nix, or not the one that the inventory names.
     """
     wanted = surveyor.inventory.fleet.evaluate_on
     if wanted in (None, "controller") and shutil.which("nix"):
         return Evaluator(LocalShell(), os.cpu_count() or 1, _memory_available_mib())
     if wanted == "controller":
-        message = "orchestrate_evaluate_on says controller, where nix is not on PATH"
+        message = "orchestrate_evaluate_on is controller, but nix is not on PATH here"
         raise UsageError(message, stage=Stage.EVALUATE, hint="install Nix here, or name a builder")
     builders = surveyor.inventory.builders
     candidates = [surveyor.inventory.host(wanted)] if wanted else builders
@@ -259,7 +275,7 @@ async def pick_evaluator(surveyor: Surveyor) -> Evaluator:
 
 
 def _memory_available_mib() -> int:
-    """Give what this machine could still use: caches count as free (proc_meminfo(5))."""
+    """Read how much memory is free here: caches count as free (proc_meminfo(5))."""
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
     except OSError:
@@ -267,26 +283,3 @@ def _memory_available_mib() -> int:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2**20
     values = dict(line.split(":", 1) for line in lines)
     return int(values["MemAvailable"].split()[0]) // 1024
-
-
-async def _each(
-    surveyor: Surveyor,
-    stage: str,
-    work: dict[str, Coroutine[None, None, T]],
-    left_out: LeftOut,
-) -> dict[str, T]:
-    """Do `work` for every host at once; a host that fails is left out and told of."""
-
-    async def one(host: str, job: Coroutine[None, None, T]) -> T | None:
-        surveyor.tell(host, stage, "stage_started")
-        try:
-            done = await job
-        except OrchestrateError as error:
-            left_out.add(host, error)
-            surveyor.tell(host, stage, "stage_failed", **error.as_data())
-            return None
-        surveyor.tell(host, stage, "stage_finished")
-        return done
-
-    answers = await asyncio.gather(*(one(host, job) for host, job in work.items()))
-    return {host: answer for host, answer in zip(work, answers, strict=True) if answer is not None}

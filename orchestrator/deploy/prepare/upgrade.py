@@ -1,7 +1,7 @@
-"""Upgrade: a deployment by a lock of its own, which stays only where every host ended well.
+"""Upgrade: a deployment by a lock of its own, which stays only if every host ended well.
 
-Versions are told before anything is built. The size of a closure is known once
-it is built: it is told when it has arrived on the host, before the switch.
+Versions are shown before anything is built. The size of a closure is known once
+it is built: it is shown when the closure has arrived on the host, before the switch.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from orchestrator.deploy.prepare.prepare import prepare
 from orchestrator.deploy.prepare.survey import Surveyor
 from orchestrator.errors import OrchestrateError
+from orchestrator.model.event import LockSettled
 from orchestrator.model.plan import Action, FlakeRef, Upgrade
 from orchestrator.model.stage import Stage
 from orchestrator.stages.evaluate.evaluate import lock_flake
@@ -44,7 +45,7 @@ class _Fork:
     flake: FlakeRef | None = None
 
     async def lock(self, shell: Shell, flake: FlakeRef) -> FlakeRef:
-        """Lock a copy of the flake and tell what is new in it."""
+        """Lock a copy of the flake and emit what is new in it."""
         self.shell, self.flake = shell, flake
         inputs = self.surveyor.update_inputs
         before = await read_lock(shell, flake)
@@ -52,17 +53,11 @@ class _Fork:
         await lock_flake(shell, fork, ("user", *inputs))
         after = await read_lock(shell, fork)
         for change in input_changes(before, after, inputs):
-            self.surveyor.tell(
-                *("", Stage.EVALUATE, "input_locked"),
-                input=change.name,
-                before=change.before,
-                after=change.after,
-                message=str(change),
-            )
+            self.surveyor.emit("", Stage.EVALUATE, change)
         return fork
 
     def upgrade(self) -> Upgrade | None:
-        """Give what the end of the run needs to know; None where nothing was evaluated."""
+        """Return what the end of the run needs to know; None if nothing was evaluated."""
         if self.flake is None or self.shell is None:
             return None
         local = isinstance(self.shell, LocalShell)
@@ -78,7 +73,7 @@ class _Fork:
 async def prepare_upgrade(
     surveyor: Surveyor, hosts: Sequence[Host]
 ) -> tuple[Plan, Evaluator | None]:
-    """Survey and plan by a new lock of the surveyor's inputs, and tell what changes.
+    """Survey and plan by a new lock of the surveyor's inputs, and emit what changes.
 
     Raises:
         OrchestrateError: no plan can be made; the lock is as it was.
@@ -92,31 +87,29 @@ async def prepare_upgrade(
         raise
     for host in plan.hosts:
         if host.action is Action.DEPLOY:
-            change = change_of(host)
-            surveyor.tell(
-                host.name, Stage.PLAN, "upgrades", **change.as_data(), message=str(change)
-            )
+            surveyor.emit(host.name, Stage.PLAN, change_of(host))
     return replace(plan, upgrade=fork.upgrade()), evaluator
 
 
-async def settle_lock(pool: ConnectionPool, run: str, upgrade: Upgrade, *, good: bool) -> str:
-    """Keep the lock of a run that ended well, else leave the old one; say which.
+async def settle_lock(
+    pool: ConnectionPool, run: str, upgrade: Upgrade, *, good: bool
+) -> LockSettled:
+    """Keep the lock of a run that ended well, otherwise leave the old one; return which.
 
     Raises:
         OrchestrateError: the new one should stay and can't be put in its place.
     """
-    inputs = ", ".join(upgrade.inputs)
     if not good:
         # The old lock is in its place already, reachable or not.
         with suppress(OrchestrateError):
             await drop_lock(await _shell(pool, upgrade), upgrade.flake, run)
-        return f"not every host ended well: {inputs} stays locked as before"
+        return LockSettled(upgrade.inputs, upgraded=False)
     try:
         await commit_lock(await _shell(pool, upgrade), upgrade.flake, run)
     except OrchestrateError as error:
         error.hint = f"every host ended well; keep its lock with `orchestrate resume {run}`"
         raise
-    return f"every host ended well: the new lock of {inputs} stays"
+    return LockSettled(upgrade.inputs, upgraded=True)
 
 
 async def _shell(pool: ConnectionPool, upgrade: Upgrade) -> Shell:

@@ -1,1 +1,1 @@
-"""What comes next in a run, decided from where it stands. Pure."""
+"""What comes next in a run, and how its hosts ended, from the run as it stands. Pure."""

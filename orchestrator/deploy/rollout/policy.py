@@ -1,7 +1,7 @@
-"""Who may begin now, and who is left alone: from a run's policy and where its hosts stand.
+"""Which hosts may begin now, and which are left alone: from a run's policy and their states.
 
-Pure: time comes in as an argument. Who is left alone stays so: what leads to it
-only ever grows.
+Pure: time comes in as an argument. A host that is left alone stays so, because what
+leads to it only ever grows.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from enum import StrEnum
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+from orchestrator.model.event import BatchPause, BudgetSpent
 from orchestrator.model.plan import HostPlan
 from orchestrator.model.variant import Variant
 
@@ -70,8 +71,8 @@ class Phase(StrEnum):
 class HostState:
     """One moving host: its part of the plan, its phase, when its last step ended.
 
-    `ended_at` is in seconds of the journal's clock, 0 where no step has ended.
-    `refutes` says that its smoke spoke against its llama package itself.
+    `ended_at` is in seconds of the journal's clock, 0 if no step has ended.
+    `refutes` says that its smoke test spoke against its llama package itself.
     """
 
     host: HostPlan
@@ -86,21 +87,16 @@ class HostState:
 
 
 @dataclass(frozen=True, slots=True)
-class Notice:
-    """What holds hosts back, to be told once: an event's name, what it is of, in words."""
-
-    event: str
-    subject: str
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
 class Decision:
-    """Who may begin to change now; whom the run leaves alone and why; what is to be told."""
+    """Which hosts may begin to change now, or after a pause; which are left alone, and why.
+
+    `notices` are to be told to people.
+    """
 
     may_begin: frozenset[str] = frozenset()
     left_alone: Mapping[str, str] = field(default_factory=dict)
-    notices: tuple[Notice, ...] = ()
+    notices: tuple[BudgetSpent | BatchPause, ...] = ()
+    paused: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +111,7 @@ class _Spent:
 def decide(
     policy: Policy, standings: Iterable[HostState], unreachable: Collection[str], now: float
 ) -> Decision:
-    """Decide who begins.
+    """Decide which hosts begin.
 
     Args:
         policy: the run's.
@@ -128,15 +124,15 @@ def decide(
     spent = _spent(policy, ordered, unreachable)
     left_alone = _left_alone(policy, ordered, spent, unreachable)
     told = [
-        Notice("budget_spent", budget.subject, f"{budget.why}: the rest is left alone")
+        BudgetSpent(budget.subject, budget.why)
         for budget in spent
         if any(why.startswith(budget.why) for why in left_alone.values())
     ]
     batch = _turn(ordered, left_alone)
+    begin = _beginners(policy, ordered, batch, left_alone, unreachable)
     pause = _pause(policy, ordered, batch, now)
     if pause is not None:
-        return Decision(frozenset(), left_alone, (*told, pause))
-    begin = _beginners(policy, ordered, batch, left_alone, unreachable)
+        return Decision(frozenset(), left_alone, (*told, pause), paused=begin)
     return Decision(begin, left_alone, tuple(told))
 
 
@@ -176,10 +172,11 @@ def _left_alone(
     spent: Sequence[_Spent],
     unreachable: Collection[str],
 ) -> dict[str, str]:
-    """Say who won't begin any more, and why."""
+    """Return the hosts that won't begin any more, and why."""
     failed_packages = _failed_packages(policy, ordered)
     lost = {*unreachable, *(one.name for one in ordered if one.phase.is_lost)}
     failed_batch: int | None = None
+    no_room = _no_room(policy, lost)
     found: dict[str, str] = {}
     for number, batch in groupby(ordered, key=lambda one: one.host.batch):
         hosts = list(batch)
@@ -190,7 +187,7 @@ def _left_alone(
             if tried_by is not None:
                 variant = one.host.choice.variant
                 found[one.name] = f"{tried_by} failed with the same {variant} package" + _ALONE
-            elif why := _budget_of(one, spent) or _no_room(policy, one.name, lost):
+            elif why := _budget_of(one, spent) or no_room.get(one.name, ""):
                 found[one.name] = why + _ALONE
             elif failed_batch is not None:
                 found[one.name] = (
@@ -208,7 +205,7 @@ _ALONE = ", so it was left alone"
 def _failed_packages(policy: Policy, ordered: Iterable[HostState]) -> dict[Package, str]:
     """Name, for each package that no host has proven, the one that failed with it.
 
-    Without canaries it takes a smoke that speaks against the package itself,
+    Without canaries it takes a smoke test that speaks against the package itself,
     which is quarantined then.
     """
     failed: dict[Package, str] = {}
@@ -230,16 +227,41 @@ def _budget_of(one: HostState, spent: Iterable[_Spent]) -> str:
     return next((budget.why for budget in spent if budget.variant in mine), "")
 
 
-def _no_room(policy: Policy, name: str, lost: Collection[str]) -> str:
-    """Say which hosts, lost for good, keep another one from ever leaving service."""
+def _no_room(policy: Policy, lost: Collection[str]) -> dict[str, str]:
+    """Return the hosts that others, lost for good, keep from ever leaving service, and why."""
+    found: dict[str, str] = {}
     for cap in policy.caps:
         down = [host for host in cap.hosts if host in lost]
-        if name in cap.hosts and len(down) >= cap.most:
-            return (
+        if len(down) >= cap.most:
+            why = (
                 f"{', '.join(down)} of {cap.group} out of service already, and"
                 f" orchestrate_max_unavailable allows {cap.most}"
             )
-    return ""
+            found |= dict.fromkeys((name for name in cap.hosts if name not in found), why)
+    return found
+
+
+class _Room:
+    """How many hosts each cap still lets leave service."""
+
+    def __init__(self, policy: Policy, unavailable: Collection[str]) -> None:
+        """Begin with the hosts that are out of service or changing already."""
+        self._left = [
+            cap.most - sum(name in unavailable for name in cap.hosts) for cap in policy.caps
+        ]
+        self._caps: dict[str, list[int]] = {}
+        for number, cap in enumerate(policy.caps):
+            for name in cap.hosts:
+                self._caps.setdefault(name, []).append(number)
+
+    def take(self, name: str) -> bool:
+        """Let a host leave service; False if a cap that it is under has no room for it."""
+        mine = self._caps.get(name, ())
+        if any(self._left[number] <= 0 for number in mine):
+            return False
+        for number in mine:
+            self._left[number] -= 1
+        return True
 
 
 def _is_failed(policy: Policy, batch: Sequence[HostState], left_alone: Collection[str]) -> bool:
@@ -257,7 +279,7 @@ def _is_failed(policy: Policy, batch: Sequence[HostState], left_alone: Collectio
 
 
 def _turn(ordered: Iterable[HostState], left_alone: Collection[str]) -> int | None:
-    """Give the batch whose turn it is: the first that has not ended."""
+    """Return the batch whose turn it is: the first that has not ended."""
     for one in ordered:
         if not one.phase.has_ended and one.name not in left_alone:
             return one.host.batch
@@ -266,15 +288,14 @@ def _turn(ordered: Iterable[HostState], left_alone: Collection[str]) -> int | No
 
 def _pause(
     policy: Policy, ordered: Sequence[HostState], batch: int | None, now: float
-) -> Notice | None:
+) -> BatchPause | None:
     """Say that the batch whose turn it is waits, while the pause before it lasts."""
     if batch is None or any(one.phase.has_begun for one in ordered if one.host.batch == batch):
         return None
     ends = [one.ended_at for one in ordered if one.host.batch < batch and one.phase.has_begun]
     if not ends or now >= max(ends) + policy.batch_pause:
         return None
-    message = f"batch {batch + 1} begins {policy.batch_pause:g} s after the last one's end"
-    return Notice("batch_pause", str(batch), message)
+    return BatchPause(batch, policy.batch_pause)
 
 
 def _beginners(
@@ -284,11 +305,12 @@ def _beginners(
     left_alone: Collection[str],
     unreachable: Collection[str],
 ) -> frozenset[str]:
-    """Choose, in the plan's order, who begins without breaking a limit or a canary's wait."""
+    """Choose, in the plan's order, the hosts that begin and break no limit nor a canary's wait."""
     unavailable = {
         *unreachable,
         *(one.name for one in ordered if one.phase.in_transition or one.phase.is_lost),
     }
+    room = _Room(policy, unavailable)
     proven = _proven(ordered)
     tried = {one.host.package for one in ordered if one.phase.has_begun}
     begin: set[str] = set()
@@ -301,7 +323,6 @@ def _beginners(
                 continue
             # One that is still being copied to is its package's canary all the same.
             tried.add(package)
-        if one.phase is Phase.READY and not _no_room(policy, one.name, unavailable):
+        if one.phase is Phase.READY and room.take(one.name):
             begin.add(one.name)
-            unavailable.add(one.name)
     return frozenset(begin)

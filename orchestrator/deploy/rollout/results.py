@@ -1,22 +1,14 @@
-"""How a run ended for each host, as far as the journal knows it. Pure."""
+"""How a host ended in a run, as far as the journal knows it. Pure."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from orchestrator.deploy.rollout.next_steps import decision_of, is_settled, reboot_refusal
-from orchestrator.deploy.rollout.step_records import (
-    failed_build,
-    is_built,
-    is_done,
-    is_unreachable,
-    must_roll_back,
-    smoke_report,
-)
-from orchestrator.model.journal import Step, StepKey, StepRecord, StepState
-from orchestrator.model.plan import Action, Goal
+from orchestrator.errors import Failure, FailureKind
+from orchestrator.model.boot_part import changed_parts
+from orchestrator.model.journal import Step, StepState
+from orchestrator.model.plan import Goal
 from orchestrator.model.report import (
     CopyReport,
     HostResult,
@@ -25,98 +17,57 @@ from orchestrator.model.report import (
     SwitchReport,
     Verdict,
 )
-from orchestrator.stages.activate.reboot import changed_parts
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from orchestrator.model.plan import HostPlan, Plan
+    from orchestrator.deploy.rollout.host_run import HostRun
 
 
-def results(plan: Plan, records: Mapping[StepKey, StepRecord]) -> dict[str, HostResult]:
-    """Give every host's end, in the plan's order, those that were left out last."""
-    left_alone = decision_of(plan, records, math.inf).left_alone
-    found = {
-        host.name: host_result(plan, host, records, left_alone.get(host.name, ""))
-        for host in plan.hosts
-    }
-    left_out = (
-        (Outcome.UNREACHABLE, plan.unreachable),
-        (Outcome.SKIPPED, plan.blocked),
-        (Outcome.FAILED, plan.failed),
-    )
-    for outcome, hosts in left_out:
-        found |= {name: HostResult(outcome, message=text) for name, text in hosts.items()}
-    return found
-
-
-def settled_results(plan: Plan, records: Mapping[StepKey, StepRecord]) -> dict[str, HostResult]:
-    """Give the results of the hosts of which nothing more comes, while others may go on."""
-    left_alone = decision_of(plan, records, math.inf).left_alone
-    return {
-        host.name: host_result(plan, host, records, left_alone.get(host.name, ""))
-        for host in plan.hosts
-        if is_settled(plan, host, records, left_alone)
-    }
-
-
-def host_result(
-    plan: Plan, host: HostPlan, records: Mapping[StepKey, StepRecord], left_alone: str = ""
-) -> HostResult:
-    """Give one host's end, as far as the journal knows it.
-
-    Args:
-        plan: the run's.
-        host: whose end.
-        records: what has been done.
-        left_alone: why it was, empty where it wasn't.
-    """
-    smoke = smoke_report(host.name, records)
+def host_result(host: HostRun) -> HostResult:
+    """Return one host's end, as far as the journal knows it."""
+    smoke = host.smoke
+    failure = _first_failure(host)
     base = HostResult(
         outcome=Outcome.SKIPPED,
-        variant=host.choice.variant,
+        variant=host.plan.choice.variant,
         backend=smoke.backend if smoke else None,
         tokens_per_second=smoke.tokens_per_second if smoke else None,
-        previous=host.previous,
-        current=host.previous,
-        message=_first_failure(plan, host, records),
+        previous=host.plan.previous,
+        current=host.plan.previous,
+        message=failure.message if failure else "",
+        failure=failure,
     )
-    if host.action is Action.UNCHANGED:
+    if not host.moves:
         return replace(base, outcome=Outcome.UNCHANGED)
-    if must_roll_back(host, records):
-        return _rolled_back(base, host, records)
-    refusal = reboot_refusal(plan, host, records)
-    arrived = plan.goal.reaches_hosts and is_done(records, plan.way_of(host)[-1], host.name)
-    if arrived or refusal:
-        return _with_reboot(_reached(plan.goal, base, host, records), host, records, refusal)
+    if host.must_roll_back:
+        return _rolled_back(base, host)
+    if host.has_arrived or host.reboot_refusal:
+        return _with_reboot(_reached(base, host), host)
     # A build that a cancelled run stopped is no failure of its hosts.
-    if base.message and not (plan.cancelled and left_alone):
-        return _failed(base, host, records)
-    if plan.goal is Goal.BUILD and is_built(host, records):
+    if base.message and not (host.is_cancelled and host.left_alone):
+        return _failed(base, host)
+    if host.goal is Goal.BUILD and host.is_built:
         return replace(base, outcome=Outcome.BUILT, message="not deployed")
-    return replace(base, message=left_alone or "the run ended before its turn")
+    message = host.left_alone or "the run ended before its turn"
+    return replace(base, message=message, failure=None)
 
 
-def _failed(base: HostResult, host: HostPlan, records: Mapping[StepKey, StepRecord]) -> HostResult:
-    """Give the end of a host that failed where there is no way back, or needs none."""
-    reboot = records.get(StepKey(Step.REBOOT, host.name))
+def _failed(base: HostResult, host: HostRun) -> HostResult:
+    """Return the end of a host that failed and can't go back, or need not."""
+    reboot = host.records.get(Step.REBOOT)
     if reboot is not None and reboot.state is StepState.FAILED:
         # The new system is the boot default; whether it runs, only a check of it says.
-        runs = reboot.error.get("rebooted") == host.name
-        current = host.evaluation.toplevel if runs else None
+        runs = reboot.error is not None and reboot.error.kind is FailureKind.REBOOTED
+        current = host.plan.evaluation.toplevel if runs else None
         return replace(base, outcome=Outcome.FAILED, current=current, verdict=Verdict.NEEDS_HANDS)
-    lost = is_unreachable(host, records)
-    return replace(base, outcome=Outcome.UNREACHABLE if lost else Outcome.FAILED)
+    return replace(base, outcome=Outcome.UNREACHABLE if host.is_unreachable else Outcome.FAILED)
 
 
-def _reached(
-    goal: Goal, base: HostResult, host: HostPlan, records: Mapping[StepKey, StepRecord]
-) -> HostResult:
-    """Give the end of a host that has come as far as the goal says."""
-    outcome, message = _REACHED[goal]
-    current = host.evaluation.toplevel if goal.activates else base.current
+def _reached(base: HostResult, host: HostRun) -> HostResult:
+    """Return the end of a host that has come as far as the goal says."""
+    outcome, message = _REACHED[host.goal]
+    current = host.plan.evaluation.toplevel if host.goal.activates else base.current
     deployed = replace(base, outcome=outcome, current=current, message=message)
-    units = _failed_units(host.name, records)
+    units = _failed_units(host)
     if not units:
         return deployed
     return replace(
@@ -127,17 +78,15 @@ def _reached(
     )
 
 
-def _with_reboot(
-    result: HostResult, host: HostPlan, records: Mapping[StepKey, StepRecord], refusal: str
-) -> HostResult:
+def _with_reboot(result: HostResult, host: HostRun) -> HostResult:
     """Say what waits for a reboot on a host that had none."""
-    copied = records.get(StepKey(Step.COPY, host.name))
-    if copied is None or not copied.report or is_done(records, Step.REBOOT, host.name):
+    copied = host.records.get(Step.COPY)
+    if copied is None or not copied.report or host.has_done(Step.REBOOT):
         return result
-    parts = copied.report_as(CopyReport, StepKey(Step.COPY, host.name)).reboot_for
+    parts = copied.report_as(CopyReport, host.key(Step.COPY)).reboot_for
     if not parts or result.outcome is Outcome.DRY_ACTIVATED:
         return result
-    why = f" ({refusal})" if refusal else ""
+    why = f" ({host.reboot_refusal})" if host.reboot_refusal else ""
     waits = f"it needs a reboot{why}: {changed_parts(parts)}"
     return replace(result, message="; ".join(part for part in (result.message, waits) if part))
 
@@ -146,29 +95,27 @@ _REACHED = {
     Goal.SWITCH: (Outcome.DEPLOYED, ""),
     Goal.BOOT: (
         Outcome.BOOTS_NEXT,
-        "the next boot, which is left to you, gives it; nothing was activated, no smoke ran",
+        "its next boot, which is left to you, starts it; nothing was activated, no smoke test ran",
     ),
     Goal.TEST: (Outcome.TESTED, "it runs until the next boot; the boot default is as it was"),
     Goal.DRY_ACTIVATE: (Outcome.DRY_ACTIVATED, "nothing was changed"),
 }
 
 
-def _failed_units(host: str, records: Mapping[StepKey, StepRecord]) -> tuple[str, ...]:
+def _failed_units(host: HostRun) -> tuple[str, ...]:
     """Name the units that failed in either activation, each once."""
     found: dict[str, None] = {}
     for step in (Step.SWITCH, Step.CONFIRM):
-        record = records.get(StepKey(step, host))
+        record = host.records.get(step)
         if record is not None and record.report:
-            found |= dict.fromkeys(record.report_as(SwitchReport, StepKey(step, host)).failed_units)
+            found |= dict.fromkeys(record.report_as(SwitchReport, host.key(step)).failed_units)
     return tuple(found)
 
 
-def _rolled_back(
-    base: HostResult, host: HostPlan, records: Mapping[StepKey, StepRecord]
-) -> HostResult:
-    record = records.get(StepKey(Step.ROLLBACK, host.name))
+def _rolled_back(base: HostResult, host: HostRun) -> HostResult:
+    record = host.records.get(Step.ROLLBACK)
     if record is None or record.state is not StepState.DONE:
-        why = str(record.error.get("message", "")) if record is not None else ""
+        why = record.error.message if record is not None and record.error else ""
         return replace(
             base,
             outcome=Outcome.FAILED,
@@ -176,7 +123,7 @@ def _rolled_back(
             verdict=Verdict.NEEDS_HANDS,
             message=f"{base.message}; rollback: {why}" if why else base.message,
         )
-    report = record.report_as(RollbackReport, StepKey(Step.ROLLBACK, host.name))
+    report = record.report_as(RollbackReport, host.key(Step.ROLLBACK))
     good = report.verdict is Verdict.GOOD
     return replace(
         base,
@@ -187,16 +134,18 @@ def _rolled_back(
     )
 
 
-def _first_failure(plan: Plan, host: HostPlan, records: Mapping[StepKey, StepRecord]) -> str:
-    failure = failed_build(plan, host.awaited, records)
-    if failure is not None:
-        return str(failure.error.get("message", "its build failed"))
-    for step in (Step.COPY, *plan.way_of(host)):
-        record = records.get(StepKey(step, host.name))
+def _first_failure(host: HostRun) -> Failure | None:
+    if host.failed_build is not None:
+        return host.failed_build.error or Failure("its build failed", stage=Step.BUILD)
+    for step in (Step.COPY, *host.way):
+        record = host.records.get(step)
         if record is not None and record.state is StepState.FAILED:
-            return str(record.error.get("message", f"{step} failed"))
-        if step is Step.SMOKE:
-            smoke = smoke_report(host.name, records)
-            if smoke is not None and not smoke.passed:
-                return smoke.failure
-    return ""
+            return record.error or Failure(f"{step} failed", host=host.name, stage=step)
+        if step is Step.SMOKE and host.smoke is not None and not host.smoke.passed:
+            return Failure(
+                message=host.smoke.failure,
+                host=host.name,
+                stage=step,
+                last_lines=host.smoke.last_lines,
+            )
+    return None

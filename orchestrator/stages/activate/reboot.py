@@ -13,8 +13,6 @@ from orchestrator.scripts import shipped
 from orchestrator.transport.shell import LOST
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from orchestrator.command import CommandResult
     from orchestrator.model.store import StorePath
     from orchestrator.transport.session import Session
@@ -22,8 +20,6 @@ if TYPE_CHECKING:
 
 
 _TIMEOUT = 30.0
-
-_LABELS: dict[str, str] = {part.value: part.label for part in BootPart}
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +71,6 @@ async def reboot_for(shell: Shell, toplevel: StorePath) -> tuple[BootPart, ...]:
     asked = await shell.run(boot_state(toplevel))
     state = parse_boot_state(asked.stdout) if asked.returncode == 0 else None
     return tuple(part for part in BootPart if state and part in state.changed)
-
-
-def changed_parts(parts: Sequence[str]) -> str:
-    """Name what needs a reboot for a reader."""
-    return ", ".join(_LABELS.get(part, part) for part in parts)
 
 
 def look(session: Session, toplevel: StorePath) -> BootState:

@@ -7,13 +7,13 @@ the old one in its place; nobody has to put it back.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from orchestrator.command import script
 from orchestrator.errors import PayloadError
+from orchestrator.model.event import InputLocked
 from orchestrator.model.plan import FlakeRef
 from orchestrator.model.stage import Stage
 
@@ -66,21 +66,6 @@ class _LockFile(msgspec.Struct, frozen=True):
     root: str
 
 
-@dataclass(frozen=True, slots=True)
-class InputChange:
-    """What an input of the flake was locked to, and is now; empty where it wasn't."""
-
-    name: str
-    before: str
-    after: str
-
-    def __str__(self) -> str:
-        """Say it in words."""
-        if self.before == self.after:
-            return f"{self.name} has nothing newer than {self.after}"
-        return f"{self.name} {self.before or 'none'} → {self.after}"
-
-
 async def fork_flake(shell: Shell, flake: FlakeRef, run: str) -> FlakeRef:
     """Copy the flake and its lock to where `run` can lock it anew.
 
@@ -116,7 +101,7 @@ async def read_lock(shell: Shell, flake: FlakeRef) -> str:
     return done.check(Stage.EVALUATE, "flake.lock can't be read").stdout
 
 
-def input_changes(before: str, after: str, inputs: Sequence[str]) -> tuple[InputChange, ...]:
+def input_changes(before: str, after: str, inputs: Sequence[str]) -> tuple[InputLocked, ...]:
     """Compare two locks. Pure.
 
     Args:
@@ -128,7 +113,7 @@ def input_changes(before: str, after: str, inputs: Sequence[str]) -> tuple[Input
         PayloadError: one of them is no flake.lock.
     """
     old, new = _locked_inputs(before), _locked_inputs(after)
-    return tuple(InputChange(name, old.get(name, ""), new.get(name, "")) for name in inputs)
+    return tuple(InputLocked(name, old.get(name, ""), new.get(name, "")) for name in inputs)
 
 
 def _locked_inputs(text: str) -> dict[str, str]:

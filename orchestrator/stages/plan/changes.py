@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from orchestrator.command import Command, script
 from orchestrator.errors import PayloadError
+from orchestrator.model.event import Upgrades
 from orchestrator.model.store import StorePath, parse_store_path, store_name
 
 if TYPE_CHECKING:
@@ -26,41 +26,11 @@ for path; do total "$path"; done
 _TIMEOUT = 120.0
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
-    """The names, with their versions, of a host's llama package and system, before and after.
-
-    Empty where there is none. `rebuilt` says that the package is another one,
-    also where its name is the same: upstream's own package has no version.
-    """
-
-    llama_before: str
-    llama_after: str
-    system_before: str
-    system_after: str
-    rebuilt: bool
-
-    def as_data(self) -> dict[str, str | bool]:
-        """Give what an event carries of it."""
-        return asdict(self)
-
-    def __str__(self) -> str:
-        """Say it in words."""
-        llama = f"{self.llama_before or 'no llama.cpp'} → {self.llama_after}"
-        if not self.rebuilt:
-            llama = f"{self.llama_after} stays"
-        elif self.llama_before == self.llama_after:
-            llama = f"{self.llama_after} built anew"
-        if self.system_before == self.system_after:
-            return llama
-        return f"{llama}; {self.system_before or 'no NixOS'} → {self.system_after}"
-
-
-def change_of(host: HostPlan) -> Change:
+def change_of(host: HostPlan) -> Upgrades:
     """Compare what a host runs with what it is to run. Pure."""
     before = _package_of(host.facts.llama_cli)
     after = host.evaluation.llama
-    return Change(
+    return Upgrades(
         llama_before=store_name(before) if before else "",
         llama_after=store_name(after) if after else "",
         system_before=store_name(host.previous) if host.previous else "",

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from inventory.host import Licence
-from orchestrator.errors import PlanError
+from orchestrator.errors import Failure, PlanError
 from orchestrator.model.facts import Facts
 from orchestrator.model.ledger import Ledger
 from orchestrator.model.plan import Action, Build, Evaluation, Goal, HostPlan, Plan
@@ -44,7 +44,7 @@ class Survey:
     """What is known of the fleet when the plan is made.
 
     `builders` are the facts of the builders that answered. `unreachable`,
-    `blocked` and `failed` map a host left out to the reason. `ledger` is what
+    `blocked` and `failed` map a host left out to what went wrong. `ledger` is what
     earlier runs know of builds and builders. `stores` maps a machine to what it
     has of what is wanted; it lacks those that could not be asked. `needs` is what
     building each derivation asks for.
@@ -54,9 +54,9 @@ class Survey:
     choices: Mapping[str, VariantChoice]
     evaluations: Mapping[str, Evaluation]
     builders: Mapping[str, Facts] = field(default_factory=dict)
-    unreachable: dict[str, str] = field(default_factory=dict)
-    blocked: dict[str, str] = field(default_factory=dict)
-    failed: dict[str, str] = field(default_factory=dict)
+    unreachable: dict[str, Failure] = field(default_factory=dict)
+    blocked: dict[str, Failure] = field(default_factory=dict)
+    failed: dict[str, Failure] = field(default_factory=dict)
     ledger: Ledger = field(default_factory=Ledger)
     stores: Mapping[str, StoreContents] = field(default_factory=dict)
     needs: Mapping[DerivationPath, Needs] = field(default_factory=dict)

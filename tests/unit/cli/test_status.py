@@ -9,6 +9,7 @@ import pytest
 
 from orchestrator.cli.status import describe, status_of
 from orchestrator.deploy.history import OpenRun
+from orchestrator.errors import UnreachableError
 from orchestrator.model.report import HostResult, Outcome
 from tests.plans import facts, output
 
@@ -51,3 +52,15 @@ def test_an_open_run_is_told_with_the_machine(running: str, said: str) -> None:
     answer = replace(facts("carbon"), running_system=output(running))
     status = replace(status_of("carbon", answer, "", None), open_run=opened)
     assert describe([status]).splitlines()[-1].strip() == said
+
+
+def test_a_host_that_does_not_answer_says_why() -> None:
+    """A reader gets all parts, escaped; a program also each by its name."""
+    error = UnreachableError("no \x1b[2J answer", host="carbon", stage="connect", hint="is it on?")
+    status = status_of("carbon", error, "", None)
+    assert status.error == str(error)
+    assert status.failure == error.failure
+    assert describe([status]).splitlines() == [
+        "carbon: connect: no \\x1b[2J answer",
+        "  next: is it on?",
+    ]

@@ -6,10 +6,8 @@ import io
 import json
 import subprocess
 import sys
-import time
-from typing import Any
+from typing import TYPE_CHECKING
 
-import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,49 +19,36 @@ from orchestrator.cli.render.progress import (
     LiveProgress,
     PlainProgress,
     open_progress,
-    summary,
+    plain_lines,
 )
-from orchestrator.model.event import Event
-from orchestrator.model.report import HostResult, Outcome, Verdict
-from orchestrator.model.variant import Backend, Variant
-from tests.plans import output
+from orchestrator.errors import Failure
+from orchestrator.model.event import (
+    BatchPause,
+    BudgetSpent,
+    Event,
+    HostFinished,
+    LogLine,
+    StageFailed,
+    StageStarted,
+    event_now,
+)
+from orchestrator.model.report import HostResult, Outcome
+from tests.events import bodies
+
+if TYPE_CHECKING:
+    from orchestrator.model.event import Body
 
 HOSTILE = "\x1b[2J\x1b]0;title\x07\r\x9b31m\u202eevil\u2028line\x00\x7f\x85end"
 
 
-def event(name: str, stage: str = "", **data: Any) -> Event:  # noqa: ANN401 - JSON
+def event(body: Body, stage: str = "") -> Event:
     """Give an event of carbon."""
-    return Event(1700000000.12345, "run-1", "carbon", stage, name, data)
+    return Event(1700000000.12345, "run-1", "carbon", stage, body)
 
 
 def every_kind(text: str) -> tuple[Event, ...]:
     """Give one event of each kind, with `text` wherever a machine could put it."""
-    result = HostResult(Outcome.ROLLED_BACK, message=text)
-    built = {"output": output("llama"), "was_valid": False, "seconds": 1.0}
-    copied = {"copied_paths": 3, "copied_bytes": 2**20, "route": text}
-    smoked = {"passed": True, "backend": text, "tokens_per_second": 12.5}
-    reports: dict[str, dict[str, Any]] = {
-        "build": built,
-        "copy_closure": copied,
-        "switch": {},
-        "smoke": smoked,
-        "confirm": {},
-        "rollback": {"verdict": Verdict.GOOD.value, "detail": text},
-    }
-    return (
-        event("stage_started", "switch"),
-        event("log_line", "build", line=text),
-        event("progress", "copy_closure", bytes=5 * 2**20),
-        event("builder_lost", "build", message=text),
-        event("queue_unserved", message=text, hint=text),
-        event("stage_failed", "switch", message=text, last_lines=[text, text], hint=text),
-        event("stage_finished", "variant", variant="cpu", reason=text, warnings=[text]),
-        event("stage_finished", "smoke", report={"passed": False, "failure": text}),
-        *(event("stage_finished", stage, report=report) for stage, report in reports.items()),
-        event("host_finished", **msgspec.to_builtins(result)),
-        Event(1.0, "run-1", "", "", "run_finished", {"hosts": {}}),
-        event("something_new", text, text=text),
-    )
+    return tuple(event(body, body.stage or "") for body in bodies(text))
 
 
 def is_harmless(text: str) -> bool:
@@ -76,63 +61,70 @@ def is_harmless(text: str) -> bool:
 def test_plain_lines_hold_nothing_that_moves_a_terminal(text: str) -> None:
     """Whatever a machine says, a plain line has printable characters alone."""
     stream = io.StringIO()
-    for told in every_kind(text):
-        PlainProgress(stream).hear(told)
+    for shown in every_kind(text):
+        PlainProgress(stream).on_event(shown)
     assert is_harmless(stream.getvalue())
 
 
 def test_plain_lines_say_where_and_what() -> None:
     """Host and stage come first; the end of a failed command and the hint follow."""
     stream = io.StringIO()
-    failed = event("stage_failed", "switch", message="no", last_lines=["a", "b"], hint="look")
-    PlainProgress(stream).hear(failed)
-    PlainProgress(stream).hear(event("log_line", "build", line="cc -c x.c"))
+    failure = Failure("no", hint="look", last_lines=("a", "b"))
+    PlainProgress(stream).on_event(event(StageFailed(failure), "switch"))
+    PlainProgress(stream).on_event(event(LogLine("cc -c x.c"), "build"))
     assert stream.getvalue().splitlines() == [
         "carbon switch: no",
         "  | a",
         "  | b",
         "  next: look",
     ]
-    PlainProgress(stream, with_logs=True).hear(event("log_line", "build", line="cc -c x.c"))
+    PlainProgress(stream, with_logs=True).on_event(event(LogLine("cc -c x.c"), "build"))
     assert stream.getvalue().endswith("\ncarbon build: cc -c x.c\n")
 
 
 @settings(max_examples=50, deadline=None)
 @given(st.text() | st.just(HOSTILE))
 def test_json_lines_are_one_object_each(text: str) -> None:
-    """Every event is one line that parses, with its five keys and its own data."""
+    """Every event is one line that parses, with its five keys and the fields of its kind."""
     stream = io.StringIO()
     events = every_kind(text)
-    for told in events:
-        JsonProgress(stream).hear(told)
+    for shown in events:
+        JsonProgress(stream).on_event(shown)
     lines = stream.getvalue().split("\n")
     assert lines.pop() == ""
     assert len(lines) == len(events)
-    for line, told in zip(lines, events, strict=True):
+    for line, shown in zip(lines, events, strict=True):
         found = json.loads(line)
         assert {"ts", "run", "host", "stage", "event"} <= found.keys()
-        assert (found["run"], found["host"], found["event"]) == (told.run, told.host, told.event)
-        data = json.loads(json.dumps(told.data))
-        assert {name: found[name] for name in data} == data
+        assert (found["run"], found["host"], found["event"]) == ("run-1", "carbon", shown.event)
+        assert found == json.loads(json.dumps(shown.line()))
 
 
-@pytest.mark.parametrize("name", ["budget_spent", "batch_pause"])
-def test_what_holds_a_whole_run_back_stays_on_the_screen(name: str) -> None:
-    """A spent budget and a pause are of no host, and are told in lines and above the live ones."""
-    told = Event(1.0, "run-1", "", "", name, {"subject": "failures", "message": "enough"})
+@pytest.mark.parametrize("body", [BudgetSpent("failures", "enough"), BatchPause(1, 30.0)])
+def test_what_holds_a_whole_run_back_stays_on_the_screen(body: Body) -> None:
+    """A spent budget and a pause are of no host; they are shown above the live lines too."""
+    of_run = Event(1.0, "run-1", "", "", body)
     stream = io.StringIO()
-    PlainProgress(stream).hear(told)
-    LiveProgress(Console(file=stream, width=80)).hear(told)
-    assert stream.getvalue() == "enough\nenough\n"
+    PlainProgress(stream).on_event(of_run)
+    LiveProgress(Console(file=stream, width=80)).on_event(of_run)
+    assert stream.getvalue() == f"{body.sentence}\n" * 2
 
 
-def test_json_data_cannot_replace_the_keys() -> None:
-    """Data with a key of the event's own doesn't forge where it comes from."""
+def test_a_failure_cannot_replace_the_keys() -> None:
+    """A failure with a host of its own doesn't forge where its event comes from."""
     stream = io.StringIO()
-    forged = Event(1.0, "run-1", "carbon", "facts", "log_line", {"host": "boron", "run": "x"})
-    JsonProgress(stream).hear(forged)
+    failure = Failure("no", host="boron", stage="smoke")
+    JsonProgress(stream).on_event(Event(1.0, "run-1", "carbon", "facts", StageFailed(failure)))
     found = json.loads(stream.getvalue())
-    assert (found["host"], found["run"]) == ("carbon", "run-1")
+    assert (found["host"], found["stage"]) == ("carbon", "facts")
+
+
+def test_only_what_is_asked_for_shows_what_goes_on_in_a_stage() -> None:
+    """Log lines and bytes are for `logs`; what is only worth a record is never in words."""
+    shown = {body.event for body in bodies("text") if plain_lines(event(body))}
+    with_logs = {body.event for body in bodies("text") if plain_lines(event(body), with_logs=True)}
+    assert with_logs - shown == {"log_line", "progress"}
+    assert {body.event for body in bodies("text")} - with_logs == {"store_unknown", "run_finished"}
 
 
 @settings(max_examples=50, deadline=None)
@@ -143,8 +135,8 @@ def test_live_lines_hold_nothing_that_moves_a_terminal(text: str) -> None:
     console = Console(file=stream, force_terminal=True, color_system=None, width=200)
     progress = LiveProgress(console)
     with console.capture() as captured:
-        for told in every_kind(text):
-            progress.hear(told)
+        for shown in every_kind(text):
+            progress.on_event(shown)
             console.print(progress)
     assert is_harmless(captured.get())
 
@@ -155,10 +147,10 @@ def test_a_live_view_has_a_line_a_host() -> None:
     console = Console(file=stream, force_terminal=True, width=100)
     progress = LiveProgress(console)
     with Live(progress, console=console, auto_refresh=False):
-        progress.hear(event("stage_started", "switch"))
-        data = msgspec.to_builtins(HostResult(Outcome.DEPLOYED))
+        progress.on_event(event(StageStarted(), "switch"))
+        deployed = HostFinished(HostResult(Outcome.DEPLOYED))
         for host in ("carbon", "boron"):
-            progress.hear(Event(time.time(), "run-1", host, "", "host_finished", data))
+            progress.on_event(event_now("run-1", host, "", deployed))
     assert [line.stage for line in progress.lines.values()] == ["deployed", "deployed"]
     assert "boron" in stream.getvalue()
 
@@ -174,7 +166,7 @@ class Terminal(io.StringIO):
 def interrupted(stream: Terminal) -> None:
     """Show an event, and be interrupted by the user."""
     with open_progress(as_json=False, stream=stream) as progress:
-        progress.hear(event("stage_started", "switch"))
+        progress.on_event(event(StageStarted(), "switch"))
         raise KeyboardInterrupt
 
 
@@ -212,38 +204,3 @@ def test_who_has_nothing_to_do_imports_no_engine() -> None:
     engine = "{'celery', 'fabric', 'kombu', 'paramiko', 'redis'}"
     code = f"import sys, orchestrator.cli.deploy; sys.exit(bool({engine} & sys.modules.keys()))"
     subprocess.run([sys.executable, "-c", code], check=True)
-
-
-def test_the_summary_is_a_table() -> None:
-    """One row a host with its change of system, and below it why a host isn't well."""
-    ended = {
-        "carbon": HostResult(
-            Outcome.DEPLOYED,
-            Variant.CUDA,
-            Backend.CUDA,
-            123.4,
-            output("old"),
-            output("new").replace("0000", "1111"),  # type: ignore[arg-type]
-        ),
-        "boron": HostResult(
-            Outcome.FAILED, Variant.CPU, verdict=Verdict.NEEDS_HANDS, message=f"{HOSTILE}\nmore"
-        ),
-        "neon": HostResult(Outcome.UNREACHABLE, message="\n"),
-    }
-    text = summary(ended)
-    assert is_harmless(text)
-    lines = text.splitlines()
-    assert lines[0].split() == ["host", "outcome", "variant", "backend", "tokens/s", "system"]
-    assert lines[1].split() == [
-        "carbon",
-        "deployed",
-        "cuda",
-        "CUDA",
-        "123.4",
-        "00000000",
-        "→",
-        "11111111",
-    ]
-    assert "failed (needs hands)" in lines[2]
-    assert lines[5].startswith("boron: ")
-    assert lines[6].startswith("neon: ")

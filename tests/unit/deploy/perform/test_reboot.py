@@ -11,11 +11,11 @@ import pytest
 from inventory.host import Connection, Host, Inventory, RebootPolicy
 from orchestrator.deploy.perform.reboot import passes
 from orchestrator.errors import PayloadError, RebootedError, StageError
+from orchestrator.model.boot_part import changed_parts
 from orchestrator.model.policy import Reboots
 from orchestrator.stages.activate.reboot import (
     BootState,
     boot_state,
-    changed_parts,
     check_rebooted,
     parse_boot_state,
 )
@@ -108,4 +108,7 @@ def test_groups_are_all_their_targets_and_machines_in_none_are_one() -> None:
         ("carbon", "oxygen"),
         {"gpu": ("carbon", "boron"), "lab": ("carbon",), "ungrouped": ("oxygen", "neon")},
     )
-    assert reboots.others_of("carbon") == {"gpu": ("boron",)}
+    assert reboots.shared_groups == {
+        "gpu": frozenset({"carbon", "boron"}),
+        "ungrouped": frozenset({"oxygen", "neon"}),
+    }

@@ -21,7 +21,10 @@ def test_a_run_says_what_it_left() -> None:
 
 @pytest.mark.parametrize(
     ("host", "message"),
-    [("boron", "run run-1 was not of this host"), ("neon", "does not know what it ran")],
+    [
+        ("boron", "run run-1 did not include this host"),
+        ("neon", "does not know which system it ran"),
+    ],
 )
 def test_what_a_run_did_not_leave_is_refused(host: str, message: str) -> None:
     """A host that it wasn't of, or lost sight of, is named with where to look."""
@@ -29,7 +32,7 @@ def test_what_a_run_did_not_leave_is_refused(host: str, message: str) -> None:
     with pytest.raises(PlanError, match=message) as caught:
         after.system_of(host)
     assert caught.value.host == host
-    assert caught.value.hint == f"see `orchestrate history {host}` for the runs that were"
+    assert caught.value.hint == f"see `orchestrate history {host}` for the runs that did"
 
 
 @pytest.mark.parametrize(

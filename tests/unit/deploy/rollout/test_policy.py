@@ -1,4 +1,4 @@
-"""Who may begin and who is left alone, by tables and by whole runs with random ends."""
+"""Which hosts may begin and which are left alone, by tables and by whole runs with random ends."""
 
 from __future__ import annotations
 
@@ -12,14 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inventory.rollout import Rollout
-from orchestrator.deploy.rollout.next_steps import (
-    decision_of,
-    host_state,
-    is_finished,
-    next_steps,
-)
 from orchestrator.deploy.rollout.policy import HostState, Phase, decide
-from orchestrator.deploy.rollout.results import results, settled_results
+from orchestrator.deploy.rollout.run import Run
+from orchestrator.errors import Failure, FailureKind
 from orchestrator.model.journal import Step, StepKey, StepRecord, StepState
 from orchestrator.model.policy import Cap, Policy
 from orchestrator.model.report import HostResult, Outcome, RollbackReport, SmokeReport, Verdict
@@ -38,12 +33,12 @@ ROLLED_BACK = Phase.ROLLED_BACK
 
 
 def standings(*hosts: tuple[Wanted, Phase], ended_at: float = 0.0) -> list[HostState]:
-    """Give where hosts stand."""
+    """Return where hosts stand."""
     return [HostState(host_plan(wanted), phase, ended_at) for wanted, phase in hosts]
 
 
 def fleet(*phases: Phase, size: int = 100) -> list[HostState]:
-    """Give hosts h0, h1, … of one package in these phases, so many a batch."""
+    """Return hosts h0, h1, … of one package in these phases, so many a batch."""
     named = enumerate(phases)
     return standings(*((Wanted(f"h{n}", batch=n // size), phase) for n, phase in named))
 
@@ -65,7 +60,7 @@ def fleet(*phases: Phase, size: int = 100) -> list[HostState]:
         (Policy(canary=True), fleet(WAITING, READY), set(), {}),
         (Policy(canary=True), fleet(Phase.CHANGING, READY), set(), {}),
         (Policy(canary=True), fleet(DEPLOYED, READY, READY), {"h1", "h2"}, {}),
-        # Who failed before it changed has tried nothing: the next one is the canary.
+        # One that failed before it changed has tried nothing: the next one is the canary.
         (Policy(canary=True), fleet(Phase.FAILED, READY, READY), {"h1"}, {}),
         (Policy(canary=True), fleet(Phase.UNREACHABLE, READY, READY), {"h1"}, {}),
         (
@@ -106,7 +101,7 @@ def test_who_begins_and_who_is_left_alone(
 
 
 def test_a_refuted_package_goes_no_further_without_canaries() -> None:
-    """Where a smoke spoke against the package nobody else begins with it, unless one proved it."""
+    """Once a smoke test spoke against a package, no host begins with it unless one proved it."""
     refuted, *rest = fleet(ROLLED_BACK, READY, READY)
     refuted = replace(refuted, refutes=True)
     alone = "h0 failed with the same cpu package, so it was left alone"
@@ -134,14 +129,14 @@ def test_a_refuted_package_goes_no_further_without_canaries() -> None:
 def test_a_group_keeps_enough_hosts_in_service(
     most: int, phases: tuple[Phase, ...], begin: set[str], alone: set[str]
 ) -> None:
-    """Of h0 and h1 so many at most change or are out of service; h2 is nobody's concern."""
+    """Of h0 and h1 so many at most change or are out of service; h2 is in no group."""
     policy = Policy(caps=(Cap("servers", ("h0", "h1"), most),))
     decision = decide(policy, fleet(*phases), (), math.inf)
     assert set(decision.may_begin) == begin
     assert set(decision.left_alone) == alone
 
 
-def test_a_group_counts_who_did_not_answer() -> None:
+def test_a_group_counts_hosts_that_did_not_answer() -> None:
     """A server that was unreachable from the start is out of service too, and named."""
     policy = Policy(caps=(Cap("servers", ("h0", "gone"), 1),))
     decision = decide(policy, fleet(READY), ("gone",), math.inf)
@@ -186,7 +181,7 @@ def test_failed_canaries_end_a_run_only_where_batches_were_asked_for(
 
 
 def test_a_batch_that_was_left_alone_is_no_failed_batch() -> None:
-    """Followers of a failed canary that nobody touched don't end what comes after them."""
+    """Followers of a failed canary, which were left alone, don't end what comes after them."""
     hosts = standings(
         (Wanted("a", canary=True), ROLLED_BACK),
         (Wanted("x", llama="vulkan", variant=Variant.VULKAN, canary=True), DEPLOYED),
@@ -207,13 +202,14 @@ def test_a_pause_begins_at_the_end_of_a_batch(now: float, begin: set[str]) -> No
     ]
     decision = decide(Policy(batch_pause=30.0), hosts, (), now)
     assert decision.may_begin == begin
+    assert decision.may_begin | decision.paused == {"b"}
     told = [(notice.event, notice.message) for notice in decision.notices]
     assert (
         told == [] if begin else [("batch_pause", "batch 2 begins 30 s after the last one's end")]
     )
 
 
-def test_no_pause_follows_a_batch_that_nobody_was_touched_in() -> None:
+def test_no_pause_follows_a_batch_in_which_no_host_changed() -> None:
     """What failed before it changed needs no time to settle."""
     unreachable = standings((Wanted("a"), Phase.FAILED), (Wanted("a2"), DEPLOYED), ended_at=50.0)
     only_failed = [*unreachable[:1], *standings((Wanted("b", batch=1), READY))]
@@ -234,9 +230,10 @@ BAD_ENDS = {
 
 
 def ended(key: StepKey, end: str, now: float) -> StepRecord:
-    """Give the record of a step that ended so."""
+    """Return the record of a step that ended so."""
     if end in {"fails", "unreachable"}:
-        error = {"message": f"{key.step} broke"} | {end: key.subject}
+        kind = FailureKind.UNREACHABLE if end == "unreachable" else FailureKind.FAILED
+        error = Failure(f"{key.step} broke", host=key.subject, kind=kind)
         return StepRecord(StepState.FAILED, 1, ended_at=now, error=error)
     report: dict[str, Any] = {}
     if key.step is Step.SMOKE:
@@ -281,23 +278,25 @@ wanted_hosts = st.lists(
 def plan_of(
     hosts: list[tuple[str, Variant]], serial: list[int | str], policy: Policy, *, apart: bool
 ) -> Plan:
-    """Give a plan of hosts whose package is their variant's.
+    """Return a plan of hosts whose package is their variant's.
 
-    Canaries have batches of their own only where they are kept apart: the
+    Canaries have batches of their own only if they are kept apart: the
     policy has to hold without that.
     """
     plan = make_plan(*(Wanted(name, llama=variant, variant=variant) for name, variant in hosts))
     rollout = Rollout(serial=tuple(serial), canary=policy.canary and apart)
     placed = in_batches(plan.hosts, rollout)
     policy = replace(policy, serial=rollout.serial)
-    return replace(plan, hosts=placed, policy=policy, unreachable={"z": "no answer"})
+    left_out = {"z": Failure("no answer", host="z")}
+    return replace(plan, hosts=placed, policy=policy, unreachable=left_out)
 
 
 def check_begin(plan: Plan, name: str, records: dict[StepKey, StepRecord], now: float) -> None:
     """Check that a host begins while every rule of the policy allows it."""
     policy = plan.policy
     mine = plan.host(name)
-    others = [host_state(plan, host, records) for host in plan.hosts if host.name != name]
+    run = Run(plan, records)
+    others = [host.state for host in run.hosts.values() if host.name != name]
     failed = [one.host.choice.variant for one in others if one.phase.has_failed]
     mates = [one for one in others if one.host.package == mine.package and one.phase.has_begun]
     earlier = [one for one in others if one.host.batch < mine.batch]
@@ -315,7 +314,7 @@ def check_begin(plan: Plan, name: str, records: dict[StepKey, StepRecord], now: 
 
 def check_caps(plan: Plan, records: dict[StepKey, StepRecord]) -> None:
     """Check that no group has too many hosts in transition, with those it has lost."""
-    phases = {host.name: host_state(plan, host, records).phase for host in plan.hosts}
+    phases = {name: host.phase for name, host in Run(plan, records).hosts.items()}
     for cap in plan.policy.caps:
         mine = [phases[name] for name in cap.hosts if name in phases]
         changing = sum(phase.in_transition for phase in mine)
@@ -327,9 +326,9 @@ def simulate(plan: Plan, data: st.DataObject) -> dict[StepKey, StepRecord]:
     records: dict[StepKey, StepRecord] = {}
     settled: dict[str, HostResult] = {}
     now = 0.0
-    while not is_finished(plan, records):
+    while not Run(plan, records).is_finished:
         now += data.draw(st.sampled_from([1.0, 3.0]))
-        for key in next_steps(plan, records, now):
+        for key in Run(plan, records, now=now).next_steps:
             if key.step is Step.SWITCH:
                 check_begin(plan, key.subject, records, now)
             records[key] = StepRecord(StepState.SENT, 1, sent_at=now)
@@ -339,10 +338,10 @@ def simulate(plan: Plan, data: st.DataObject) -> dict[StepKey, StepRecord]:
             key = data.draw(st.sampled_from(running))
             ends = ("well", "well", "well", *BAD_ENDS[key.step])
             records[key] = ended(key, data.draw(st.sampled_from(ends)), now)
-        for name, result in settled_results(plan, records).items():
+        for name, result in Run(plan, records).settled_results.items():
             assert settled.setdefault(name, result).outcome is result.outcome
         assert now < 1000
-    assert set(settled_results(plan, records)) == {host.name for host in plan.hosts}
+    assert set(Run(plan, records).settled_results) == {host.name for host in plan.hosts}
     return records
 
 
@@ -359,12 +358,13 @@ def test_a_run_keeps_its_policy_whatever_happens(
     """No limit is ever broken, no follower goes before its canary, and every host ends once."""
     plan = plan_of(hosts, serial, policy, apart=apart)
     records = simulate(plan, data)
-    left_alone = decision_of(plan, records, math.inf).left_alone
-    found = results(plan, records)
+    run = Run(plan, records)
+    left_alone = run.left_alone
+    found = run.results
     assert set(found) == {"z", *(host.name for host in plan.hosts)}
     for host in plan.hosts:
         outcome = found[host.name].outcome
-        phase = host_state(plan, host, records).phase
+        phase = run.host(host.name).phase
         assert phase.has_ended == (host.name not in left_alone)
         assert (outcome is Outcome.SKIPPED) == (host.name in left_alone)
         assert (outcome is Outcome.DEPLOYED) == (phase is DEPLOYED)

@@ -144,7 +144,8 @@ def test_the_plan_and_the_deployment_say_it() -> None:
     assert "  reboot   the kernel changes; it reboots after its confirmation" in describe(plan)
     (event,) = reboot_events(plan, ("carbon",))
     assert (event.host, event.stage, event.event) == ("carbon", "plan", "reboot_needed")
-    assert event.data["parts"] == (KERNEL,)
+    assert event.line()["parts"] == (KERNEL,)
+    assert event.line()["message"].startswith("the kernel changes; ")
     unchanged = replace(plan.hosts[0], action=Action.UNCHANGED)
     assert reboot_events(replace(plan, hosts=(unchanged,)), ()) == []
 

@@ -41,11 +41,11 @@ def test_inputs_are_told_by_revision_and_day() -> None:
     fetched = {"rev": REVISION, "lastModified": 1780000000, "type": "github"}
     new = lock(user={"rev": "1" * 40}, **{"llama-cpp": fetched})
     (change,) = input_changes(old, new, ("llama-cpp",))
-    assert str(change) == "llama-cpp AAAABBBBC → 3f2a1bc4d (2026-05-28)"
+    assert change.sentence == "llama-cpp AAAABBBBC → 3f2a1bc4d (2026-05-28)"
     (first,) = input_changes("", new, ("llama-cpp",))
-    assert str(first) == "llama-cpp none → 3f2a1bc4d (2026-05-28)"
+    assert first.sentence == "llama-cpp none → 3f2a1bc4d (2026-05-28)"
     (same,) = input_changes(new, new, ("llama-cpp",))
-    assert str(same) == "llama-cpp has nothing newer than 3f2a1bc4d (2026-05-28)"
+    assert same.sentence == "llama-cpp has nothing newer than 3f2a1bc4d (2026-05-28)"
 
 
 @pytest.mark.parametrize("text", ["no JSON", "{}", '{"nodes": {}, "root": "root"}', "[]"])
@@ -59,11 +59,13 @@ def test_what_is_no_lock_is_refused(text: str) -> None:
 def test_a_change_is_told_in_versions() -> None:
     """Package and system by name, the system only where its name is another one."""
     host = host_plan(Wanted("carbon"))
-    assert str(change_of(host)) == "no llama.cpp → llama-shared; old-carbon → system-carbon"
+    assert change_of(host).sentence == "no llama.cpp → llama-shared; old-carbon → system-carbon"
     same_name = output("llama-shared").replace("0", "1")
-    assert str(change_of(running(host, same_name))).startswith("llama-shared built anew")
-    assert str(change_of(running(host, output("llama-shared")))).startswith("llama-shared stays")
-    older = str(change_of(running(host, output("llama-0.1"))))
+    assert change_of(running(host, same_name)).sentence.startswith("llama-shared built anew")
+    assert change_of(running(host, output("llama-shared"))).sentence.startswith(
+        "llama-shared stays"
+    )
+    older = change_of(running(host, output("llama-0.1"))).sentence
     assert older.startswith("llama-0.1 → llama-shared; ")
 
 

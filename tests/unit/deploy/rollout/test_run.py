@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from typing import Any
 
@@ -12,13 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inventory.host import HealthCheck
-from orchestrator.deploy.rollout.next_steps import is_finished, next_steps
-from orchestrator.deploy.rollout.results import results, settled_results
-from orchestrator.deploy.rollout.step_records import failed_build, must_roll_back
-from orchestrator.errors import PayloadError, RebootedError
-from orchestrator.model.journal import Step, StepKey, StepRecord, StepState
+from orchestrator.deploy.rollout.policy import Phase
+from orchestrator.deploy.rollout.run import Run
+from orchestrator.errors import Failure, PayloadError, RebootedError
+from orchestrator.model.journal import Control, Step, StepKey, StepRecord, StepState
 from orchestrator.model.plan import Action, Goal, Plan
-from orchestrator.model.policy import Reboots
+from orchestrator.model.policy import Policy, Reboots
 from orchestrator.model.report import (
     CopyReport,
     Outcome,
@@ -36,26 +34,26 @@ Records = dict[StepKey, StepRecord]
 GOOD = "good"
 BAD = "bad"
 LOOKS_BAD = "looks bad"
-"""A smoke that ran well and says that the system is bad."""
+"""A smoke test that ran well and says that the system is bad."""
 
 
 def smoke(host: str, *, passed: bool) -> dict[str, Any]:
-    """Give a smoke's report as the journal holds it."""
+    """Return a smoke test's report as the journal holds it."""
     failure = "" if passed else "it says nothing"
     report = SmokeReport(host, passed, Backend.CPU, "CPU", 12.5, 50.0, "Paris", failure)
     return dict(msgspec.to_builtins(report))
 
 
 def rollback(host: str, verdict: Verdict = Verdict.GOOD) -> dict[str, Any]:
-    """Give a rollback's report as the journal holds it."""
+    """Return a rollback's report as the journal holds it."""
     report = RollbackReport(host, verdict, output(f"old-{host}"), None, "its smoke failed")
     return dict(msgspec.to_builtins(report))
 
 
 def record(key: StepKey, answer: str) -> StepRecord:
-    """Give the record of a step that ended with this answer."""
+    """Return the record of a step that ended with this answer."""
     if answer == BAD:
-        return StepRecord(StepState.FAILED, 1, error={"message": f"{key.step} broke"})
+        return StepRecord(StepState.FAILED, 1, error=Failure(f"{key.step} broke"))
     report: dict[str, Any] = {}
     if key.step is Step.SMOKE:
         report = smoke(key.subject, passed=answer == GOOD)
@@ -64,18 +62,18 @@ def record(key: StepKey, answer: str) -> StepRecord:
     return StepRecord(StepState.DONE, 1, report=report)
 
 
-def run(plan: Plan, **answers: str) -> Records:
+def driven(plan: Plan, **answers: str) -> Records:
     """Drive a plan to its end; `switch_carbon="bad"` makes that step fail."""
     records: Records = {}
-    while not is_finished(plan, records):
-        for key in next_steps(plan, records, math.inf):
+    while not Run(plan, records).is_finished:
+        for key in Run(plan, records).next_steps:
             name = key.subject.removesuffix(".drv").rpartition("-")[2]
             records[key] = record(key, answers.get(f"{key.step}_{name}", GOOD))
     return records
 
 
 def steps_of(records: Records, host: str) -> list[Step]:
-    """Give what was sent for a host, in order."""
+    """Return what was sent for a host, in order."""
     return [key.step for key in records if key.subject == host]
 
 
@@ -83,9 +81,9 @@ def test_the_llama_package_is_built_before_the_systems() -> None:
     """First the shared package is built, then every system that needs it."""
     plan = make_plan(Wanted("carbon"), Wanted("boron"))
     llama = StepKey(Step.BUILD, derivation("llama-shared"))
-    assert next_steps(plan, {}, math.inf) == (llama,)
+    assert Run(plan, {}).next_steps == (llama,)
     built = {llama: record(llama, GOOD)}
-    assert [key.subject for key in next_steps(plan, built, math.inf)] == [
+    assert [key.subject for key in Run(plan, built).next_steps] == [
         derivation("system-carbon"),
         derivation("system-boron"),
     ]
@@ -93,22 +91,22 @@ def test_the_llama_package_is_built_before_the_systems() -> None:
 
 @pytest.mark.parametrize("goal", [Goal.BUILD, Goal.SWITCH])
 def test_a_host_that_has_its_system_waits_for_no_build(goal: Goal) -> None:
-    """Nothing is built for it; where builds are all that is asked for, it is done."""
+    """Nothing is built for it; if builds are all that is asked for, it is done."""
     plan = make_plan(Wanted("carbon"), goal=goal)
     (host,) = plan.hosts
     plan = replace(plan, hosts=(replace(host, has_system=True),), builds=())
     expected = () if goal is Goal.BUILD else (StepKey(Step.COPY, "carbon"),)
-    assert next_steps(plan, {}, math.inf) == expected
-    outcome = results(plan, run(plan))["carbon"].outcome
+    assert Run(plan, {}).next_steps == expected
+    outcome = Run(plan, driven(plan)).results["carbon"].outcome
     assert outcome is (Outcome.BUILT if goal is Goal.BUILD else Outcome.DEPLOYED)
 
 
 def test_a_good_host_goes_the_whole_way() -> None:
     """A host goes copy, switch, smoke, confirm, and ends deployed with its speed."""
     plan = make_plan(Wanted("carbon"))
-    records = run(plan)
+    records = driven(plan)
     assert steps_of(records, "carbon") == [Step.COPY, Step.SWITCH, Step.SMOKE, Step.CONFIRM]
-    result = results(plan, records)["carbon"]
+    result = Run(plan, records).results["carbon"]
     assert result.outcome is Outcome.DEPLOYED
     assert result.current == output("system-carbon")
     assert result.previous == output("old-carbon")
@@ -156,17 +154,17 @@ def test_a_failure_leads_back(
 ) -> None:
     """What fails before the switch ends the host; what fails later puts it back."""
     plan = make_plan(Wanted("carbon"), Wanted("boron"))
-    records = run(plan, **answers)
-    ended = results(plan, records)
+    records = driven(plan, **answers)
+    ended = Run(plan, records).results
     assert steps_of(records, "carbon") == sent
     assert (ended["carbon"].outcome, ended["carbon"].message) == (outcome, message)
     assert ended["boron"].outcome is Outcome.DEPLOYED
 
 
-def test_a_failed_rollback_needs_hands() -> None:
-    """Nobody knows what a host runs whose rollback failed, and the result says so."""
+def test_a_failed_rollback_needs_manual_repair() -> None:
+    """What a host runs after a failed rollback isn't known, and the result says so."""
     plan = make_plan(Wanted("carbon"))
-    result = results(plan, run(plan, switch_carbon=BAD, rollback_carbon=BAD))["carbon"]
+    result = Run(plan, driven(plan, switch_carbon=BAD, rollback_carbon=BAD)).results["carbon"]
     assert (result.verdict, result.current) == (Verdict.NEEDS_HANDS, None)
 
 
@@ -174,10 +172,10 @@ def test_a_failed_rollback_needs_hands() -> None:
 def test_a_rollback_that_is_not_good_is_a_failure(verdict: Verdict) -> None:
     """A host that went back badly has failed, with the verdict and its reason."""
     plan = make_plan(Wanted("carbon"))
-    records = run(plan, switch_carbon=BAD)
+    records = driven(plan, switch_carbon=BAD)
     key = StepKey(Step.ROLLBACK, "carbon")
     records[key] = replace(records[key], report=rollback("carbon", verdict))
-    result = results(plan, records)["carbon"]
+    result = Run(plan, records).results["carbon"]
     assert (result.outcome, result.verdict) == (Outcome.FAILED, verdict)
     assert result.message == "switch broke; its smoke failed"
 
@@ -192,45 +190,45 @@ SHORT_WAYS = [
 def test_a_goal_that_activates_nothing_has_one_step(
     goal: Goal, step: Step, outcome: Outcome, runs: str
 ) -> None:
-    """StateAfterRun the copy comes the goal's own step, and the host runs what it ran."""
+    """After the copy comes the goal's own step, and the host runs what it ran."""
     plan = make_plan(Wanted("carbon"), goal=goal)
-    records = run(plan)
+    records = driven(plan)
     assert steps_of(records, "carbon") == [Step.COPY, step]
-    result = results(plan, records)["carbon"]
+    result = Run(plan, records).results["carbon"]
     assert (result.outcome, result.current) == (outcome, output(runs))
     assert result.outcome.is_good
     assert result.message
-    assert settled_results(plan, records).keys() == {"carbon"}
+    assert Run(plan, records).settled_results.keys() == {"carbon"}
 
 
 @pytest.mark.parametrize(("goal", "step"), [row[:2] for row in SHORT_WAYS])
-def test_what_activated_nothing_needs_no_way_back(goal: Goal, step: Step) -> None:
-    """Where such a step fails the host has failed, and nothing is rolled back."""
+def test_what_activated_nothing_needs_no_rollback(goal: Goal, step: Step) -> None:
+    """If such a step fails the host has failed, and nothing is rolled back."""
     plan = make_plan(Wanted("carbon"), Wanted("boron"), goal=goal)
-    records = run(plan, **{f"{step}_carbon": BAD})
+    records = driven(plan, **{f"{step}_carbon": BAD})
     assert steps_of(records, "carbon") == [Step.COPY, step]
-    ended = results(plan, records)
+    ended = Run(plan, records).results
     assert (ended["carbon"].outcome, ended["carbon"].message) == (Outcome.FAILED, f"{step} broke")
     assert ended["boron"].outcome.is_good
-    assert settled_results(plan, records).keys() == {"carbon", "boron"}
+    assert Run(plan, records).settled_results.keys() == {"carbon", "boron"}
 
 
 def test_a_tested_host_goes_the_whole_way() -> None:
     """The goal test smokes and confirms as a switch does, and says what the next boot gives."""
     plan = make_plan(Wanted("carbon"), goal=Goal.TEST)
-    records = run(plan)
+    records = driven(plan)
     assert steps_of(records, "carbon") == [Step.COPY, Step.SWITCH, Step.SMOKE, Step.CONFIRM]
-    result = results(plan, records)["carbon"]
+    result = Run(plan, records).results["carbon"]
     assert (result.outcome, result.current) == (Outcome.TESTED, output("system-carbon"))
-    bad = run(plan, smoke_carbon=LOOKS_BAD)
-    assert results(plan, bad)["carbon"].outcome is Outcome.ROLLED_BACK
+    bad = driven(plan, smoke_carbon=LOOKS_BAD)
+    assert Run(plan, bad).results["carbon"].outcome is Outcome.ROLLED_BACK
 
 
 @pytest.mark.parametrize("goal", [Goal.SWITCH, Goal.BOOT, Goal.TEST])
 def test_what_changes_hosts_goes_in_batches(goal: Goal) -> None:
     """Batches hold for every goal that changes a host."""
     plan = make_plan(Wanted("carbon"), Wanted("boron", batch=1), goal=goal)
-    order = [key for key in run(plan) if key.step is not Step.BUILD]
+    order = [key for key in driven(plan) if key.step is not Step.BUILD]
     way = plan.way_of(plan.hosts[0])
     assert order.index(StepKey(way[-1], "carbon")) < order.index(StepKey(way[0], "boron"))
 
@@ -241,25 +239,25 @@ def test_a_health_check_comes_between_smoke_and_confirmation() -> None:
     carbon, boron = plan.hosts
     checked = replace(carbon.target, health=HealthCheck(("true",)))
     plan = replace(plan, hosts=(replace(carbon, target=checked), boron))
-    good = run(plan)
+    good = driven(plan)
     way = [Step.COPY, Step.SWITCH, Step.SMOKE, Step.HEALTH, Step.CONFIRM]
     assert steps_of(good, "carbon") == way
     assert Step.HEALTH not in steps_of(good, "boron")
-    bad = run(plan, health_check_carbon=BAD)
+    bad = driven(plan, health_check_carbon=BAD)
     assert steps_of(bad, "carbon") == [*way[:-1], Step.ROLLBACK]
-    result = results(plan, bad)["carbon"]
+    result = Run(plan, bad).results["carbon"]
     assert (result.outcome, result.message) == (Outcome.ROLLED_BACK, "health_check broke")
 
 
 def test_accepted_failed_units_are_named() -> None:
     """A host that stays with failed units is deployed, with a verdict that names them once."""
     plan = make_plan(Wanted("carbon"))
-    records = run(plan)
+    records = driven(plan)
     for step, units in ((Step.SWITCH, ("a.service",)), (Step.CONFIRM, ("a.service", "b.timer"))):
         key = StepKey(step, "carbon")
         report = SwitchReport("carbon", output("old-carbon"), output("system-carbon"), 4, units)
         records[key] = replace(records[key], report=dict(msgspec.to_builtins(report)))
-    result = results(plan, records)["carbon"]
+    result = Run(plan, records).results["carbon"]
     assert (result.outcome, result.verdict) == (Outcome.DEPLOYED, Verdict.UNITS_FAILED)
     assert result.failed_units == ("a.service", "b.timer")
     assert result.message.endswith("failed units: a.service, b.timer")
@@ -268,8 +266,8 @@ def test_accepted_failed_units_are_named() -> None:
 def test_a_failed_package_fails_the_hosts_that_need_it() -> None:
     """A failed build fails exactly the hosts that need it, with the build's message."""
     plan = make_plan(Wanted("carbon", llama="cuda"), Wanted("boron", llama="cpu"))
-    records = run(plan, build_cuda=BAD)
-    ended = results(plan, records)
+    records = driven(plan, build_cuda=BAD)
+    ended = Run(plan, records).results
     assert (ended["carbon"].outcome, ended["carbon"].message) == (Outcome.FAILED, "build broke")
     assert ended["boron"].outcome is Outcome.DEPLOYED
     assert StepKey(Step.BUILD, derivation("system-carbon")) not in records
@@ -278,7 +276,7 @@ def test_a_failed_package_fails_the_hosts_that_need_it() -> None:
 def test_the_next_batch_waits_for_the_whole_one_before() -> None:
     """A host of a later batch is copied to early, and switched after the earlier ones."""
     plan = make_plan(Wanted("carbon"), Wanted("boron", batch=1))
-    order = [key for key in run(plan) if key.step is not Step.BUILD]
+    order = [key for key in driven(plan) if key.step is not Step.BUILD]
     confirmed = order.index(StepKey(Step.CONFIRM, "carbon"))
     assert order.index(StepKey(Step.COPY, "boron")) < confirmed
     assert order.index(StepKey(Step.SWITCH, "boron")) > confirmed
@@ -287,7 +285,7 @@ def test_the_next_batch_waits_for_the_whole_one_before() -> None:
 def test_a_batch_that_wholly_fails_ends_the_run() -> None:
     """No later batch is touched, and each host left alone names the batch that failed."""
     plan = make_plan(Wanted("carbon"), Wanted("boron", batch=1), Wanted("argon", batch=2))
-    ended = results(plan, run(plan, smoke_carbon=LOOKS_BAD))
+    ended = Run(plan, driven(plan, smoke_carbon=LOOKS_BAD)).results
     assert ended["boron"].outcome is Outcome.SKIPPED
     assert ended["boron"].message == "every host of batch 1 failed, so batch 2 was left alone"
     assert ended["argon"].message == "every host of batch 1 failed, so batch 3 was left alone"
@@ -296,16 +294,20 @@ def test_a_batch_that_wholly_fails_ends_the_run() -> None:
 def test_a_batch_that_partly_fails_does_not_end_the_run() -> None:
     """One good host in a batch lets the next one start."""
     plan = make_plan(Wanted("carbon"), Wanted("boron"), Wanted("argon", batch=1))
-    ended = results(plan, run(plan, switch_carbon=BAD))
+    ended = Run(plan, driven(plan, switch_carbon=BAD)).results
     assert ended["argon"].outcome is Outcome.DEPLOYED
 
 
 def test_hosts_that_are_left_out_are_in_the_results() -> None:
     """Unreachable, blocked, failed and unchanged hosts each have their own outcome."""
     plan = make_plan(Wanted("carbon", action=Action.UNCHANGED))
-    plan = replace(plan, unreachable={"a": "no route"}, blocked={"b": "pin"}, failed={"c": "eval"})
-    assert is_finished(plan, {})
-    ended = results(plan, {})
+    failures = [
+        Failure(message, host="x", stage="facts") for message in ("no route", "pin", "eval")
+    ]
+    a, b, c = failures
+    plan = replace(plan, unreachable={"a": a}, blocked={"b": b}, failed={"c": c})
+    assert Run(plan, {}).is_finished
+    ended = Run(plan, {}).results
     assert {name: result.outcome for name, result in ended.items()} == {
         "carbon": Outcome.UNCHANGED,
         "a": Outcome.UNREACHABLE,
@@ -313,15 +315,16 @@ def test_hosts_that_are_left_out_are_in_the_results() -> None:
         "c": Outcome.FAILED,
     }
     assert ended["a"].message == "no route"
+    assert [ended[name].failure for name in "abc"] == failures
 
 
 def test_the_goal_build_only_builds() -> None:
     """A build run sends builds alone, and its hosts end built or failed."""
     plan = make_plan(Wanted("carbon", llama="cuda"), Wanted("boron", llama="cpu"), goal=Goal.BUILD)
-    assert not settled_results(plan, {})
-    records = run(plan, build_cuda=BAD)
+    assert not Run(plan, {}).settled_results
+    records = driven(plan, build_cuda=BAD)
     assert {key.step for key in records} == {Step.BUILD}
-    ended = results(plan, records)
+    ended = Run(plan, records).results
     assert ended["boron"].outcome is Outcome.BUILT
     assert ended["boron"].outcome.is_good
     assert ended["boron"].current == output("old-boron")
@@ -332,10 +335,10 @@ def test_the_goal_build_only_builds() -> None:
 def test_a_damaged_report_is_one_clear_error(step: Step) -> None:
     """A report in the journal that is none names the host and the step."""
     plan = make_plan(Wanted("carbon"))
-    records = run(plan, switch_carbon=BAD) if step is Step.ROLLBACK else run(plan)
+    records = driven(plan, switch_carbon=BAD) if step is Step.ROLLBACK else driven(plan)
     records[StepKey(step, "carbon")] = StepRecord(StepState.DONE, 1, report={"host": 3})
     with pytest.raises(PayloadError) as caught:
-        results(plan, records)
+        _ = Run(plan, records).results
     assert (caught.value.host, caught.value.stage) == ("carbon", step)
 
 
@@ -367,7 +370,7 @@ def check_sent(plan: Plan, key: StepKey, records: Records) -> None:
     elif key.step is Step.COPY:
         needed = StepKey(Step.BUILD, derivation(f"system-{key.subject}"))
     elif key.step is Step.ROLLBACK:
-        assert must_roll_back(plan.host(key.subject), records)
+        assert Run(plan, records).host(key.subject).must_roll_back
         return
     else:
         needed = StepKey(PREREQUISITES[key.step], key.subject)
@@ -376,7 +379,7 @@ def check_sent(plan: Plan, key: StepKey, records: Records) -> None:
 
 def check_ended(plan: Plan, records: Records) -> None:
     """Check that every host ended as its own steps say."""
-    ended = results(plan, records)
+    ended = Run(plan, records).results
     for host in plan.hosts:
         result = ended[host.name]
         sent = steps_of(records, host.name)
@@ -385,7 +388,7 @@ def check_ended(plan: Plan, records: Records) -> None:
         assert (result.outcome is Outcome.DEPLOYED) == deployed
         assert (Step.ROLLBACK in sent) == (Step.SWITCH in sent and not deployed)
         assert (host.action is Action.UNCHANGED) == (result.outcome is Outcome.UNCHANGED)
-        build = failed_build(plan, host.evaluation.toplevel_drv, records)
+        build = Run(plan, records).failed_build(host.evaluation.toplevel_drv)
         assert build is None or not sent
         if result.outcome is Outcome.SKIPPED and plan.goal is Goal.SWITCH:
             assert set(sent) <= {Step.COPY}
@@ -404,7 +407,7 @@ def test_every_run_ends_well_whatever_fails(
     records: Records = {}
     running: list[StepKey] = []
     for _ in range(len(plan.builds) + 5 * len(plan.hosts) + 1):
-        for key in next_steps(plan, records, math.inf):
+        for key in Run(plan, records).next_steps:
             check_sent(plan, key, records)
             records[key] = StepRecord(StepState.SENT, 1)
             running.append(key)
@@ -413,54 +416,51 @@ def test_every_run_ends_well_whatever_fails(
         ended = running.pop(data.draw(st.integers(0, len(running) - 1)))
         answers = [GOOD, GOOD, BAD] + ([LOOKS_BAD] if ended.step is Step.SMOKE else [])
         records[ended] = record(ended, data.draw(st.sampled_from(answers)))
-        assert is_finished(plan, records) == (
-            not running and not next_steps(plan, records, math.inf)
-        )
-    assert is_finished(plan, records)
+        assert Run(plan, records).is_finished == (not running and not Run(plan, records).next_steps)
+    assert Run(plan, records).is_finished
     check_ended(plan, records)
 
 
 def test_a_cancelled_run_begins_nothing() -> None:
     """Nothing is sent for hosts that have not begun, and their builds are left alone too."""
-    plan = replace(make_plan(Wanted("carbon"), Wanted("boron")), cancelled=True)
-    assert next_steps(plan, {}, math.inf) == ()
-    assert is_finished(plan, {})
-    ended = results(plan, {})
-    assert {result.outcome for result in ended.values()} == {Outcome.SKIPPED}
-    assert {result.message for result in ended.values()} == {"the run was cancelled"}
+    run = Run(make_plan(Wanted("carbon"), Wanted("boron")), {}, Control.CANCEL)
+    assert run.next_steps == ()
+    assert run.is_finished
+    assert {result.outcome for result in run.results.values()} == {Outcome.SKIPPED}
+    assert {result.message for result in run.results.values()} == {"the run was cancelled"}
 
 
 @pytest.mark.parametrize("goal", Goal)
-def test_a_stopped_build_fails_nobody(goal: Goal) -> None:
+def test_a_stopped_build_fails_no_host(goal: Goal) -> None:
     """A host whose build a cancelled run stopped was left alone, it did not fail."""
-    plan = replace(make_plan(Wanted("carbon"), goal=goal), cancelled=True)
+    plan = make_plan(Wanted("carbon"), goal=goal)
     build = StepKey(Step.BUILD, plan.builds[0].derivation)
-    stopped = StepRecord(StepState.FAILED, 1, error={"message": "the run was cancelled"})
-    assert results(plan, {build: stopped})["carbon"].outcome is Outcome.SKIPPED
+    stopped = StepRecord(StepState.FAILED, 1, error=Failure("the run was cancelled"))
+    run = Run(plan, {build: stopped}, Control.CANCEL)
+    assert run.host("carbon").result.outcome is Outcome.SKIPPED
 
 
-def test_a_cancelled_run_brings_who_has_begun_to_an_end() -> None:
+def test_a_cancelled_run_brings_hosts_that_have_begun_to_an_end() -> None:
     """Between switch and confirm a host goes on: smoke, then confirm or back."""
     plan = make_plan(Wanted("carbon"), Wanted("boron", batch=1))
     steps = (StepKey(Step.COPY, "carbon"), StepKey(Step.SWITCH, "carbon"))
     builds = tuple(StepKey(Step.BUILD, build.derivation) for build in plan.builds)
     records = {key: record(key, GOOD) for key in (*builds, *steps)}
-    cancelled = replace(plan, cancelled=True)
-    while sent := next_steps(cancelled, records, math.inf):
+    while sent := Run(plan, records, Control.CANCEL).next_steps:
         records |= {key: record(key, GOOD) for key in sent}
     assert steps_of(records, "carbon")[-2:] == [Step.SMOKE, Step.CONFIRM]
-    ended = results(cancelled, records)
+    ended = Run(plan, records, Control.CANCEL).results
     assert (ended["carbon"].outcome, ended["boron"].outcome) == (Outcome.DEPLOYED, Outcome.SKIPPED)
 
 
 def rebooting(plan: Plan, *hosts: str, **groups: tuple[str, ...]) -> Plan:
-    """Give a plan in which these hosts may reboot, and the groups of its machines."""
+    """Return a plan in which these hosts may reboot, and the groups of its machines."""
     return replace(plan, reboots=Reboots(hosts, groups))
 
 
 def confirmed(plan: Plan, *hosts: str, **answers: str) -> Records:
-    """Give the records of a plan some of whose hosts have come to their confirmation."""
-    records = run(replace(plan, reboots=Reboots()), **answers)
+    """Return the records of a plan some of whose hosts have come to their confirmation."""
+    records = driven(replace(plan, reboots=Reboots()), **answers)
     return {
         key: done
         for key, done in records.items()
@@ -471,13 +471,13 @@ def confirmed(plan: Plan, *hosts: str, **answers: str) -> Records:
 def test_a_host_that_may_reboots_after_its_confirmation() -> None:
     """The reboot is its last step; others have none, and neither has another goal."""
     plan = rebooting(make_plan(Wanted("carbon"), Wanted("boron")), "carbon")
-    records = run(plan)
+    records = driven(plan)
     way = [Step.COPY, Step.SWITCH, Step.SMOKE, Step.CONFIRM]
     assert steps_of(records, "carbon") == [*way, Step.REBOOT]
     assert steps_of(records, "boron") == way
-    assert {one.outcome for one in results(plan, records).values()} == {Outcome.DEPLOYED}
+    assert {one.outcome for one in Run(plan, records).results.values()} == {Outcome.DEPLOYED}
     tested = rebooting(make_plan(Wanted("carbon"), goal=Goal.TEST), "carbon")
-    assert Step.REBOOT not in steps_of(run(tested), "carbon")
+    assert Step.REBOOT not in steps_of(driven(tested), "carbon")
 
 
 def test_machines_of_a_group_reboot_one_after_another() -> None:
@@ -488,27 +488,27 @@ def test_machines_of_a_group_reboot_one_after_another() -> None:
     plan = rebooting(make_plan(*three), *names, **groups)
     records = confirmed(plan, *names)
     first = StepKey(Step.REBOOT, "carbon")
-    assert next_steps(plan, records, math.inf) == (first, StepKey(Step.REBOOT, "nitrogen"))
+    assert Run(plan, records).next_steps == (first, StepKey(Step.REBOOT, "nitrogen"))
     records |= {first: StepRecord(StepState.STARTED, 1)}
-    assert next_steps(plan, records, math.inf) == (StepKey(Step.REBOOT, "nitrogen"),)
+    assert Run(plan, records).next_steps == (StepKey(Step.REBOOT, "nitrogen"),)
     records |= {first: record(first, GOOD)}
-    assert StepKey(Step.REBOOT, "boron") in next_steps(plan, records, math.inf)
+    assert StepKey(Step.REBOOT, "boron") in Run(plan, records).next_steps
 
 
-def test_nobody_reboots_while_the_rest_of_its_group_is_changing() -> None:
+def test_no_host_reboots_while_the_rest_of_its_group_is_changing() -> None:
     """A machine that is being switched is out of service, too."""
     both = (Wanted("carbon"), Wanted("boron"))
     plan = rebooting(make_plan(*both), "carbon", "boron", gpu=("carbon", "boron"))
     records = confirmed(plan, "carbon")
     records |= {StepKey(Step.SWITCH, "boron"): StepRecord(StepState.STARTED, 1)}
-    assert next_steps(plan, records, math.inf) == ()
+    assert Run(plan, records).next_steps == ()
     apart = rebooting(plan, "carbon", gpu=("carbon",), servers=("boron",))
-    assert next_steps(apart, records, math.inf) == (StepKey(Step.REBOOT, "carbon"),)
+    assert Run(apart, records).next_steps == (StepKey(Step.REBOOT, "carbon"),)
 
 
 @pytest.mark.parametrize("lost", [{"switch_boron": BAD, "rollback_boron": BAD}, {}])
 def test_the_last_machine_of_a_group_stays_up(lost: dict[str, str]) -> None:
-    """Where the others are lost for good it is deployed, and what needs a reboot is told."""
+    """If the others are lost for good it is deployed, and what needs a reboot is told."""
     both = (Wanted("boron"), Wanted("carbon"))
     plan = rebooting(make_plan(*both), "boron", "carbon", gpu=("carbon", "boron"))
     records = confirmed(plan, "carbon", "boron", **lost)
@@ -518,41 +518,94 @@ def test_the_last_machine_of_a_group_stays_up(lost: dict[str, str]) -> None:
     copied = CopyReport("carbon", 1, 1, "direct", ("kernel", "initrd"))
     report = dict(msgspec.to_builtins(copied))
     records[StepKey(Step.COPY, "carbon")] = StepRecord(StepState.DONE, 1, report=report)
-    assert is_finished(plan, records)
-    result = results(plan, records)["carbon"]
+    assert Run(plan, records).is_finished
+    result = Run(plan, records).results["carbon"]
     assert result.outcome is Outcome.DEPLOYED
     assert result.message == (
         "it needs a reboot (no other machine of gpu is in service): kernel, initrd"
     )
-    assert "carbon" in settled_results(plan, records)
+    assert "carbon" in Run(plan, records).settled_results
 
 
-def test_a_failed_reboot_needs_hands() -> None:
-    """There is no way back by itself: the new system is the boot default."""
+def test_a_failed_reboot_needs_manual_repair() -> None:
+    """It is not rolled back by itself: the new system is the boot default."""
     plan = rebooting(make_plan(Wanted("carbon")), "carbon")
-    records = run(plan, reboot_carbon=BAD)
+    records = driven(plan, reboot_carbon=BAD)
     assert steps_of(records, "carbon")[-1] is Step.REBOOT
-    result = results(plan, records)["carbon"]
+    result = Run(plan, records).results["carbon"]
     assert (result.outcome, result.verdict) == (Outcome.FAILED, Verdict.NEEDS_HANDS)
     assert result.message == "reboot broke"
     assert result.current is None
 
 
 def test_what_fails_a_check_after_its_reboot_runs_its_new_system() -> None:
-    """It needs hands, and it is known what runs there."""
+    """It needs manual repair, and it is known what runs there."""
     plan = rebooting(make_plan(Wanted("carbon")), "carbon")
-    records = run(plan, reboot_carbon=BAD)
-    error = RebootedError("it fails", host="carbon").as_data()
+    records = driven(plan, reboot_carbon=BAD)
+    error = RebootedError("it fails", host="carbon").failure
     key = StepKey(Step.REBOOT, "carbon")
     records[key] = replace(records[key], error=error)
-    result = results(plan, records)["carbon"]
+    result = Run(plan, records).results["carbon"]
     assert (result.outcome, result.verdict) == (Outcome.FAILED, Verdict.NEEDS_HANDS)
     assert result.current == plan.hosts[0].evaluation.toplevel
 
 
-def test_a_cancelled_run_reboots_nobody() -> None:
-    """Who has confirmed by then is deployed."""
-    plan = replace(rebooting(make_plan(Wanted("carbon")), "carbon"), cancelled=True)
-    records = confirmed(replace(plan, cancelled=False), "carbon")
-    assert is_finished(plan, records)
-    assert results(plan, records)["carbon"].outcome is Outcome.DEPLOYED
+def test_a_cancelled_run_reboots_no_host() -> None:
+    """A host that has confirmed by then is deployed."""
+    plan = rebooting(make_plan(Wanted("carbon")), "carbon")
+    run = Run(plan, confirmed(plan, "carbon"), Control.CANCEL)
+    assert run.is_finished
+    assert run.host("carbon").result.outcome is Outcome.DEPLOYED
+
+
+def test_a_paused_run_begins_nothing_and_is_not_finished() -> None:
+    """A host between switch and confirm goes on; builds, copies and switches are held back."""
+    plan = make_plan(Wanted("carbon"), Wanted("boron"))
+    assert Run(plan, {}, Control.PAUSE).next_steps == ()
+    assert not Run(plan, {}, Control.PAUSE).is_finished
+    builds = tuple(StepKey(Step.BUILD, build.derivation) for build in plan.builds)
+    steps = (StepKey(Step.COPY, "carbon"), StepKey(Step.SWITCH, "carbon"))
+    records = {key: record(key, GOOD) for key in (*builds, *steps)}
+    assert Run(plan, records, Control.PAUSE).next_steps == (StepKey(Step.SMOKE, "carbon"),)
+
+
+def test_a_run_that_waits_between_two_batches_is_not_finished() -> None:
+    """While the pause lasts nothing runs and nothing can be sent, and yet the rest follows."""
+    plan = make_plan(Wanted("carbon"), Wanted("boron", batch=1))
+    plan = replace(plan, policy=Policy(batch_pause=30.0))
+    later = (StepKey(Step.SWITCH, "boron"), StepKey(Step.SMOKE, "boron"))
+    records = {
+        key: replace(done, ended_at=100.0)
+        for key, done in driven(plan).items()
+        if key not in (*later, StepKey(Step.CONFIRM, "boron"))
+    }
+    waits = Run(plan, records, now=129.0)
+    assert (waits.next_steps, waits.is_finished) == ((), False)
+    assert [notice.event for notice in waits.notices] == ["batch_pause"]
+    assert Run(plan, records, now=130.0).next_steps == later[:1]
+
+
+def test_a_host_of_a_run_says_where_it_stands() -> None:
+    """Phase, next step and result of each host are asked of one look at the run."""
+    plan = make_plan(Wanted("carbon"), Wanted("boron"), Wanted("argon", action=Action.UNCHANGED))
+    records = driven(plan, switch_carbon=BAD)
+    del records[StepKey(Step.ROLLBACK, "carbon")], records[StepKey(Step.CONFIRM, "boron")]
+    run = Run(plan, records)
+    phases = {name: (host.phase, host.next_step) for name, host in run.hosts.items() if host.moves}
+    assert phases == {
+        "carbon": (Phase.GOING_BACK, Step.ROLLBACK),
+        "boron": (Phase.CHANGING, Step.CONFIRM),
+    }
+    assert [host.name for host in run.settled] == ["argon"]
+    assert run.host("argon").next_step is None
+    with pytest.raises(KeyError):
+        run.host("neon")
+
+
+def test_steps_that_were_taken_back_are_as_never_sent() -> None:
+    """A run without some of its steps would send them again."""
+    plan = make_plan(Wanted("carbon"))
+    (first, *_) = Run(plan, {}).next_steps
+    sent = Run(plan, {first: StepRecord(StepState.SENT, 1)})
+    assert sent.next_steps == ()
+    assert sent.without([first]).next_steps == (first,)
