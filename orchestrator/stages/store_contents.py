@@ -18,12 +18,13 @@ from orchestrator.hints import hint_for
 from orchestrator.model.stage import Stage
 from orchestrator.model.store import DerivationPath, StorePath, parse_store_path
 from orchestrator.model.store_contents import StoreContents
-from orchestrator.scripts import shipped
+from orchestrator.scripts import answer_of, script
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from orchestrator.command import Command
+    from orchestrator.scripts import Answer
     from orchestrator.transport.shell import Shell
 
 P = TypeVar("P", bound=str)
@@ -54,7 +55,9 @@ def presence_command(
         caches: the substituters besides those that the machine is set up with.
     """
     options = nix.as_options(nix.cache_settings(caches))
-    asked = shipped("store_contents.sh", str(len(fetchable)), *options, timeout=_ASK_SECONDS)
+    asked = script(
+        "stages/store_contents.sh", *options, fetchable=str(len(fetchable)), timeout=_ASK_SECONDS
+    )
     return asked.with_lines((*fetchable, *others))
 
 
@@ -89,28 +92,23 @@ async def ask_builder(
 
 async def _ask(shell: Shell, command: Command) -> StoreContents:
     result = await shell.run(command)
-    return parse_presence(result.check(Stage.PLAN, "its store can't be asked").stdout)
+    return read_presence(answer_of(result, Stage.PLAN, "its store can't be asked"))
 
 
-def parse_presence(text: str) -> StoreContents:
-    """Read what `store_contents.sh` prints.
+def read_presence(answer: Answer) -> StoreContents:
+    """Read what `store_contents.sh` answered.
 
     Raises:
         PayloadError: it is something else.
     """
-    by_kind: dict[str, list[str]] = {"valid": [], "size": [], "dry-run": []}
-    for line in text.splitlines():
-        kind, _, rest = line.partition(" ")
-        if kind not in by_kind:
-            raise _unexpected(line)
-        by_kind[kind].append(rest)
+    valid, sizes = answer.every("valid"), answer.every("size")
     try:
-        sizes = [int(size) for size in by_kind["size"]]
-        valid = dict(zip(map(parse_store_path, by_kind["valid"]), sizes, strict=True))
+        sized = dict(zip(map(parse_store_path, valid), map(int, sizes), strict=True))
     except ValueError as error:
-        raise _unexpected(text) from error
-    fetched, download = _parse_dry_run(by_kind["dry-run"])
-    return StoreContents(valid, fetched, download)
+        message = f"a store was asked what it has, and said {sizes[:3]} of {valid[:3]}"
+        raise PayloadError(message, stage=Stage.PLAN) from error
+    fetched, download = _parse_dry_run(answer.every("dry_run"))
+    return StoreContents(sized, fetched, download)
 
 
 def _parse_dry_run(lines: Iterable[str]) -> tuple[frozenset[StorePath], int]:
@@ -127,10 +125,6 @@ def _parse_dry_run(lines: Iterable[str]) -> tuple[frozenset[StorePath], int]:
         elif within:
             fetched.add(parse_store_path(line.strip()))
     return frozenset(fetched), download
-
-
-def _unexpected(text: str) -> PayloadError:
-    return PayloadError(f"a store was asked what it has, and said {text[:120]!r}", stage=Stage.PLAN)
 
 
 async def lacking(shell: Shell, paths: tuple[P, ...], stage: str) -> tuple[P, ...]:
@@ -157,14 +151,14 @@ async def looks_lacking(
     Raises:
         CommandError: the files can't be looked at.
     """
-    looked = await shell.run(shipped("whole_paths.sh").with_lines(paths))
-    whole = whole_files(looked.check(stage, "its store can't be looked at").stdout)
+    looked = await shell.run(script("stages/whole_paths.sh").with_lines(paths))
+    whole = whole_files(answer_of(looked, stage, "its store can't be looked at"))
     return tuple(path for path in paths if path not in whole)
 
 
-def whole_files(text: str) -> frozenset[str]:
-    """Read from what `whole_paths.sh` prints which files are whole. Pure."""
-    lines = (line.partition(" ") for line in text.splitlines())
+def whole_files(answer: Answer) -> frozenset[str]:
+    """Read from what `whole_paths.sh` answered which files are whole. Pure."""
+    lines = (line.partition(" ") for line in answer.every("file"))
     return frozenset(path for changed, _, path in lines if changed == _WHOLE)
 
 

@@ -30,7 +30,7 @@ def test_boot_changes_the_next_boot_alone(fleet: Fleet) -> None:
     after = state_of(fleet[NAME])
     assert (after.running, after.greeting) == (before.running, before.greeting)
     assert after.boot_default != before.boot_default
-    assert not after.way_back_armed
+    assert not after.rollback_armed
     assert fleet.deploy_json(NAME, "--goal", "boot").outcomes() == {NAME: "unchanged"}
     fleet[NAME].reboot()
     booted = state_of(fleet[NAME])
@@ -63,7 +63,7 @@ def test_test_leaves_the_boot_default(fleet: Fleet) -> None:
     assert deployment.find(stage="smoke", event="stage_finished")
     after = state_of(fleet[NAME])
     assert (after.greeting, after.boot_default) == (greeting, before.boot_default)
-    assert (after.running, after.way_back_armed) == (deployment.hosts[NAME]["current"], False)
+    assert (after.running, after.rollback_armed) == (deployment.hosts[NAME]["current"], False)
     assert fleet.deploy_json(NAME, "--goal", "test").outcomes() == {NAME: "unchanged"}
     fleet[NAME].reboot()
     assert state_of(fleet[NAME]).greeting == before.greeting

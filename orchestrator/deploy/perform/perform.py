@@ -18,6 +18,7 @@ from orchestrator.deploy.perform.copy import perform_copy
 from orchestrator.deploy.perform.reboot import Checks, perform_reboot
 from orchestrator.deploy.perform.runtime import Runtime, process_runtime
 from orchestrator.errors import CommandError, PayloadError, StageError, UnreachableError
+from orchestrator.model.guard import Guard
 from orchestrator.model.journal import Step, StepKey
 from orchestrator.model.plan import Goal
 from orchestrator.model.report import (
@@ -32,15 +33,16 @@ from orchestrator.model.report import (
     SwitchReport,
 )
 from orchestrator.model.store import DerivationPath, store_name
+from orchestrator.stages.activate.activation import Activation
 from orchestrator.stages.activate.boot import make_boot_default
 from orchestrator.stages.activate.confirm import confirm, disarm
 from orchestrator.stages.activate.dry_activate import dry_activate
-from orchestrator.stages.activate.rollback import UNTOUCHED, reactivate, verdict
-from orchestrator.stages.activate.switch import Activation, await_switch, switch
+from orchestrator.stages.activate.rollback import reactivate, verdict
+from orchestrator.stages.activate.switch import await_switch, switch
 from orchestrator.stages.facts.facts import gather_facts
 from orchestrator.stages.smoke.health_check import check_health
 from orchestrator.stages.smoke.model import model_path, read_model
-from orchestrator.stages.smoke.smoke import run_smoke
+from orchestrator.stages.smoke.smoke import SmokeTest, run_smoke
 from orchestrator.state.host_locks import HostLocks
 from orchestrator.state.quarantine import Quarantine
 from orchestrator.transport.session import Session, session
@@ -53,7 +55,7 @@ if TYPE_CHECKING:
     from orchestrator.model.facts import Facts
     from orchestrator.model.plan import HostPlan, Plan
     from orchestrator.model.store import StorePath
-    from orchestrator.model.variant import Backend
+    from orchestrator.stages.activate.rollback import Reactivation
     from orchestrator.state.journal import Journal
     from orchestrator.transport.shell import SshShell
 
@@ -191,7 +193,7 @@ def activation_of(plan: Plan, host: HostPlan) -> Activation:
 
 def _smoke(context: Context, host: HostPlan) -> SmokeReport:
     """Smoke what was switched to, and note what it says of the package."""
-    report = _smoke_new(context, host)
+    report = _smoke_new(context, host, _guard(host))
     quarantine = Quarantine(context.journal.client)
     for path in quarantine.judge(report, host.evaluation, context.plan.run):
         message = f"{store_name(path)} is quarantined: no host gets it, but by --again"
@@ -199,31 +201,33 @@ def _smoke(context: Context, host: HostPlan) -> SmokeReport:
     return report
 
 
-def _smoke_new(context: Context, host: HostPlan) -> SmokeReport:
+def _guard(host: HostPlan) -> Guard:
+    """Say what a host does by itself between its switch and its confirmation."""
+    return Guard.until_confirmed(has_previous=host.previous is not None)
+
+
+def _smoke_new(context: Context, host: HostPlan, guard: Guard) -> SmokeReport:
     """Smoke the run's system; an earlier generation may be of another variant."""
     package = host.evaluation.llama
-    expected = host.choice.variant.backend if package is not None else None
-    return _run_smoke(context, host, expected, package)
+    backend = host.choice.variant.backend if package is not None else None
+    return _run_smoke(context, host, SmokeTest(host.target.smoke, backend, package), guard)
 
 
-def _run_smoke(
-    context: Context, host: HostPlan, expected: Backend | None, package: StorePath | None
-) -> SmokeReport:
-    smoke = host.target.smoke
-    model = read_model(model_path(smoke))
-    return _on_host(
-        context,
-        host.target,
-        lambda shell: run_smoke(shell, model, smoke, expected, package),
-    )
+def _run_smoke(context: Context, host: HostPlan, test: SmokeTest, guard: Guard) -> SmokeReport:
+    model = read_model(model_path(test.smoke))
+    return _on_host(context, host.target, lambda shell: run_smoke(shell, model, test, guard))
 
 
 def _health(context: Context, host: HostPlan) -> HealthReport:
+    return _check_health(context, host, _guard(host))
+
+
+def _check_health(context: Context, host: HostPlan, guard: Guard) -> HealthReport:
     health = host.target.health
     if health is None:
         message = "the plan has no health check for it"
         raise PayloadError(message, host=host.name, stage=Step.HEALTH)
-    return _on_host(context, host.target, lambda shell: check_health(shell, health))
+    return _on_host(context, host.target, lambda shell: check_health(shell, health, guard))
 
 
 def _on_host(
@@ -249,8 +253,9 @@ def _confirm(context: Context, host: HostPlan) -> SwitchReport:
 
 def _reboot(context: Context, host: HostPlan) -> RebootReport:
     checks = Checks(
-        smoke=lambda: _smoke_new(context, host),
-        health=(lambda: _health(context, host)) if host.target.health is not None else None,
+        # It is confirmed: nothing leads back from here.
+        smoke=lambda: _smoke_new(context, host, Guard.NONE),
+        health=(lambda: _check_health(context, host, Guard.NONE)) if host.target.health else None,
     )
     return perform_reboot(context, host, checks)
 
@@ -283,12 +288,12 @@ def _rollback(context: Context, host: HostPlan) -> RollbackReport:
     except CommandError as error:
         return verdict(host.name, previous, error, None)
     smoked = None
-    if host.facts.llama_cli and reactivated.returncode != UNTOUCHED:
-        smoked = _run_smoke(context, host, None, None)
+    if host.facts.llama_cli and not reactivated.untouched:
+        smoked = _run_smoke(context, host, SmokeTest(host.target.smoke), Guard.NONE)
     return verdict(host.name, previous, reactivated, smoked)
 
 
-def _reactivate(context: Context, host: HostPlan, previous: StorePath) -> CommandResult:
+def _reactivate(context: Context, host: HostPlan, previous: StorePath) -> Reactivation:
     activation = activation_of(context.plan, host)
     with _session_until(context, host.target) as opened, suppress(UnreachableError):
         return reactivate(opened, activation, previous)
