@@ -129,7 +129,7 @@ def test_the_first_deployment_can_fail(fleet: Fleet, host: Host) -> None:
 
 
 def test_a_host_without_any_system_needs_hands(fleet: Fleet, host: Host) -> None:
-    """Case 4: where there was no NixOS system there is no way back, and the verdict says it."""
+    """Case 4: without a NixOS system before there is nothing to go back to; the verdict says it."""
     forget_us(host)
     host.shell("rm -rf /nix/var/nix/profiles/system* /boot/loader/default")
     host.reboot()

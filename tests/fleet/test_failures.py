@@ -202,7 +202,7 @@ def assert_only(deployment: Deployment, **outcomes: str) -> None:
 
 
 def assert_put_back(fleet: Fleet, name: str, system: str) -> None:
-    """Check on the host that it runs and boots this system, with no way back armed."""
+    """Check on the host that it runs and boots this system, with no automatic rollback armed."""
     state = state_of(fleet[name])
     assert (state.running, state.boot_default) == (system, system)
     assert not state.rollback_armed

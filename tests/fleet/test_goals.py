@@ -54,7 +54,7 @@ def test_boot_that_fails_is_undone(fleet: Fleet) -> None:
 
 
 def test_test_leaves_the_boot_default(fleet: Fleet) -> None:
-    """The new system runs, proven and without a way back; the next boot gives the old one."""
+    """The new system runs, proven and with nothing armed; the next boot gives the old one."""
     before = state_of(fleet[NAME])
     greeting = fleet.change()
     deployment = fleet.deploy_json(NAME, "--goal", "test")
