@@ -52,7 +52,7 @@ class Command:
         return shlex.join(self.words())
 
     def words(self) -> tuple[str, ...]:
-        """Give the argument vector with the environment in front of it, by env(1)."""
+        """Return the argument vector with the environment in front of it, by env(1)."""
         assignments = tuple(f"{name}={value}" for name, value in self.environment)
         return ("env", *assignments, *self.argv) if assignments else self.argv
 
@@ -68,7 +68,7 @@ class CommandResult:
     stderr: str
 
     def check(self, stage: str, message: str = "") -> CommandResult:
-        """Give the result itself when the command succeeded.
+        """Return the result itself when the command succeeded.
 
         Raises:
             CommandError: the exit code is not zero.
@@ -92,7 +92,7 @@ class CommandResult:
 
 
 def last_lines(text: str, count: int = LAST_LINES) -> tuple[str, ...]:
-    """Give the end of some output, safe for a terminal and bounded in size."""
+    """Return the end of some output, safe for a terminal and bounded in size."""
     lines = [line for line in text.splitlines() if line.strip()]
     return tuple(printable(line) for line in lines[-count:])
 

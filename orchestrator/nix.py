@@ -152,7 +152,7 @@ EXPORT_PATHS = 4000
 
 
 def cache_settings(caches: Caches, *keys: str) -> tuple[tuple[str, str], ...]:
-    """Give the settings by which Nix takes paths from caches, and trusts further keys.
+    """Return the settings by which Nix takes paths from caches, and trusts further keys.
 
     Only a user that Nix trusts can set them (Nix manual, `trusted-users`): from
     others Nix says that it ignores them, and does without.

@@ -119,7 +119,7 @@ class ScriptExit(IntEnum):
     NOT_BEGUN = 214, "this run has not begun to change the host"
     REBOOTED = (
         215,
-        "the host has rebooted since the activation began",
+        "the host has rebooted since the plan was made",
         "look at its console, and at journalctl -b -1 -e there",
     )
     BUILD_UNSTARTED = (

@@ -47,7 +47,7 @@ _UNITS = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 def presence_command(
     fetchable: Sequence[StorePath], others: Sequence[StorePath], caches: Caches
 ) -> Command:
-    """Give the command that asks a store.
+    """Build the command that asks a store.
 
     Args:
         fetchable: what is worth asking the substituters for as well.
@@ -128,7 +128,7 @@ def _parse_dry_run(lines: Iterable[str]) -> tuple[frozenset[StorePath], int]:
 
 
 async def lacking(shell: Shell, paths: tuple[P, ...], stage: str) -> tuple[P, ...]:
-    """Give those of `paths` that a store lacks, in their order; `stage` is who asks.
+    """Return those of `paths` that a store lacks, in their order; `stage` is who asks.
 
     Raises:
         CommandError: the store can't be asked.
@@ -142,7 +142,7 @@ async def lacking(shell: Shell, paths: tuple[P, ...], stage: str) -> tuple[P, ..
 async def looks_lacking(
     shell: Shell, paths: tuple[StorePath, ...], stage: str
 ) -> tuple[StorePath, ...]:
-    """Give those of `paths` whose files a store lacks, or has not whole, in their order.
+    """Return those of `paths` whose files a store lacks, or has not whole, in their order.
 
     Nix isn't started. A path that came whole has the time that Nix gives to all,
     and one that was cut off doesn't. Only Nix knows of a whole file whether it is
@@ -181,7 +181,7 @@ async def require_system(shell: Shell, system: StorePath) -> None:
 async def missing_paths(
     source: Shell, destination: Shell, paths: tuple[StorePath | DerivationPath, ...]
 ) -> tuple[StorePath, ...]:
-    """Give the paths of the closure that the destination lacks, dependencies first.
+    """Return the paths of the closure that the destination lacks, dependencies first.
 
     One round trip to each: what the closure is, and what of it is missing.
 

@@ -60,7 +60,7 @@ class Connect(Protocol):
     """How a copy gets its two ends: the one that has the paths, the one that lacks them."""
 
     async def __call__(self, *, compressed: bool) -> tuple[SshShell, SshShell]:
-        """Give both ends, on connections that compress or on those that are open."""
+        """Return both ends, on connections that compress or on those that are open."""
         ...
 
 
@@ -137,7 +137,7 @@ async def copy_closure(
 
 
 def _those(closure: tuple[PathInfo, ...], paths: tuple[StorePath, ...]) -> tuple[PathInfo, ...]:
-    """Give what of a closure is among some paths."""
+    """Return what of a closure is among some paths."""
     wanted = set(paths)
     return tuple(info for info in closure if info.path in wanted)
 

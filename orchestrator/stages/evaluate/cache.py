@@ -56,7 +56,7 @@ def is_pinned(lock: str) -> bool:
 
 
 async def recall(shell: Shell, file: Path, mark: str) -> dict[str, Evaluation]:
-    """Give what is known of the flake of this fingerprint, where its derivations still are.
+    """Return what is known of the flake of this fingerprint, where its derivations still are.
 
     A garbage collection takes derivations away, which a build would miss.
     """

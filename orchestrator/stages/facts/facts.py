@@ -165,7 +165,7 @@ class _Reader:
         )
 
     def text(self, key: str, *, required: bool = False) -> str:
-        """Give the value of a key that may occur once; empty where it is absent."""
+        """Return the value of a key that may occur once; empty where it is absent."""
         values = self._values.get(key, [])
         if len(values) > 1:
             raise self._error(
@@ -176,27 +176,27 @@ class _Reader:
         return values[0] if values else ""
 
     def matching(self, key: str, pattern: re.Pattern[str]) -> str:
-        """Give a required value of a known shape."""
+        """Return a required value of a known shape."""
         value = self.text(key, required=True)
         if not pattern.fullmatch(value):
             raise self._error(message=f"{key} is malformed", line=f"{key}={value}")
         return value
 
     def number(self, key: str) -> int:
-        """Give a required number without sign."""
+        """Return a required number without sign."""
         return int(self.matching(key, _NUMBER))
 
     def load(self, key: str) -> float:
-        """Give a required load average."""
+        """Return a required load average."""
         return float(self.matching(key, _LOAD))
 
     def store_path(self, key: str) -> StorePath | None:
-        """Give a store path, or None where the host has no such system."""
+        """Return a store path, or None where the host has no such system."""
         value = self.text(key)
         return self._parsed(key, value, parse_store_path) if value else None
 
     def each(self, key: str, parse: Callable[[str], _T]) -> tuple[_T, ...]:
-        """Give all values of a key that may repeat."""
+        """Return all values of a key that may repeat."""
         return tuple(self._parsed(key, value, parse) for value in self._values.get(key, []))
 
     def _parsed(self, key: str, value: str, parse: Callable[[str], _T]) -> _T:

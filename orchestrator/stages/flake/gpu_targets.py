@@ -26,7 +26,7 @@ class BuildTargets:
 
 
 def share_targets(wishes: Mapping[str, BuildTargets]) -> dict[str, BuildTargets]:
-    """Give every host the targets of all hosts whose package it shares.
+    """Return every host the targets of all hosts whose package it shares.
 
     Two kinds of hosts stay apart. One whose GPUs aren't known compiles for every
     GPU there is, which would cost the others hours. One with a GPU that CUDA 13

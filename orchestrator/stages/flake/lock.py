@@ -84,7 +84,7 @@ async def drop_lock(shell: Shell, flake: FlakeRef, run: str) -> None:
 
 
 async def read_lock(shell: Shell, flake: FlakeRef) -> str:
-    """Give the text of the flake's lock; empty where there is none.
+    """Return the text of the flake's lock; empty where there is none.
 
     Raises:
         CommandError: it can't be read.
@@ -126,7 +126,7 @@ def _locked_inputs(text: str) -> dict[str, str]:
 
 
 def _version(locked: _Locked | None) -> str:
-    """Give the revision and its day (UTC), or the beginning of the hash of what has none."""
+    """Return the revision and its day (UTC), or the beginning of the hash of what has none."""
     if locked is None:
         return ""
     short = locked.rev[:9] or locked.narHash.removeprefix("sha256-")[:9]

@@ -32,7 +32,7 @@ class Change:
     rebuilt: bool
 
     def as_data(self) -> dict[str, str | bool]:
-        """Give what an event carries of it."""
+        """Return what an event carries of it."""
         return asdict(self)
 
     def __str__(self) -> str:
@@ -61,7 +61,7 @@ def change_of(host: HostPlan) -> Change:
 
 
 def _package_of(program: str) -> StorePath | None:
-    """Give the package of a program; None where it is in no store."""
+    """Return the package of a program; None where it is in no store."""
     try:
         return parse_store_path("/".join(program.split("/")[:4]))
     except PayloadError:

@@ -62,11 +62,11 @@ class Survey:
     needs: Mapping[DerivationPath, Needs] = field(default_factory=dict)
 
     def store(self, machine: str) -> StoreContents:
-        """Give what a machine is known to have."""
+        """Return what a machine is known to have."""
         return self.stores.get(machine) or StoreContents()
 
     def features(self, derivation: DerivationPath | None) -> frozenset[str]:
-        """Give the system features that a derivation itself requires."""
+        """Return the system features that a derivation itself requires."""
         known = self.needs.get(derivation) if derivation is not None else None
         return known.features if known else frozenset()
 
@@ -231,7 +231,7 @@ def _llama_of(evaluation: Evaluation) -> _Package | None:
 def _shared(
     hosts: Sequence[str], survey: Survey, package_of: Callable[[Evaluation], _Package | None]
 ) -> dict[_Package, list[str]]:
-    """Give each distinct package with the hosts that need it."""
+    """Return each distinct package with the hosts that need it."""
     users: dict[_Package, list[str]] = {}
     for host in hosts:
         package = package_of(survey.evaluations[host])
@@ -278,7 +278,7 @@ def _place_llama(
 def _candidates(
     wanted: Wanted, hosts: Sequence[str], builders: Sequence[Host], survey: Survey
 ) -> tuple[Candidate, ...]:
-    """Give the builders that can build it, and those that needn't, for they have it."""
+    """Return the builders that can build it, and those that needn't, for they have it."""
     system = survey.facts[hosts[0]].system
     answered = [
         Candidate(builder, survey.builders[builder.name], survey.store(builder.name))

@@ -182,7 +182,8 @@ def failure_of(result: CommandResult, answer: Answer, test: SmokeTest) -> tuple[
     against the package. None if nothing is wrong.
     """
     if answer.end is not ScriptExit.DONE:
-        why = answer.end.sentence if answer.end else f"exit code {result.returncode}"
+        why = f"exit code {result.returncode}" if result.returncode else "its answer is cut off"
+        why = answer.end.sentence if answer.end else why
         return f"the smoke test can't be run there: {why}", Fault.HOST
     complaints = _complaints(observe(answer), test)
     return next(((message, fault) for wrong, message, fault in complaints if wrong), None)
