@@ -171,7 +171,7 @@ async def require_system(shell: Shell, system: StorePath) -> None:
     """
     if await lacking(shell, (system,), Stage.COPY_CLOSURE):
         raise StageError(
-            message="its system was there when the plan was made, and is no more",
+            message="its system was garbage-collected after planning",
             hint="run the same command again: it will be built",
             host=shell.host,
             stage=Stage.COPY_CLOSURE,

@@ -109,7 +109,7 @@ def perform(journal: Journal, plan: Plan, key: StepKey) -> Report:
 def _switch(context: Context, host: HostPlan) -> SwitchReport:
     host = _as_it_is_now(context, host)
     activation = activation_of(context.plan, host)
-    # Where nobody can log in nothing was begun, and there is nothing to wait for.
+    # If the login fails nothing was begun, and there is nothing to wait for.
     context.runtime.run(context.runtime.pool.shell(host.target))
     with suppress(UnreachableError):
         return switch(_Pooled(context.runtime, host.target), activation)
@@ -192,7 +192,7 @@ def activation_of(plan: Plan, host: HostPlan) -> Activation:
 
 
 def _smoke(context: Context, host: HostPlan) -> SmokeReport:
-    """Smoke what was switched to, and note what it says of the package."""
+    """Run the smoke test of what was switched to, and note what it says of the package."""
     report = _smoke_new(context, host, _guard(host))
     quarantine = Quarantine(context.journal.client)
     for path in quarantine.judge(report, host.evaluation, context.plan.run):
@@ -207,7 +207,7 @@ def _guard(host: HostPlan) -> Guard:
 
 
 def _smoke_new(context: Context, host: HostPlan, guard: Guard) -> SmokeReport:
-    """Smoke the run's system; an earlier generation may be of another variant."""
+    """Run the smoke test of the run's system; an earlier generation may be of another variant."""
     package = host.evaluation.llama
     backend = host.choice.variant.backend if package is not None else None
     return _run_smoke(context, host, SmokeTest(host.target.smoke, backend, package), guard)
@@ -233,7 +233,7 @@ def _check_health(context: Context, host: HostPlan, guard: Guard) -> HealthRepor
 def _on_host(
     context: Context, host: Host, once: Callable[[SshShell], Coroutine[None, None, T]]
 ) -> T:
-    """Do something on a host, again on a new connection where the switch cut the old one."""
+    """Do something on a host, again on a new connection if the switch cut the old one."""
     pool = context.runtime.pool
 
     async def work() -> T:
@@ -270,7 +270,7 @@ def _dry_activate(_context: Context, host: HostPlan) -> DryActivationReport:
 
 
 def _in_session(context: Context, host: HostPlan, change: Callable[[Session, Activation], T]) -> T:
-    """Change a host over a new connection, and another one where that broke."""
+    """Change a host over a new connection, and another one if that broke."""
     activation = activation_of(context.plan, host)
     with session(host.target) as opened, suppress(UnreachableError):
         return change(opened, activation)
@@ -279,7 +279,7 @@ def _in_session(context: Context, host: HostPlan, change: Callable[[Session, Act
 
 
 def _rollback(context: Context, host: HostPlan) -> RollbackReport:
-    """Go back, and prove it with the old system's own llama-cli where it has one."""
+    """Go back, and prove it with the old system's own llama-cli if it has one."""
     previous = host.previous
     if previous is None:
         return verdict(host.name, previous, None, None)
@@ -303,7 +303,7 @@ def _reactivate(context: Context, host: HostPlan, previous: StorePath) -> Reacti
 
 @contextmanager
 def _session_until(context: Context, host: Host) -> Iterator[Session]:
-    """Log in again and again until the way back on the host must have been taken.
+    """Log in again and again until the automatic rollback of the host must be over.
 
     A host whose network died with the new system answers once its timer has
     brought the old one back.

@@ -30,7 +30,7 @@ _LABELS: dict[str, str] = {part.value: part.label for part in BootPart}
 class BootState:
     """What a host has booted and runs; `changed` is what a system needs a reboot for.
 
-    The systems are empty where they are none of NixOS.
+    The systems are empty if they are none of NixOS.
     """
 
     boot_id: str

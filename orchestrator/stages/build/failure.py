@@ -39,7 +39,7 @@ _OF_THE_CODE = {
 
 
 def trouble_of_builder(code: int, lines: Iterable[str]) -> str:
-    """Say what is wrong with the builder; empty where the build itself failed.
+    """Say what is wrong with the builder; empty if the build itself failed.
 
     Args:
         code: how nix-store ended, or the script that started it.

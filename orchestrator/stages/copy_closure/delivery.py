@@ -77,10 +77,10 @@ class Delivery:
         Args:
             command: prints Nix's log on standard output.
             moved: says how many bytes have.
-            measured: whether it is given up where the link turns out to be slow.
+            measured: whether it is given up if the link turns out to be slow.
 
         Returns:
-            None where it was given up.
+            None if it was given up.
         """
 
         def hear(line: str) -> None:

@@ -29,7 +29,7 @@ async def direct(delivery: Delivery, *, compressed: bool, measured: bool) -> Com
     """Bring the paths to the host by a connection of the source's own.
 
     Returns:
-        how `nix copy` ended; None where the link is slow and it was given up.
+        how `nix copy` ended; None if the link is slow and it was given up.
 
     Raises:
         CommandError: no key can be made, or the host doesn't let it in.

@@ -32,7 +32,7 @@ async def relay(
     """Bring the paths to the host through this process.
 
     Returns:
-        how `nix copy` ended; None where the link is slow and it was given up.
+        how `nix copy` ended; None if the link is slow and it was given up.
 
     Raises:
         UnreachableError: the connection to the host broke.

@@ -27,7 +27,7 @@ class Signature:
 
     Args:
         nbytes: how many bytes they are, unpacked.
-        key: the public key of their signatures; None where the target doesn't check.
+        key: the public key of their signatures; None if the target doesn't check.
     """
 
     nbytes: int

@@ -37,7 +37,7 @@ class CachedEvaluations:
 
 
 async def fingerprint(shell: Shell, flake: FlakeRef) -> str:
-    """Name what the flake evaluates to; empty where an input isn't pinned by its content."""
+    """Name what the flake evaluates to; empty if an input isn't pinned by its content."""
     result = await shell.run(nix.hash_flake(flake.directory))
     answer = read(result)
     pinned = answer.end is ScriptExit.DONE and is_pinned(answer.text("lock"))
@@ -56,7 +56,7 @@ def is_pinned(lock: str) -> bool:
 
 
 async def recall(shell: Shell, file: Path, mark: str) -> dict[str, Evaluation]:
-    """Return what is known of the flake of this fingerprint, where its derivations still are.
+    """Return what is known of the flake of this fingerprint, if its derivations are still there.
 
     A garbage collection takes derivations away, which a build would miss.
     """

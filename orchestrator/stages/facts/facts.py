@@ -165,7 +165,7 @@ class _Reader:
         )
 
     def text(self, key: str, *, required: bool = False) -> str:
-        """Return the value of a key that may occur once; empty where it is absent."""
+        """Return the value of a key that may occur once; empty if it is absent."""
         values = self._values.get(key, [])
         if len(values) > 1:
             raise self._error(
@@ -191,7 +191,7 @@ class _Reader:
         return float(self.matching(key, _LOAD))
 
     def store_path(self, key: str) -> StorePath | None:
-        """Return a store path, or None where the host has no such system."""
+        """Return a store path, or None if the host has no such system."""
         value = self.text(key)
         return self._parsed(key, value, parse_store_path) if value else None
 

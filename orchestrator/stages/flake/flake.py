@@ -289,14 +289,14 @@ def git_work_tree(path: Path) -> Path | None:
 
 
 def template_directory() -> Path:
-    """Return where the template's files are: in the wheel, else in the checkout."""
+    """Return where the template's files are: in the wheel, otherwise in the checkout."""
     package = Path(orchestrator.__file__).parent
     installed = package / "flake-template"
     return installed if installed.is_dir() else package.parent / "flake-template"
 
 
 def _write_if_different(file: Path, content: bytes) -> None:
-    """Write a file whole or not at all, and only where its bytes change."""
+    """Write a file whole or not at all, and only if its bytes change."""
     if file.is_file() and file.read_bytes() == content:
         return
     partial = file.with_name(f".{file.name}.partial")

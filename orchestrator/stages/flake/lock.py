@@ -43,7 +43,7 @@ class _LockFile(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class InputChange:
-    """What an input of the flake was locked to, and is now; empty where it wasn't."""
+    """What an input of the flake was locked to, and is now; empty if it wasn't."""
 
     name: str
     before: str
@@ -84,7 +84,7 @@ async def drop_lock(shell: Shell, flake: FlakeRef, run: str) -> None:
 
 
 async def read_lock(shell: Shell, flake: FlakeRef) -> str:
-    """Return the text of the flake's lock; empty where there is none.
+    """Return the text of the flake's lock; empty if there is none.
 
     Raises:
         CommandError: it can't be read.
@@ -97,7 +97,7 @@ def input_changes(before: str, after: str, inputs: Sequence[str]) -> tuple[Input
     """Compare two locks. Pure.
 
     Args:
-        before: the text of the old flake.lock; empty where there was none.
+        before: the text of the old flake.lock; empty if there was none.
         after: that of the new one.
         inputs: the names of the inputs to compare.
 

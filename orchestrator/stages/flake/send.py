@@ -60,7 +60,7 @@ async def _send_input(shell: Shell, name: str, reference: str) -> str:
 
 
 async def _tracked_files(directory: Path) -> tuple[str, ...]:
-    """Return the files that git tracks, or all of them where there is no work tree.
+    """Return the files that git tracks, or all of them if there is no work tree.
 
     Raises:
         CommandError: git is missing here, or refuses the work tree: everything

@@ -56,7 +56,7 @@ def batches_of(
     Args:
         hosts: all of them move.
         serial: the sizes.
-        proven: the packages that have had a canary, added to; None where nobody
+        proven: the packages that have had a canary, added to; None if nobody
             waits for one.
     """
     sizes = [count_of(size, len(hosts), least=1) for size in serial]

@@ -21,8 +21,8 @@ _TIMEOUT = 120.0
 class Change:
     """The names, with their versions, of a host's llama package and system, before and after.
 
-    Empty where there is none. `rebuilt` says that the package is another one,
-    also where its name is the same: upstream's own package has no version.
+    Empty if there is none. `rebuilt` says that the package is another one,
+    also if its name is the same: upstream's own package has no version.
     """
 
     llama_before: str
@@ -61,7 +61,7 @@ def change_of(host: HostPlan) -> Change:
 
 
 def _package_of(program: str) -> StorePath | None:
-    """Return the package of a program; None where it is in no store."""
+    """Return the package of a program; None if it is in no store."""
     try:
         return parse_store_path("/".join(program.split("/")[:4]))
     except PayloadError:

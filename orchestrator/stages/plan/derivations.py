@@ -100,7 +100,7 @@ def read_derivations(answer: Answer) -> dict[DerivationPath, Needs]:
 
 
 def _features(name: str, value: str) -> frozenset[str]:
-    """Read a binding: words, or all attributes as JSON where they are structured."""
+    """Read a binding: words, or all attributes as JSON if they are structured."""
     if name == "requiredSystemFeatures":
         return frozenset(value.split())
     try:

@@ -124,7 +124,7 @@ class PlacementContext:
 
 
 def lacks_room(facts: Facts, features: frozenset[str]) -> str:
-    """Say which of memory and disk is too short for a build; empty where neither is."""
+    """Say which of memory and disk is too short for a build; empty if neither is."""
     needed = _HEAVY_MIB if features & _HEAVY_FEATURES else _LIGHT_MIB
     if facts.store_free_mib < needed["disk"]:
         return f"its store has {facts.store_free_mib} MiB left, and {needed['disk']} are needed"

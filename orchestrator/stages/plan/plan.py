@@ -87,7 +87,7 @@ def action_for(facts: Facts, evaluation: Evaluation, goal: Goal = Goal.SWITCH) -
 def failed_before(
     evaluation: Evaluation, ledger: Ledger, there: Collection[StorePath] = ()
 ) -> PlanError | None:
-    """Say which build of a host is remembered to fail; None where none is.
+    """Say which build of a host is remembered to fail; None if none is.
 
     Args:
         evaluation: what the host needs.
@@ -171,7 +171,7 @@ def notes_for(host: Host, choice: VariantChoice, fleet: Fleet) -> tuple[str, ...
     notes = []
     checks = host.smoke.timeout + (host.health.timeout if host.health else 0.0)
     if checks >= fleet.confirm_timeout:
-        which = "smoke and health check" if host.health else "smoke"
+        which = "smoke test and health check" if host.health else "smoke test"
         notes.append(
             f"its {which} may take {checks:g} s, but it goes back by itself after"
             f" {fleet.confirm_timeout:g} s: raise orchestrate_confirm_timeout"
@@ -243,7 +243,7 @@ def _shared(
 def _place_what_is_there(
     package: _Package, hosts: Sequence[str], builders: Sequence[Host], survey: Survey
 ) -> Build | None:
-    """Place a system where it is, or can be fetched; give None where it must be built."""
+    """Place a system where it is, or can be fetched; give None if it must be built."""
     wanted = Wanted(*package, survey.features(package[0]))
     candidates = _candidates(wanted, hosts, builders, survey)
     ranked = rank(wanted, PlacementContext(candidates, survey.ledger))

@@ -61,7 +61,7 @@ class Observation:
 
     @property
     def backend(self) -> Backend | None:
-        """The backend that the model's layers were put on; None where it doesn't say.
+        """The backend that the model's layers were put on; None if it doesn't say.
 
         Layers are assigned twice: a first pass only measures, the last counts.
         """
@@ -75,7 +75,7 @@ class Observation:
 
     @property
     def offloaded_layers(self) -> int:
-        """How many layers went to a GPU; 0 where none did."""
+        """How many layers went to a GPU; 0 if none did."""
         found = [int(match[1]) for match in map(_OFFLOADED.search, self.log) if match]
         return found[-1] if found else 0
 

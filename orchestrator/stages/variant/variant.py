@@ -216,7 +216,7 @@ def _pinned_variant(host: Host, pin: str) -> Variant:
 
 
 def _contradiction(facts: Facts, pin: Variant) -> str:
-    """Say which fact makes the pinned variant impossible; empty where none does."""
+    """Say which fact makes the pinned variant impossible; empty if none does."""
     if pin in _CUDA and not facts.nvidia_gpus and not _cards(facts, GpuVendor.NVIDIA):
         return "the host has no NVIDIA device"
     if pin is Variant.ROCM and facts.system != "x86_64-linux":
@@ -352,6 +352,6 @@ def _cuda_capabilities(facts: Facts) -> tuple[str, ...]:
 
 
 def _rocm_targets(facts: Facts) -> tuple[str, ...]:
-    """Return the supported targets, or all of them where none is: then by a pin."""
+    """Return the supported targets, or all of them if none is: then by a pin."""
     present = set(facts.kfd_gfx_targets)
     return tuple(sorted(present & ROCM_TARGETS or present))

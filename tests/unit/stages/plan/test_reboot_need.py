@@ -105,7 +105,7 @@ def planned(policy: RebootPolicy, *parts: BootPart, unknown: tuple[BootPart, ...
         (IF_NEEDED, None, "it reboots after its confirmation"),
         (NEVER, False, f"{LEFT_TO_YOU} (orchestrate_reboot: never)"),
         (ASK, True, "it reboots after its confirmation"),
-        (ASK, False, f"{LEFT_TO_YOU} (orchestrate_reboot: ask, and nobody said yes)"),
+        (ASK, False, f"{LEFT_TO_YOU} (orchestrate_reboot: ask, and the answer was not yes)"),
         (IF_NEEDED, False, f"{LEFT_TO_YOU} (--no-reboot)"),
     ],
 )
