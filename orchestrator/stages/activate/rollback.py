@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from orchestrator.errors import StageError
+from orchestrator.command import last_lines
+from orchestrator.errors import CommandError, StageError
 from orchestrator.model.guard import Guard
 from orchestrator.model.report import RollbackReport, SmokeReport, Verdict
 from orchestrator.model.stage import Stage
@@ -77,11 +78,12 @@ def reactivate(session: Session, activation: Activation, previous: StorePath) ->
         raise activation_failure(result, answer, Stage.ROLLBACK, failed, Guard.NONE)
     if running != previous:
         message = f"the old system was activated, and the host runs {running or 'no system'}"
-        raise StageError(
+        raise CommandError(
             message,
             hint="look there: journalctl -b -e; /run/orchestrate/activation.log",
             host=activation.host,
             stage=Stage.ROLLBACK,
+            last_lines=last_lines(answer.output),
         )
     return Reactivation(
         running,

@@ -224,7 +224,7 @@ def test_a_switch_that_was_not_begun() -> None:
 
 def test_a_rollback_into_another_system_is_none() -> None:
     """What runs afterwards is the old system, or it failed."""
-    with pytest.raises(StageError, match="the host runs"):
+    with pytest.raises(CommandError, match="the host runs"):
         reactivate(cast("Any", ended(0, f"running={NEW}", "activation=0")), ACTIVATION, OLD)
     answer = ("rebooted=yes", "activation=4")
     done = reactivate(cast("Any", ended(0, f"running={OLD}", *answer)), ACTIVATION, OLD)
