@@ -16,7 +16,8 @@ class Guard(Enum):
         "its automatic rollback may be disarmed already: it may stay on the new system;"
         " `orchestrate status` says what it runs"
     )
-    NONE = "no automatic rollback is armed there: it stays as it is"
+    ROLLING_BACK = "its rollback may go on there; `orchestrate status` says what it runs"
+    NONE = "no automatic rollback is armed there: it keeps the system that it runs"
 
     @classmethod
     def until_confirmed(cls, *, has_previous: bool) -> Guard:

@@ -70,12 +70,12 @@ def reactivate(session: Session, activation: Activation, previous: StorePath) ->
     )
     result = session.run_as_root(command)
     answer = read(result)
+    failed = "the old system can't be activated"
+    if answer.end not in {ScriptExit.DONE, ScriptExit.NOT_BEGUN}:
+        raise activation_failure(result, answer, Stage.ROLLBACK, failed, Guard.ROLLING_BACK)
     running = parse_store_path(answer.get("running")) if answer.get("running") else None
     if answer.end is ScriptExit.NOT_BEGUN:
         return Reactivation(running, untouched=True)
-    failed = "the old system can't be activated"
-    if answer.end is not ScriptExit.DONE:
-        raise activation_failure(result, answer, Stage.ROLLBACK, failed, Guard.NONE)
     if running != previous:
         message = f"the old system was activated, and the host runs {running or 'no system'}"
         raise CommandError(

@@ -259,8 +259,15 @@ def test_another_code_than_the_script_said(name: str) -> None:
         stage(ended(0, code=137))
 
 
-ARMED = ("switch.sh", "await_switch.sh")
-DISARMING = ("confirm.sh", "disarm.sh")
+GUARDS = {
+    "switch.sh": Guard.ARMED,
+    "await_switch.sh": Guard.ARMED,
+    "confirm.sh": Guard.BEING_DISARMED,
+    "disarm.sh": Guard.BEING_DISARMED,
+    "boot.sh": Guard.NONE,
+    "rollback.sh": Guard.ROLLING_BACK,
+    "dry_activate.sh": Guard.NONE,
+}
 
 
 @pytest.mark.parametrize("name", STAGES)
@@ -270,11 +277,8 @@ def test_what_holds_when_nothing_is_known(name: str, code: int) -> None:
     _, stage = STAGES[name]
     with pytest.raises(StageError) as caught:
         stage(Ending("carbon", code))
-    guard = (
-        Guard.ARMED if name in ARMED else Guard.BEING_DISARMED if name in DISARMING else Guard.NONE
-    )
-    assert guard.value in caught.value.hint
-    assert (BY_ITSELF in caught.value.hint) is (name in ARMED)
+    assert GUARDS[name].value in caught.value.hint
+    assert (BY_ITSELF in caught.value.hint) is (GUARDS[name] is Guard.ARMED)
     assert isinstance(caught.value, UnreachableError) is (code == LOST)
 
 
