@@ -13,18 +13,22 @@ from inventory.host import HealthCheck, Smoke
 from orchestrator.command import Command, CommandResult
 from orchestrator.errors import CommandError, StageError, UnreachableError
 from orchestrator.model.guard import Guard
-from orchestrator.scripts import ScriptExit, read, script, text_of
+from orchestrator.scripts import ScriptExit, answer_of, read, script, text_of
 from orchestrator.stages.activate.activation import Activation
 from orchestrator.stages.activate.boot import make_boot_default
 from orchestrator.stages.activate.confirm import confirm, disarm
 from orchestrator.stages.activate.dry_activate import dry_activate
+from orchestrator.stages.activate.reboot import reboot_for
 from orchestrator.stages.activate.rollback import reactivate
 from orchestrator.stages.activate.switch import await_switch, switch
+from orchestrator.stages.build.build import stop_build
+from orchestrator.stages.copy_closure.signature import sign
 from orchestrator.stages.smoke.health_check import check_health
 from orchestrator.stages.smoke.model import ModelFile
 from orchestrator.stages.smoke.smoke import SmokeTest, run_smoke
+from orchestrator.stages.store_contents import ask_store, looks_lacking
 from orchestrator.transport.shell import LOST, TIMED_OUT, LocalShell
-from tests.plans import output
+from tests.plans import derivation, output
 from tests.unit.stages.test_scripts import RUN
 
 if TYPE_CHECKING:
@@ -65,6 +69,10 @@ class Ending(LocalShell):
 @dataclass(frozen=True)
 class EndingShell(Ending):
     """The same, for the stages that are asynchronous."""
+
+    async def run(self, command: Command) -> CommandResult:
+        """End as the test says."""
+        return CommandResult(command, "carbon", self.code, self.printed, "")
 
     async def run_as_root(self, command: Command) -> CommandResult:
         """End as the test says."""
@@ -193,6 +201,55 @@ def test_what_a_user_reads_of_an_end(name: str, end: ScriptExit) -> None:
     assert error.command == ""
     # Whatever leads back from here is the run's to do, and said when it does it.
     assert BY_ITSELF not in str(error)
+
+
+OTHERS: tuple[tuple[ScriptExit, str, Callable[[EndingShell], Any]], ...] = (
+    (
+        E.UNSTOPPED,
+        "the build can't be stopped",
+        lambda host: stop_build(host, derivation("llama")),
+    ),
+    (E.UNWRITABLE, "the builder can't sign the closure", lambda host: sign(host, (NEW,))),
+    (E.NIX_FAILED, "the builder can't sign the closure", lambda host: sign(host, (NEW,))),
+    (E.NIX_FAILED, "its store can't be asked", lambda host: ask_store(host, (NEW,))),
+    (E.UNREADABLE, "its store can't be looked at", lambda host: looks_lacking(host, (NEW,), "x")),
+)
+"""The ends of other scripts, as their stages tell of them."""
+
+
+@pytest.mark.parametrize(("end", "failed", "stage"), OTHERS)
+def test_what_a_user_reads_of_other_scripts(
+    end: ScriptExit, failed: str, stage: Callable[[EndingShell], Any]
+) -> None:
+    """What did not come about, why, and what to do."""
+    host = EndingShell("carbon", int(end), f"orchestrate:exit={int(end)}\n")
+    with pytest.raises(CommandError) as caught:
+        asyncio.run(stage(host))
+    assert caught.value.message == f"{failed}: {end.sentence}"
+    assert (caught.value.host, caught.value.hint) == ("carbon", end.hint)
+    with pytest.raises(CommandError) as caught:
+        asyncio.run(stage(EndingShell("carbon", 126, host.printed)))
+    assert caught.value.message == f"{failed} (exit code 126)"
+
+
+def test_a_model_that_arrives_damaged_is_told_of(tmp_path: Path) -> None:
+    """What doesn't hash to its name is not stored, and the user reads why."""
+    file, path = tmp_path / "model.gguf", tmp_path / "models" / "model.gguf"
+    file.write_text("damaged")
+    receive = script("stages/smoke/receive_model.sh", path=str(path), sha256="0" * 64)
+    result = asyncio.run(LocalShell("carbon").run(replace(receive, stdin=file.read_bytes())))
+    with pytest.raises(CommandError, match="can't be stored there: it arrived damaged"):
+        answer_of(result, "smoke_model", "it can't be stored there")
+    assert list(path.parent.iterdir()) == []
+
+
+def test_what_a_reboot_brings_may_not_be_known() -> None:
+    """Not to know it stops no copy, and is an error to who asks for the state itself."""
+    host = EndingShell("carbon", int(E.UNREADABLE), f"orchestrate:exit={int(E.UNREADABLE)}\n")
+    assert asyncio.run(reboot_for(host, NEW)) == ()
+    result = asyncio.run(host.run(Command(("sh",))))
+    with pytest.raises(CommandError, match="can't be asked: the files of its store"):
+        answer_of(result, "reboot", "what it has booted can't be asked")
 
 
 def test_failed_units_are_named() -> None:

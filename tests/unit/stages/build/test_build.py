@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ import pytest
 
 from inventory.copying import Caches
 from orchestrator.command import Command
-from orchestrator.errors import CommandError
+from orchestrator.errors import BuilderError, CommandError
 from orchestrator.model.plan import Build
 from orchestrator.model.store import parse_derivation_path, parse_store_path
 from orchestrator.scripts import Answer, ScriptExit, parse_answer
@@ -238,6 +239,24 @@ def test_a_killed_build_is_noticed(builder: Builder) -> None:
         nix_store = builder.pid()
         os.killpg(os.getpgid(nix_store), signal.SIGKILL)
         assert ended(follower).end is ScriptExit.BUILD_DIED
+
+
+def test_a_killed_build_is_its_builders_trouble(builder: Builder) -> None:
+    """The stage says that it was killed there, so that another builder may try."""
+    with ThreadPoolExecutor(1) as thread:
+        building = thread.submit(lambda: asyncio.run(build(builder, BUILD, BuildLog(print))))
+        os.killpg(os.getpgid(builder.pid()), signal.SIGKILL)
+        with pytest.raises(BuilderError, match="was killed before its end") as caught:
+            building.result(timeout=20)
+    assert caught.value.hint == ScriptExit.BUILD_DIED.hint
+
+
+def test_a_builder_without_room_for_its_state_is_told_of(builder: Builder) -> None:
+    """A state that can't be written is the builder's trouble, and not the build's."""
+    for directory in ("var", ".local"):
+        (builder.directory / directory).touch()
+    with pytest.raises(BuilderError, match="can't be written there"):
+        asyncio.run(build(builder, BUILD, BuildLog(print)))
 
 
 def test_a_failed_build_is_tried_again(builder: Builder) -> None:
