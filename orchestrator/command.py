@@ -11,8 +11,7 @@ import shlex
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from inventory.host import Become, BecomeMethod
-from orchestrator.errors import CommandError, UsageError
+from orchestrator.errors import CommandError
 from orchestrator.hints import hint_for
 
 if TYPE_CHECKING:
@@ -53,7 +52,7 @@ class Command:
         return shlex.join(self.words())
 
     def words(self) -> tuple[str, ...]:
-        """Give the argument vector with the environment in front of it, by env(1)."""
+        """Return the argument vector with the environment in front of it, by env(1)."""
         assignments = tuple(f"{name}={value}" for name, value in self.environment)
         return ("env", *assignments, *self.argv) if assignments else self.argv
 
@@ -69,7 +68,7 @@ class CommandResult:
     stderr: str
 
     def check(self, stage: str, message: str = "") -> CommandResult:
-        """Give the result itself when the command succeeded.
+        """Return the result itself when the command succeeded.
 
         Raises:
             CommandError: the exit code is not zero.
@@ -93,7 +92,7 @@ class CommandResult:
 
 
 def last_lines(text: str, count: int = LAST_LINES) -> tuple[str, ...]:
-    """Give the end of some output, safe for a terminal and bounded in size."""
+    """Return the end of some output, safe for a terminal and bounded in size."""
     lines = [line for line in text.splitlines() if line.strip()]
     return tuple(printable(line) for line in lines[-count:])
 
@@ -104,58 +103,3 @@ def printable(line: str) -> str:
         char if char.isprintable() or char == "\t" else repr(char)[1:-1] for char in line
     )
     return shown if len(shown) <= _MAX_LINE else shown[:_MAX_LINE] + "…"
-
-
-def script(text: str, *arguments: str, timeout: float | None = None) -> Command:
-    """Make a command that runs a POSIX sh script with positional arguments.
-
-    The script's text is one argument and the values are others, so that no
-    value is ever parsed as shell. What a login shell would add to PATH is added
-    here, behind what is there: sshd runs commands without one.
-    """
-    return Command(("sh", "-c", _PATH + text, "orchestrate", *arguments), timeout=timeout)
-
-
-_PATH = (
-    "PATH=$PATH:/run/wrappers/bin:/run/current-system/sw/bin:"
-    "/nix/var/nix/profiles/default/bin:/usr/sbin:/sbin\n"
-)
-
-
-def elevated(command: Command, become: Become, password: str | None = None) -> Command:
-    """Run a command with privilege, by the program that the inventory names.
-
-    A password goes in front of what the command reads, as its first line. A
-    shell takes it off again, for sudo does so only if it asks: where it still
-    remembers an earlier one, the command would read the password.
-
-    Raises:
-        UsageError: doas takes no password from a pipe.
-    """
-    if become.method is BecomeMethod.NONE:
-        return command
-    # Both programs drop the environment that they are started with.
-    command = replace(command, argv=command.words(), environment=())
-    if become.method is BecomeMethod.DOAS:
-        if password is not None:
-            message = "doas can't be given a password without a terminal"
-            raise UsageError(message, hint="use sudo, or a nopass rule in doas.conf")
-        return replace(command, argv=("doas", "-n", "-u", become.user, *command.argv))
-    if password is None:
-        return replace(command, argv=("sudo", "-n", "-u", become.user, "--", *command.argv))
-    asking = script(_ASKING_SUDO, become.user, *command.argv)
-    stdin = password.encode() + b"\n" + (command.stdin or b"")
-    return replace(command, argv=asking.argv, stdin=stdin)
-
-
-# printf is the shell's own: the password is in no process's arguments. It is tried
-# first, for sudo would take the lines after a wrong one for further attempts, and
-# wait for them where the command talks to us.
-_ASKING_SUDO = """
-IFS= read -r password
-user=$1
-shift
-if sudo -n -u "$user" true 2>/dev/null; then exec sudo -n -u "$user" -- "$@"; fi
-printf '%s\\n' "$password" | sudo -k -S -p '' -u "$user" -- true || exit
-{ printf '%s\\n' "$password"; cat; } | sudo -k -S -p '' -u "$user" -- "$@"
-"""

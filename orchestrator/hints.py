@@ -37,7 +37,7 @@ _HINTS: tuple[tuple[str, str], ...] = (
 
 
 def hint_for(output: str) -> str:
-    """Give the advice for the first known sign in `output`, or an empty string."""
+    """Return the advice for the first known sign in `output`, or an empty string."""
     for sign, hint in _HINTS:
         if sign in output:
             return hint

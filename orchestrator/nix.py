@@ -11,7 +11,7 @@ import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.command import Command, script
+from orchestrator.command import Command
 from orchestrator.errors import PayloadError
 from orchestrator.model.closure import PathInfo
 from orchestrator.model.store import (
@@ -20,6 +20,7 @@ from orchestrator.model.store import (
     parse_derivation_path,
     parse_store_path,
 )
+from orchestrator.scripts import program, script
 
 if TYPE_CHECKING:
     from inventory.copying import Caches
@@ -52,17 +53,11 @@ def instantiate(directory: str, attributes: tuple[str, ...]) -> Command:
 
 
 def hash_flake(directory: str) -> Command:
-    """Print a hash of the flake's directory and of which Nix it is, then its lock file.
+    """Ask for a hash of the flake's directory and of which Nix it is, and for its lock file.
 
     Another version of Nix may make other derivations of the same flake.
     """
-    text = """
-    set -eu
-    digest=$(nix-hash --type sha256 "$1")
-    echo "$digest $(readlink -f "$(command -v nix-hash)")"
-    cat "$1/flake.lock"
-    """
-    return script(text, directory)
+    return script("stages/flake/hash_flake.sh", directory=directory)
 
 
 def without_evaluation_cache(command: Command) -> Command:
@@ -78,7 +73,7 @@ def evaluate_json(directory: str, attribute: str, function: str = "value: value"
 
 def binding_of(derivation: DerivationPath, name: str) -> Command:
     """Ask for a value in a derivation, such as its `system`."""
-    return script('exec nix-store --query --binding "$2" "$1"', derivation, name)
+    return program("nix-store", "--query", "--binding", name, derivation)
 
 
 def parse_instantiated(text: str) -> tuple[tuple[DerivationPath, StorePath], ...]:
@@ -106,25 +101,12 @@ def parse_store_paths(text: str) -> tuple[StorePath, ...]:
 
 def requisites(paths: tuple[str, ...]) -> Command:
     """Ask for the closure of `paths`, one path a line, dependencies first."""
-    return script('exec nix-store --query --requisites "$@"', *paths)
+    return program("nix-store", "--query", "--requisites", *paths)
 
 
 def path_infos(roots: tuple[StorePath, ...]) -> Command:
     """Ask for the closure of `roots` with sizes and references, in one start of Nix."""
-    return script(_PATH_INFOS, *roots)
-
-
-# Nix since 2.33 warns where no format is named, and says that it will refuse that;
-# before, it has no such option. The answer is the same.
-_PATH_INFOS = """
-exec 3>&1
-ask() { nix --extra-experimental-features nix-command path-info --json --recursive "$@"; }
-said=$(ask "$@" 2>&1 >&3) && exit
-code=$?
-case $said in *--json-format*) ask --json-format 1 "$@"; exit ;; esac
-printf '%s\\n' "$said" >&2
-exit "$code"
-"""
+    return script("stages/copy_closure/path_infos.sh", *roots)
 
 
 def parse_path_infos(text: str) -> dict[StorePath, PathInfo]:
@@ -152,7 +134,8 @@ def _path_info(path: str, row: dict[str, Any]) -> PathInfo:
 
 def invalid_among(paths: tuple[str, ...]) -> Command:
     """Ask which of `paths` this store lacks."""
-    return script("exec xargs nix-store --check-validity --print-invalid").with_lines(paths)
+    asked = program("xargs", "nix-store", "--check-validity", "--print-invalid")
+    return asked.with_lines(paths)
 
 
 def export(paths: tuple[str, ...]) -> Command:
@@ -161,7 +144,7 @@ def export(paths: tuple[str, ...]) -> Command:
     One stream is one process, so xargs must not split the arguments: callers
     pass at most `EXPORT_PATHS`.
     """
-    return script("exec xargs -x -s 1500000 nix-store --export").with_lines(paths)
+    return program("xargs", "-x", "-s", "1500000", "nix-store", "--export").with_lines(paths)
 
 
 EXPORT_PATHS = 4000
@@ -169,7 +152,7 @@ EXPORT_PATHS = 4000
 
 
 def cache_settings(caches: Caches, *keys: str) -> tuple[tuple[str, str], ...]:
-    """Give the settings by which Nix takes paths from caches, and trusts further keys.
+    """Return the settings by which Nix takes paths from caches, and trusts further keys.
 
     Only a user that Nix trusts can set them (Nix manual, `trusted-users`): from
     others Nix says that it ignores them, and does without.
@@ -202,7 +185,7 @@ def serve_store(settings: tuple[tuple[str, str], ...], *, trusted: bool) -> Comm
     """
     trust = "--force-trusted" if trusted else "--force-untrusted"
     feature = as_options((("extra-experimental-features", "daemon-trust-override"),))
-    return script('exec nix-daemon "$@"', *feature, "--stdio", trust, *as_options(settings))
+    return program("nix-daemon", *feature, "--stdio", trust, *as_options(settings))
 
 
 COPY = (
@@ -214,4 +197,4 @@ COPY = (
 
 def import_stream() -> Command:
     """Take a stream from stdin into the store."""
-    return script("exec nix-store --import >/dev/null")
+    return script("stages/build/import_stream.sh")

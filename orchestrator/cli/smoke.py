@@ -13,9 +13,10 @@ from orchestrator.cli.invocation import Invocation, ask_become_password
 from orchestrator.cli.render.tables import failure_lines
 from orchestrator.command import printable
 from orchestrator.errors import OrchestrateError
+from orchestrator.model.guard import Guard
 from orchestrator.stages.facts.facts import gather_facts
 from orchestrator.stages.smoke.model import deliver_model, model_path, read_model
-from orchestrator.stages.smoke.smoke import run_smoke
+from orchestrator.stages.smoke.smoke import SmokeTest, run_smoke
 from orchestrator.stages.variant.variant import choose_variant
 from orchestrator.transport.connect import connections
 
@@ -73,7 +74,8 @@ async def _smoke_one(pool: ConnectionPool, host: Host) -> SmokeReport:
     variant = choose_variant(host, await gather_facts(shell)).variant
     model = read_model(model_path(host.smoke))
     await deliver_model(shell, model, lambda _: None)
-    return await run_smoke(shell, model, host.smoke, variant.backend, None)
+    # Nothing was switched: whatever it answers, the host stays as it is.
+    return await run_smoke(shell, model, SmokeTest(host.smoke, variant.backend), Guard.NONE)
 
 
 def _passed(answer: SmokeReport | OrchestrateError) -> bool:

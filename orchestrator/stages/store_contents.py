@@ -18,12 +18,13 @@ from orchestrator.hints import hint_for
 from orchestrator.model.stage import Stage
 from orchestrator.model.store import DerivationPath, StorePath, parse_store_path
 from orchestrator.model.store_contents import StoreContents
-from orchestrator.scripts import shipped
+from orchestrator.scripts import answer_of, script
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from orchestrator.command import Command
+    from orchestrator.scripts import Answer
     from orchestrator.transport.shell import Shell
 
 P = TypeVar("P", bound=str)
@@ -46,7 +47,7 @@ _UNITS = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 def presence_command(
     fetchable: Sequence[StorePath], others: Sequence[StorePath], caches: Caches
 ) -> Command:
-    """Give the command that asks a store.
+    """Build the command that asks a store.
 
     Args:
         fetchable: what is worth asking the substituters for as well.
@@ -54,7 +55,9 @@ def presence_command(
         caches: the substituters besides those that the machine is set up with.
     """
     options = nix.as_options(nix.cache_settings(caches))
-    asked = shipped("store_contents.sh", str(len(fetchable)), *options, timeout=_ASK_SECONDS)
+    asked = script(
+        "stages/store_contents.sh", *options, fetchable=str(len(fetchable)), timeout=_ASK_SECONDS
+    )
     return asked.with_lines((*fetchable, *others))
 
 
@@ -89,28 +92,23 @@ async def ask_builder(
 
 async def _ask(shell: Shell, command: Command) -> StoreContents:
     result = await shell.run(command)
-    return parse_presence(result.check(Stage.PLAN, "its store can't be asked").stdout)
+    return read_presence(answer_of(result, Stage.PLAN, "its store can't be asked"))
 
 
-def parse_presence(text: str) -> StoreContents:
-    """Read what `store_contents.sh` prints.
+def read_presence(answer: Answer) -> StoreContents:
+    """Read what `store_contents.sh` answered.
 
     Raises:
         PayloadError: it is something else.
     """
-    by_kind: dict[str, list[str]] = {"valid": [], "size": [], "dry-run": []}
-    for line in text.splitlines():
-        kind, _, rest = line.partition(" ")
-        if kind not in by_kind:
-            raise _unexpected(line)
-        by_kind[kind].append(rest)
+    valid, sizes = answer.every("valid"), answer.every("size")
     try:
-        sizes = [int(size) for size in by_kind["size"]]
-        valid = dict(zip(map(parse_store_path, by_kind["valid"]), sizes, strict=True))
+        sized = dict(zip(map(parse_store_path, valid), map(int, sizes), strict=True))
     except ValueError as error:
-        raise _unexpected(text) from error
-    fetched, download = _parse_dry_run(by_kind["dry-run"])
-    return StoreContents(valid, fetched, download)
+        message = f"a store was asked what it has, and said {sizes[:3]} of {valid[:3]}"
+        raise PayloadError(message, stage=Stage.PLAN) from error
+    fetched, download = _parse_dry_run(answer.every("dry_run"))
+    return StoreContents(sized, fetched, download)
 
 
 def _parse_dry_run(lines: Iterable[str]) -> tuple[frozenset[StorePath], int]:
@@ -129,12 +127,8 @@ def _parse_dry_run(lines: Iterable[str]) -> tuple[frozenset[StorePath], int]:
     return frozenset(fetched), download
 
 
-def _unexpected(text: str) -> PayloadError:
-    return PayloadError(f"a store was asked what it has, and said {text[:120]!r}", stage=Stage.PLAN)
-
-
 async def lacking(shell: Shell, paths: tuple[P, ...], stage: str) -> tuple[P, ...]:
-    """Give those of `paths` that a store lacks, in their order; `stage` is who asks.
+    """Return those of `paths` that a store lacks, in their order; `stage` is who asks.
 
     Raises:
         CommandError: the store can't be asked.
@@ -148,7 +142,7 @@ async def lacking(shell: Shell, paths: tuple[P, ...], stage: str) -> tuple[P, ..
 async def looks_lacking(
     shell: Shell, paths: tuple[StorePath, ...], stage: str
 ) -> tuple[StorePath, ...]:
-    """Give those of `paths` whose files a store lacks, or has not whole, in their order.
+    """Return those of `paths` whose files a store lacks, or has not whole, in their order.
 
     Nix isn't started. A path that came whole has the time that Nix gives to all,
     and one that was cut off doesn't. Only Nix knows of a whole file whether it is
@@ -157,14 +151,14 @@ async def looks_lacking(
     Raises:
         CommandError: the files can't be looked at.
     """
-    looked = await shell.run(shipped("whole_paths.sh").with_lines(paths))
-    whole = whole_files(looked.check(stage, "its store can't be looked at").stdout)
+    looked = await shell.run(script("stages/whole_paths.sh").with_lines(paths))
+    whole = whole_files(answer_of(looked, stage, "its store can't be looked at"))
     return tuple(path for path in paths if path not in whole)
 
 
-def whole_files(text: str) -> frozenset[str]:
-    """Read from what `whole_paths.sh` prints which files are whole. Pure."""
-    lines = (line.partition(" ") for line in text.splitlines())
+def whole_files(answer: Answer) -> frozenset[str]:
+    """Read from what `whole_paths.sh` answered which files are whole. Pure."""
+    lines = (line.partition(" ") for line in answer.every("file"))
     return frozenset(path for changed, _, path in lines if changed == _WHOLE)
 
 
@@ -177,7 +171,7 @@ async def require_system(shell: Shell, system: StorePath) -> None:
     """
     if await lacking(shell, (system,), Stage.COPY_CLOSURE):
         raise StageError(
-            message="its system was there when the plan was made, and is no more",
+            message="its system was garbage-collected after planning",
             hint="run the same command again: it will be built",
             host=shell.host,
             stage=Stage.COPY_CLOSURE,
@@ -187,7 +181,7 @@ async def require_system(shell: Shell, system: StorePath) -> None:
 async def missing_paths(
     source: Shell, destination: Shell, paths: tuple[StorePath | DerivationPath, ...]
 ) -> tuple[StorePath, ...]:
-    """Give the paths of the closure that the destination lacks, dependencies first.
+    """Return the paths of the closure that the destination lacks, dependencies first.
 
     One round trip to each: what the closure is, and what of it is missing.
 

@@ -1,14 +1,13 @@
-# Say which of the store paths on standard input are valid here and how large each
-# is. Of the first $1 of them that are not, also ask the substituters; $2 and the
-# following are options of nix-store for that.
+# Answer which of the store paths on standard input are valid here and how large each
+# is: `valid=PATH` each, then `size=BYTES` each in the same order. Of the first ones that
+# are not, also ask the substituters: `dry_run` is what Nix says it would fetch.
 #
-# Prints `valid PATH` for each, `size BYTES` for each of those in the same order,
-# and behind `dry-run ` what Nix says it would fetch.
+# $fetchable: how many of the paths are worth asking the substituters for
+# $@: options of nix-store for that
+
 set -u
-fetchable=$1
-shift
 paths=$(cat)
-[ "$paths" ] || exit 0
+[ "$paths" ] || leave "$exit_done"
 # What isn't there as a file isn't valid: most targets lack the one path that they are
 # asked for, and needn't start Nix to say so.
 missing=''
@@ -17,7 +16,8 @@ for path in $paths; do
   if [ -e "$path" ] || [ -L "$path" ]; then there="$there $path"; else missing="$missing $path"; fi
 done
 if [ "$there" ]; then
-  missing="$missing $(nix-store --check-validity --print-invalid $there)" || exit
+  missing="$missing $(nix-store --check-validity --print-invalid $there)" ||
+    leave "$exit_nix_failed"
 fi
 missing=" $(echo $missing) "
 valid=
@@ -31,11 +31,11 @@ for path in $paths; do
   esac
 done
 if [ "$valid" ]; then
-  printf 'valid %s\n' $valid
-  nix-store --query --size $valid | sed 's/^/size /'
+  printf 'orchestrate:valid=%s\n' $valid
+  nix-store --query --size $valid | say_lines size
 fi
 # A dead substituter must not hold up the plan: what it has is then not known.
 if [ "$fetch" ]; then
-  timeout 10 nix-store --realise --dry-run "$@" $fetch 2>&1 | sed 's/^/dry-run /'
+  timeout 10 nix-store --realise --dry-run "$@" $fetch 2>&1 | say_lines dry_run
 fi
-exit 0
+leave "$exit_done"

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import subprocess
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from inventory.host import BecomeMethod, Host
-from orchestrator.command import elevated, last_lines
+from inventory.host import Become, BecomeMethod, Host
+from orchestrator.command import last_lines
 from orchestrator.errors import UsageError
 from orchestrator.log import hide
+from orchestrator.scripts import script
 
 if TYPE_CHECKING:
     from orchestrator.command import Command
@@ -48,6 +49,32 @@ class Privilege:
             UsageError: the password can't be read, or the program takes none.
         """
         return elevated(command, self.host.become, become_password(self.host))
+
+
+def elevated(command: Command, become: Become, password: str | None = None) -> Command:
+    """Run a command with privilege, by the program that the inventory names.
+
+    A password goes in front of what the command reads, as its first line. A
+    shell takes it off again, because sudo does so only if it asks: if it still
+    remembers an earlier one, the command would read the password.
+
+    Raises:
+        UsageError: doas takes no password from a pipe.
+    """
+    if become.method is BecomeMethod.NONE:
+        return command
+    # Both programs drop the environment that they are started with.
+    command = replace(command, argv=command.words(), environment=())
+    if become.method is BecomeMethod.DOAS:
+        if password is not None:
+            message = "doas can't be given a password without a terminal"
+            raise UsageError(message, hint="use sudo, or a nopass rule in doas.conf")
+        return replace(command, argv=("doas", "-n", "-u", become.user, *command.argv))
+    if password is None:
+        return replace(command, argv=("sudo", "-n", "-u", become.user, "--", *command.argv))
+    asking = script("transport/sudo_with_password.sh", *command.argv, user=become.user)
+    stdin = password.encode() + b"\n" + (command.stdin or b"")
+    return replace(command, argv=asking.argv, stdin=stdin)
 
 
 @dataclass(slots=True)

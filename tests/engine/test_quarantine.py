@@ -78,7 +78,7 @@ def test_who_would_get_it_is_refused(quarantine: Quarantine) -> None:
         assert error is not None
         assert error.host == evaluation.host
         assert error.message == (
-            f"it would get {name}, which failed its smoke on carbon in run run-1:"
+            f"it would get {name}, which failed its smoke test on carbon in run run-1:"
             " llama-cli exited with 139"
         )
         assert "--again" in error.hint

@@ -47,7 +47,7 @@ class HostState:
     boot_id: str
     greeter_started: str
     greeting: str
-    way_back_armed: bool
+    rollback_armed: bool
     store_paths: int
 
 
@@ -60,7 +60,7 @@ def state_of(host: Host) -> HostState:
         "cat /proc/sys/kernel/random/boot_id\n"
         "systemctl show --property=ActiveEnterTimestampMonotonic --value greeter.service || echo\n"
         "cat /run/greeter/greeting 2>/dev/null || echo\n"
-        "systemctl is-active orchestrate-way-back.timer || true\n"
+        "systemctl is-active orchestrate-rollback.timer || true\n"
         "ls /nix/store | grep -vc -e '^\\.links$' -e '\\.lock$' || true\n"
     )
     running, boots, boot_id, started, greeting, timer, paths = asked.splitlines()

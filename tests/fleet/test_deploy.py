@@ -32,7 +32,7 @@ def test_result_is_what_the_hosts_say(first_deployment: FirstDeployment) -> None
         assert result["previous"] is None
         assert (state.running, state.boot_default) == (result["current"], result["current"])
         assert state.greeting == "hello"
-        assert not state.way_back_armed
+        assert not state.rollback_armed
 
 
 def test_each_machine_infers_on_the_backend_of_its_variant(

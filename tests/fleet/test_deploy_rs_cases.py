@@ -77,7 +77,7 @@ def test_back_to_what_ran_and_not_to_the_next_lower_generation(fleet: Fleet, hos
     assert after.running == older
     # Nobody asked for another boot default than the one that was there.
     assert after.boot_default == newest
-    assert not after.way_back_armed
+    assert not after.rollback_armed
 
 
 def test_a_closure_without_a_new_generation_loses_none(fleet: Fleet, host: Host) -> None:
@@ -129,7 +129,7 @@ def test_the_first_deployment_can_fail(fleet: Fleet, host: Host) -> None:
 
 
 def test_a_host_without_any_system_needs_hands(fleet: Fleet, host: Host) -> None:
-    """Case 4: where there was no NixOS system there is no way back, and the verdict says it."""
+    """Case 4: without a NixOS system before there is nothing to go back to; the verdict says it."""
     forget_us(host)
     host.shell("rm -rf /nix/var/nix/profiles/system* /boot/loader/default")
     host.reboot()
@@ -150,7 +150,7 @@ def test_an_activation_outlives_the_session_that_began_it(fleet: Fleet, host: Ho
     assert deployment.outcomes()[NAME] == "deployed", deployment.why()
     after = state_of(host)
     assert (after.greeting, after.boot_default) == (greeting, after.running)
-    assert not after.way_back_armed
+    assert not after.rollback_armed
 
 
 def test_a_hanging_activation_is_left_by_the_host_itself(fleet: Fleet, host: Host) -> None:
@@ -163,10 +163,10 @@ def test_a_hanging_activation_is_left_by_the_host_itself(fleet: Fleet, host: Hos
     wait_until(lambda: "waiting for nothing" in activation_log(host))
     kill(process)
     wait_until(lambda: not is_active(host, "orchestrate-activate.service"))
-    wait_until(lambda: not is_active(host, "orchestrate-way-back.service"))
+    wait_until(lambda: not is_active(host, "orchestrate-rollback.service"))
     after = state_of(host)
     assert (after.running, after.boot_default) == (before.running, before.boot_default)
-    assert (after.greeting, after.way_back_armed) == (before.greeting, False)
+    assert (after.greeting, after.rollback_armed) == (before.greeting, False)
     assert_rolled_back(fleet.events_of("resume"))
 
 
@@ -183,7 +183,7 @@ def test_a_hanging_activation_is_reported(fleet: Fleet, host: Host) -> None:
     assert not is_active(host, "orchestrate-activate.service")
     after = state_of(host)
     assert (after.running, after.boot_default) == (before.running, before.boot_default)
-    assert (after.greeting, after.way_back_armed) == (before.greeting, False)
+    assert (after.greeting, after.rollback_armed) == (before.greeting, False)
 
 
 def test_working_ssh_confirms_nothing(fleet: Fleet, host: Host) -> None:

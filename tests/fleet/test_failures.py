@@ -83,7 +83,7 @@ def test_failed_units_can_be_accepted(fleet: Fleet) -> None:
     assert "greeter.service" in result["message"]
     state = state_of(fleet["carbon"])
     assert state.running == state.boot_default == result["current"]
-    assert (state.greeting, state.way_back_armed) == (greeting, False)
+    assert (state.greeting, state.rollback_armed) == (greeting, False)
     fleet.change()
     assert fleet.deploy_json("carbon,beryllium").returncode == 0
 
@@ -202,10 +202,10 @@ def assert_only(deployment: Deployment, **outcomes: str) -> None:
 
 
 def assert_put_back(fleet: Fleet, name: str, system: str) -> None:
-    """Check on the host that it runs and boots this system, with no way back armed."""
+    """Check on the host that it runs and boots this system, with no automatic rollback armed."""
     state = state_of(fleet[name])
     assert (state.running, state.boot_default) == (system, system)
-    assert not state.way_back_armed
+    assert not state.rollback_armed
 
 
 def test_a_host_that_somebody_changes_meanwhile_is_left_as_it_is(fleet: Fleet) -> None:
@@ -230,4 +230,4 @@ def test_a_host_that_somebody_changes_meanwhile_is_left_as_it_is(fleet: Fleet) -
     assert refused.hosts["carbon"]["verdict"] == "untouched"
     assert refused.hosts["carbon"]["current"] == after.running == by_hand
     assert after.boot_default == before.boot_default
-    assert not after.way_back_armed
+    assert not after.rollback_armed

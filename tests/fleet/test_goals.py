@@ -30,7 +30,7 @@ def test_boot_changes_the_next_boot_alone(fleet: Fleet) -> None:
     after = state_of(fleet[NAME])
     assert (after.running, after.greeting) == (before.running, before.greeting)
     assert after.boot_default != before.boot_default
-    assert not after.way_back_armed
+    assert not after.rollback_armed
     assert fleet.deploy_json(NAME, "--goal", "boot").outcomes() == {NAME: "unchanged"}
     fleet[NAME].reboot()
     booted = state_of(fleet[NAME])
@@ -54,7 +54,7 @@ def test_boot_that_fails_is_undone(fleet: Fleet) -> None:
 
 
 def test_test_leaves_the_boot_default(fleet: Fleet) -> None:
-    """The new system runs, proven and without a way back; the next boot gives the old one."""
+    """The new system runs, proven and with nothing armed; the next boot gives the old one."""
     before = state_of(fleet[NAME])
     greeting = fleet.change()
     deployment = fleet.deploy_json(NAME, "--goal", "test")
@@ -63,7 +63,7 @@ def test_test_leaves_the_boot_default(fleet: Fleet) -> None:
     assert deployment.find(stage="smoke", event="stage_finished")
     after = state_of(fleet[NAME])
     assert (after.greeting, after.boot_default) == (greeting, before.boot_default)
-    assert (after.running, after.way_back_armed) == (deployment.hosts[NAME]["current"], False)
+    assert (after.running, after.rollback_armed) == (deployment.hosts[NAME]["current"], False)
     assert fleet.deploy_json(NAME, "--goal", "test").outcomes() == {NAME: "unchanged"}
     fleet[NAME].reboot()
     assert state_of(fleet[NAME]).greeting == before.greeting

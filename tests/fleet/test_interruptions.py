@@ -60,7 +60,7 @@ def test_resume_finishes_what_a_dead_controller_began(fleet: Fleet, killed_at: s
     state = state_of(fleet["carbon"])
     assert state.running == state.boot_default == resumed.hosts["carbon"]["current"]
     assert state.greeting == greeting
-    assert not state.way_back_armed
+    assert not state.rollback_armed
     assert count(fleet["carbon"], "greeter.service", "Finished") == greetings + 1
     if killed_at == "stage_finished":
         # One that tests the new system and one that makes it stay.
@@ -79,7 +79,7 @@ def test_system_without_network_is_left_again(fleet: Fleet) -> None:
     assert deployment.hosts["nitrogen"]["verdict"] == "rolled back good"
     after = state_of(fleet["nitrogen"])
     assert (after.running, after.boot_default) == (before.running, before.boot_default)
-    assert not after.way_back_armed
+    assert not after.rollback_armed
 
 
 def kill_after_switch(fleet: Fleet, name: str, event: str = "stage_finished") -> None:

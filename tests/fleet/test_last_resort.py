@@ -72,7 +72,7 @@ def test_a_rollback_that_hangs_reboots_into_the_old_system(fleet: Fleet, host: H
 
 
 def test_a_host_without_its_controller_reboots_by_itself(fleet: Fleet, host: Host) -> None:
-    """Where nobody confirms and the way back hangs, the host reboots, and only once."""
+    """If nobody confirms and the automatic rollback hangs, the host reboots, and only once."""
     before = state_of(host)
     fleet.change()
     process = rebooting(fleet, allowed=True).start("deploy", NAME, "--json")
@@ -85,7 +85,7 @@ def test_a_host_without_its_controller_reboots_by_itself(fleet: Fleet, host: Hos
     host.wait_until_up()
     after = state_of(host)
     assert (after.running, after.boot_default) == (before.running, before.boot_default)
-    assert (after.greeting, after.way_back_armed) == (before.greeting, False)
+    assert (after.greeting, after.rollback_armed) == (before.greeting, False)
     resumed = fleet.events_of("resume")
     assert resumed.hosts[NAME]["verdict"] == "rolled back good", resumed.why()
     assert state_of(host).boot_id == after.boot_id

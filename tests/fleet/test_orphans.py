@@ -64,7 +64,7 @@ def is_waited_for(host: Host) -> bool:
     return LOCK in host.shell("readlink /proc/[0-9]*/fd/8 || true")
 
 
-@pytest.mark.parametrize("unit", ["orchestrate-way-back", "orchestrate-activate"])
+@pytest.mark.parametrize("unit", ["orchestrate-rollback", "orchestrate-activate"])
 def test_the_next_script_waits_for_an_orphaned_one(fleet: Fleet, unit: str) -> None:
     """Of two scripts of one switch the second finds what the first has done, whole."""
     begun = attempt(fleet, Moment.TEST)
@@ -83,7 +83,7 @@ def test_the_next_script_waits_for_an_orphaned_one(fleet: Fleet, unit: str) -> N
     assert begun.done == ["test", "confirm"]
 
 
-def test_the_way_back_ends_a_script_that_does_not_let_go(fleet: Fleet) -> None:
+def test_the_automatic_rollback_ends_a_script_that_does_not_let_go(fleet: Fleet) -> None:
     """A script that was stopped with the host in its hand doesn't keep it from going back."""
     before = state_of(fleet[NAME])
     begun = attempt(fleet, Moment.TEST, SOON)

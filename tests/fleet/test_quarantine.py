@@ -27,7 +27,7 @@ def test_a_crashing_package_is_refused_everywhere(fleet: Fleet) -> None:
     assert refused.returncode == 3
     assert refused.outcomes() == {"carbon": "skipped", "beryllium": "skipped"}, refused.why()
     for name, result in refused.hosts.items():
-        assert "which failed its smoke on carbon in run" in result["message"]
+        assert "which failed its smoke test on carbon in run" in result["message"]
         assert "illegal instruction" in result["message"]
         assert "--again" in refused.failure(name)
     assert {event["host"] for event in refused.find(stage="plan", event="stage_failed")} == {

@@ -16,9 +16,10 @@ from orchestrator.model.event import ClosureSize, Progress
 from orchestrator.model.journal import Step, StepKey, StepState
 from orchestrator.model.plan import Fanout
 from orchestrator.model.report import CopyReport
+from orchestrator.scripts import read
 from orchestrator.stages.activate.reboot import reboot_for
 from orchestrator.stages.copy_closure.copy_closure import CopyRequest, copy_closure
-from orchestrator.stages.plan.changes import closure_sizes, parse_sizes
+from orchestrator.stages.plan.changes import closure_sizes, read_sizes
 from orchestrator.stages.smoke.model import deliver_model, model_path, read_model
 from orchestrator.stages.store_contents import require_system
 
@@ -77,7 +78,7 @@ async def _emit_sizes(context: Context, host: HostPlan, shell: SshShell) -> None
     """Emit what the new closure takes beside the old one; not to know it stops nothing."""
     old = (host.previous,) if host.previous else ()
     asked = await shell.run(closure_sizes(*old, host.evaluation.toplevel))
-    sizes = parse_sizes(asked.stdout) if asked.returncode == 0 else ()
+    sizes = read_sizes(read(asked)) if asked.returncode == 0 else ()
     if len(sizes) == len(old) + 1:
         before = sizes[0] if old else 0
         context.emit(host.name, Step.COPY, ClosureSize(before, sizes[-1]))

@@ -19,18 +19,20 @@ from orchestrator.deploy.perform.reboot import Checks, perform_reboot
 from orchestrator.deploy.perform.runtime import Runtime, process_runtime
 from orchestrator.errors import CommandError, PayloadError, StageError, UnreachableError
 from orchestrator.model.event import Quarantined
+from orchestrator.model.guard import Guard
 from orchestrator.model.journal import Step, StepKey
 from orchestrator.model.plan import Goal
 from orchestrator.model.store import DerivationPath
+from orchestrator.stages.activate.activation import Activation
 from orchestrator.stages.activate.boot import make_boot_default
 from orchestrator.stages.activate.confirm import confirm, disarm
 from orchestrator.stages.activate.dry_activate import dry_activate
-from orchestrator.stages.activate.rollback import UNTOUCHED, reactivate, verdict
-from orchestrator.stages.activate.switch import Activation, await_switch, switch
+from orchestrator.stages.activate.rollback import reactivate, verdict
+from orchestrator.stages.activate.switch import await_switch, switch
 from orchestrator.stages.facts.facts import gather_facts
 from orchestrator.stages.smoke.health_check import check_health
 from orchestrator.stages.smoke.model import model_path, read_model
-from orchestrator.stages.smoke.smoke import run_smoke
+from orchestrator.stages.smoke.smoke import SmokeTest, run_smoke
 from orchestrator.state.host_locks import HostLocks
 from orchestrator.state.quarantine import Quarantine
 from orchestrator.transport.session import Session, session
@@ -53,7 +55,7 @@ if TYPE_CHECKING:
         SwitchReport,
     )
     from orchestrator.model.store import StorePath
-    from orchestrator.model.variant import Backend
+    from orchestrator.stages.activate.rollback import Reactivation
     from orchestrator.state.journal import Journal
     from orchestrator.transport.shell import SshShell
 
@@ -95,7 +97,7 @@ def perform(journal: Journal, plan: Plan, key: StepKey) -> Report:
 def _switch(context: Context, host: HostPlan) -> SwitchReport:
     host = _as_it_is_now(context, host)
     activation = activation_of(context.plan, host)
-    # Where nobody can log in nothing was begun, and there is nothing to wait for.
+    # If the login fails nothing was begun, and there is nothing to wait for.
     context.runtime.run(context.runtime.pool.shell(host.target))
     with suppress(UnreachableError):
         return switch(_Pooled(context.runtime, host.target), activation)
@@ -178,45 +180,47 @@ def activation_of(plan: Plan, host: HostPlan) -> Activation:
 
 
 def _smoke(context: Context, host: HostPlan) -> SmokeReport:
-    """Smoke what was switched to, and note what it says of the package."""
-    report = _smoke_new(context, host)
+    """Run the smoke test of what was switched to, and note what it says of the package."""
+    report = _smoke_new(context, host, _guard(host))
     quarantine = Quarantine(context.journal.client)
     for path in quarantine.judge(report, host.evaluation, context.plan.run):
         context.emit(host.name, Step.SMOKE, Quarantined(path))
     return report
 
 
-def _smoke_new(context: Context, host: HostPlan) -> SmokeReport:
-    """Smoke the run's system; an earlier generation may be of another variant."""
+def _guard(host: HostPlan) -> Guard:
+    """Say what a host does by itself between its switch and its confirmation."""
+    return Guard.until_confirmed(has_previous=host.previous is not None)
+
+
+def _smoke_new(context: Context, host: HostPlan, guard: Guard) -> SmokeReport:
+    """Run the smoke test of the run's system; an earlier generation may be of another variant."""
     package = host.evaluation.llama
-    expected = host.choice.variant.backend if package is not None else None
-    return _run_smoke(context, host, expected, package)
+    backend = host.choice.variant.backend if package is not None else None
+    return _run_smoke(context, host, SmokeTest(host.target.smoke, backend, package), guard)
 
 
-def _run_smoke(
-    context: Context, host: HostPlan, expected: Backend | None, package: StorePath | None
-) -> SmokeReport:
-    smoke = host.target.smoke
-    model = read_model(model_path(smoke))
-    return _on_host(
-        context,
-        host.target,
-        lambda shell: run_smoke(shell, model, smoke, expected, package),
-    )
+def _run_smoke(context: Context, host: HostPlan, test: SmokeTest, guard: Guard) -> SmokeReport:
+    model = read_model(model_path(test.smoke))
+    return _on_host(context, host.target, lambda shell: run_smoke(shell, model, test, guard))
 
 
 def _health(context: Context, host: HostPlan) -> HealthReport:
+    return _check_health(context, host, _guard(host))
+
+
+def _check_health(context: Context, host: HostPlan, guard: Guard) -> HealthReport:
     health = host.target.health
     if health is None:
         message = "the plan has no health check for it"
         raise PayloadError(message, host=host.name, stage=Step.HEALTH)
-    return _on_host(context, host.target, lambda shell: check_health(shell, health))
+    return _on_host(context, host.target, lambda shell: check_health(shell, health, guard))
 
 
 def _on_host(
     context: Context, host: Host, once: Callable[[SshShell], Coroutine[None, None, T]]
 ) -> T:
-    """Do something on a host, again on a new connection where the switch cut the old one."""
+    """Do something on a host, again on a new connection if the switch cut the old one."""
     pool = context.runtime.pool
 
     async def work() -> T:
@@ -236,8 +240,9 @@ def _confirm(context: Context, host: HostPlan) -> SwitchReport:
 
 def _reboot(context: Context, host: HostPlan) -> RebootReport:
     checks = Checks(
-        smoke=lambda: _smoke_new(context, host),
-        health=(lambda: _health(context, host)) if host.target.health is not None else None,
+        # It is confirmed: nothing leads back from here.
+        smoke=lambda: _smoke_new(context, host, Guard.NONE),
+        health=(lambda: _check_health(context, host, Guard.NONE)) if host.target.health else None,
     )
     return perform_reboot(context, host, checks)
 
@@ -252,7 +257,7 @@ def _dry_activate(_context: Context, host: HostPlan) -> DryActivationReport:
 
 
 def _in_session(context: Context, host: HostPlan, change: Callable[[Session, Activation], T]) -> T:
-    """Change a host over a new connection, and another one where that broke."""
+    """Change a host over a new connection, and another one if that broke."""
     activation = activation_of(context.plan, host)
     with session(host.target) as opened, suppress(UnreachableError):
         return change(opened, activation)
@@ -261,7 +266,7 @@ def _in_session(context: Context, host: HostPlan, change: Callable[[Session, Act
 
 
 def _rollback(context: Context, host: HostPlan) -> RollbackReport:
-    """Go back, and prove it with the old system's own llama-cli where it has one."""
+    """Go back, and prove it with the old system's own llama-cli if it has one."""
     previous = host.previous
     if previous is None:
         return verdict(host.name, previous, None, None)
@@ -270,12 +275,12 @@ def _rollback(context: Context, host: HostPlan) -> RollbackReport:
     except CommandError as error:
         return verdict(host.name, previous, error, None)
     smoked = None
-    if host.facts.llama_cli and reactivated.returncode != UNTOUCHED:
-        smoked = _run_smoke(context, host, None, None)
+    if host.facts.llama_cli and not reactivated.untouched:
+        smoked = _run_smoke(context, host, SmokeTest(host.target.smoke), Guard.NONE)
     return verdict(host.name, previous, reactivated, smoked)
 
 
-def _reactivate(context: Context, host: HostPlan, previous: StorePath) -> CommandResult:
+def _reactivate(context: Context, host: HostPlan, previous: StorePath) -> Reactivation:
     activation = activation_of(context.plan, host)
     with _session_until(context, host.target) as opened, suppress(UnreachableError):
         return reactivate(opened, activation, previous)
@@ -285,7 +290,7 @@ def _reactivate(context: Context, host: HostPlan, previous: StorePath) -> Comman
 
 @contextmanager
 def _session_until(context: Context, host: Host) -> Iterator[Session]:
-    """Log in again and again until the way back on the host must have been taken.
+    """Log in again and again until the automatic rollback of the host must be over.
 
     A host whose network died with the new system answers once its timer has
     brought the old one back.

@@ -1,33 +1,38 @@
 # What the scripts that activate a system share. Each is sent after this text. They
 # start no program for what the shell can do itself: that is most of what they cost.
 
-way_back=orchestrate-way-back
-activation=orchestrate-activate.service
+rollback_unit=orchestrate-rollback
+activation_unit=orchestrate-activate.service
 state=/run/orchestrate
 lock=$state/lock
 held=no
 
 # One script at a time changes the host: one that was orphaned, its session gone, may
-# still be at work when the next one comes. Wait $1 seconds for the lock, for $2; 78
-# where it isn't let go. The kernel takes it from the dead. Whoever waits has the file
-# as 8 and who holds it as 9, by which the way back finds the holder.
+# still be at work when the next one comes. Wait $1 seconds for the lock, for $2;
+# $exit_held if it isn't let go, and `why` names the holder. The kernel takes it from the
+# dead. Whoever waits has the file as 8 and who holds it as 9, by which the automatic
+# rollback finds the holder.
 take_host() {
   [ "$held" = no ] || return 0
+  why="$lock can't be locked"
   # Root's alone: whoever can open a file can hold its lock.
-  [ -e "$lock" ] || { mkdir -p "$state" && (umask 077 && : >>"$lock"); } || return
+  [ -e "$lock" ] || { mkdir -p "$state" && (umask 077 && : >>"$lock"); } ||
+    return "$exit_unwritable"
   exec 8<>"$lock"
-  flock -E 78 -w "$1" 8
-  answer=$?
-  if [ "$answer" != 0 ]; then
+  flock -E "$exit_held" -w "$1" 8
+  code=$?
+  if [ "$code" != 0 ]; then
     exec 8>&-
-    [ "$answer" != 78 ] ||
-      echo "$(cat "$lock") (process$(holders)) did not let go of the host in $1 seconds" >&2
-    return "$answer"
+    [ "$code" = "$exit_held" ] || return "$exit_unwritable"
+    why="$(cat "$lock") (process$(holders)) did not let go of the host in $1 seconds"
+    return "$exit_held"
   fi
   exec 9>&8 8>&-
   held=yes
   echo "$2" >"$lock"
 }
+
+take_host_or_leave() { take_host "$1" "$2" || leave "$?" "$why"; }
 
 # Who holds the lock: a script, and what it waits for.
 holders() {
@@ -48,7 +53,7 @@ let_go() {
 }
 
 # What comes late of a run that goes back must not bring the new system again.
-# shellcheck disable=SC2154 # the script behind this text sets it
+# shellcheck disable=SC2154 # the script behind this text is given it
 give_up() { echo "$run" >"$state/given-up"; }
 is_given_up() { says "$state/given-up" "$run"; }
 
@@ -66,7 +71,7 @@ says() {
 #
 # The lock is for the beginning: what hangs must let itself be stopped.
 activate() {
-  # shellcheck disable=SC2154 # the script behind this text sets it
+  # shellcheck disable=SC2154 # the script behind this text is given it
   what="$run $1 $2"
   if [ "$3" = nixos-rebuild ]; then
     set -- nixos-rebuild "$2" --store-path "$1"
@@ -87,13 +92,13 @@ activate() {
       tries=$((tries + 1))
       sleep 0.1
     done
-    systemctl reset-failed "$activation" 2>/dev/null
+    systemctl reset-failed "$activation_unit" 2>/dev/null
     begin_activation "$@"
   fi
 }
 
 begin_activation() {
-  systemd-run --quiet --collect --no-ask-password --service-type=exec --unit="$activation" \
+  systemd-run --quiet --collect --no-ask-password --service-type=exec --unit="$activation_unit" \
     --setenv=PATH="$PATH" --setenv=LOCALE_ARCHIVE="${LOCALE_ARCHIVE-}" \
     --property=StandardOutput="append:$state/activation.log" \
     --property=StandardError="append:$state/activation.log" \
@@ -101,58 +106,82 @@ begin_activation() {
     sh "$state/activation.sh" "$@"
 }
 
+# Activate $1 by action $2 with $3, and wait $4 seconds for its end without the lock.
+activate_and_wait() {
+  if activate "$1" "$2" "$3"; then
+    let_go
+    activation_end "$4"
+  else
+    ended=unbegun
+  fi
+}
+
 # Whether $run has begun to activate $1 by action $2, and nothing else since.
 has_begun() { says "$state/activation.what" "$run $1 $2"; }
 
-# Wait $1 seconds for the end of the activation, and give its output and exit
-# code: 75 where it goes on, 143 where it was stopped. To wait for its lock costs
+# Wait $1 seconds for the end of the activation and pass on its output. `ended` is its
+# exit code: `goes-on` if it isn't over, 143 if it was stopped. To wait for its lock costs
 # nothing meanwhile, and needs no answer of a systemd that is being replaced.
 activation_end() {
   read -r up _ </proc/uptime
   limit=$((${up%.*} + $1)) left=$1 pause=0.02 tries=0
   while [ "$left" -gt 0 ]; do
-    flock -s -E 75 -w "$left" 8 8>>"$state/activation.lock"
-    [ "$?" != 75 ] || break
-    # Free: it has ended, or its shell has yet to take it, in a moment. Where it takes
+    flock -s -E "$exit_held" -w "$left" 8 8>>"$state/activation.lock"
+    [ "$?" != "$exit_held" ] || break
+    # Free: it has ended, or its shell has yet to take it, in a moment. If it takes
     # longer it may have been stopped.
     [ "$tries" -lt 10 ] || pause=0.1
     if [ -s "$state/activation.code" ] || { [ "$pause" = 0.1 ] && ! is_under_way; }; then
       ended=
       [ ! -e "$state/activation.code" ] || read -r ended <"$state/activation.code"
+      ended=${ended:-143}
       activation_output
-      return "${ended:-143}"
+      return
     fi
     tries=$((tries + 1))
     sleep "$pause"
     read -r up _ </proc/uptime
     left=$((limit - ${up%.*}))
   done
+  ended=goes-on
   activation_output
-  return 75
 }
-activation_output() { [ ! -s "$state/activation.log" ] || cat "$state/activation.log"; }
+activation_output() { [ ! -s "$state/activation.log" ] || pass_on <"$state/activation.log"; }
 
-# Wait $2 seconds for the end of what $run has begun: the activation of $1 by test.
-# 76 where the host has left $1 again by itself.
+# Whether the system runs that was activated. 4: with failed units; whether that will do
+# isn't for a script to say.
+has_ended_well() { [ "$ended" = 0 ] || [ "$ended" = 4 ]; }
+
+# End as the activation did.
+leave_as_activated() {
+  case "$ended" in
+    goes-on) leave "$exit_goes_on" ;;
+    unbegun) leave "$exit_not_activated" ;;
+    # One that was stopped ends without a code, as if terminated.
+    143) leave "$exit_stopped" ;;
+  esac
+  say activation "$ended"
+  if has_ended_well; then leave "$exit_done"; else leave "$exit_activation_failed"; fi
+}
+
+# Wait $2 seconds for the end of what $run has begun, the activation of $1 by test, and
+# end as it did.
 rejoin() {
   activation_end "$2"
-  code=$?
   left=no
-  case "$code" in
-    # One that was stopped ends without a code, as if terminated.
+  case "$ended" in
     143) left=yes ;;
     0 | 4) [ "$(running)" = "$1" ] || left=yes ;;
   esac
   if [ "$left" = yes ] || is_taken; then
-    echo "the way back was taken: it runs $(running)" >&2
-    return 76
+    leave "$exit_went_back" "it runs $(running)"
   fi
-  return "$code"
+  leave_as_activated
 }
 
 # systemd doesn't answer while an activation replaces it.
 is_under_way() {
-  case "$(unit_state "$activation")" in
+  case "$(unit_state "$activation_unit")" in
     inactive | failed) return 1 ;;
     "") ! [ -s "$state/activation.code" ] ;;
   esac
@@ -161,13 +190,13 @@ is_under_way() {
 # Stop an activation that is under way, and nixos-rebuild's own unit for it; with
 # all its processes dead its lock is free.
 stop_activation() {
-  for unit in "$activation" nixos-rebuild-switch-to-configuration.service; do
+  for unit in "$activation_unit" nixos-rebuild-switch-to-configuration.service; do
     timeout 20 systemctl stop "$unit" 2>/dev/null ||
       systemctl kill --signal=KILL "$unit" 2>/dev/null
   done
 }
 
-# The last resort where the old system's activation fails, if $1 says reboot: what
+# The last resort if the old system's activation fails and $1 says reboot: what
 # failed has not touched the boot default. An orderly shutdown could wait for the
 # very unit that hangs; this one still asks every process to end.
 last_resort() {
@@ -183,15 +212,25 @@ boot_default() { resolved /nix/var/nix/profiles/system; }
 # What is-active prints is the state, and costs systemd less to say than `show`.
 unit_state() { systemctl is-active "$1" 2>/dev/null; }
 
-# Stop the timer of the way back; fail if it has fired and is being taken.
+# Stop the timer of the automatic rollback; fail if it has fired and is at work.
 disarm() {
-  systemctl stop "$way_back.timer" 2>/dev/null
+  systemctl stop "$rollback_unit.timer" 2>/dev/null
   ! is_taken
+}
+
+# Disarm for $1 to stay, and leave if it is too late for that. $2 is the old system.
+disarm_or_leave() {
+  ! is_given_up || leave "$exit_given_up" "it runs $(running)"
+  disarm || leave "$exit_went_back" "it runs $(running)"
+  now=$(running)
+  [ "$now" != "$1" ] || return 0
+  [ -z "$2" ] || [ "$now" != "$2" ] || leave "$exit_went_back" "it runs $now"
+  leave "$exit_drifted" "it runs ${now:-no system}"
 }
 
 # A oneshot that runs is "activating", which the exit code of is-active doesn't count.
 is_taken() {
-  case "$(unit_state "$way_back.service")" in
+  case "$(unit_state "$rollback_unit.service")" in
     active | activating | deactivating) return 0 ;;
     *) return 1 ;;
   esac

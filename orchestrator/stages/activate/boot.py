@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from orchestrator.model.guard import Guard
 from orchestrator.model.report import BootReport
 from orchestrator.model.stage import Stage
-from orchestrator.stages.activate.switch import activation_failure, activation_script, whole
+from orchestrator.scripts import ScriptExit, read
+from orchestrator.stages.activate.activation import activation_failure, activation_script, whole
 
 if TYPE_CHECKING:
-    from orchestrator.stages.activate.switch import Activation
+    from orchestrator.stages.activate.activation import Activation
     from orchestrator.transport.session import Session
 
 
@@ -25,18 +27,21 @@ def make_boot_default(session: Session, activation: Activation) -> BootReport:
         CommandError: it can't be set; what booted before is set again.
     """
     command = activation_script(
-        "activate/boot.sh",
-        activation.toplevel,
-        activation.boot_default or "",
-        activation.run,
-        activation.activator,
-        whole(_TIMEOUT),
-        whole(activation.patience),
+        "boot.sh",
+        new=activation.toplevel,
+        default=activation.boot_default or "",
+        run=activation.run,
+        activator=activation.activator,
+        seconds=whole(_TIMEOUT),
+        patience=whole(activation.patience),
         timeout=activation.within(2 * _TIMEOUT) + _MARGIN,
     )
     result = session.run_as_root(command)
-    if result.returncode != 0:
-        raise activation_failure(
-            result, Stage.BOOT, "the new system can't be made the boot default"
-        )
-    return BootReport(activation.host, activation.boot_default, activation.toplevel)
+    answer = read(result)
+    if answer.end is ScriptExit.DONE:
+        return BootReport(activation.host, activation.boot_default, activation.toplevel)
+    failed = "the new system can't be made the boot default"
+    error = activation_failure(result, answer, Stage.BOOT, failed, Guard.NONE)
+    if boots := answer.get("boots"):
+        error.message = f"{error.message}; it boots {boots}"
+    raise error

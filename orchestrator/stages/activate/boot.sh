@@ -1,44 +1,53 @@
-# Make a system the boot default without activating it; undone where that fails.
+# Make a system the boot default without activating it; undone if that fails.
 #
-# $1 new toplevel   $2 what is the boot default now, or empty   $3 run
-# $4 nixos-rebuild or switch-to-configuration   $5 seconds
-# $6 seconds to wait for the lock
+# $new: the system to boot
+# $default: what is the boot default now, or empty
+# $run: the run's id
+# $activator: nixos-rebuild or switch-to-configuration
+# $seconds: how long the boot loader may take
+# $patience: seconds to wait for the lock
+
 set -u
-run=$3
-take_host "$6" "the boot default of run $run" || exit
+take_host_or_leave "$patience" "the boot default of run $run"
 if is_given_up; then
   # Whoever came before has failed, and sets it back.
   let_go
-  activation_end "$5"
-  echo "its run has set it back: it boots $(boot_default)" >&2
-  exit 76
+  activation_end "$seconds"
+  leave "$exit_given_up" "it boots $(boot_default)"
 fi
-[ -x "$1/bin/switch-to-configuration" ] || { echo "$1 is not a NixOS system" >&2; exit 72; }
+[ -x "$new/bin/switch-to-configuration" ] || leave "$exit_not_nixos" "$new"
 boots=$(boot_default)
-if [ "$boots" != "$1" ] && [ "$boots" != "$2" ]; then
-  echo "it boots ${boots:-no system}, not ${2:-none}: somebody else changed it" >&2
-  exit 71
+if [ "$boots" != "$new" ] && [ "$boots" != "$default" ]; then
+  leave "$exit_boot_drifted" "it boots ${boots:-no system}, not ${default:-none}"
 fi
-if has_begun "$1" boot; then
+if has_begun "$new" boot; then
   # Its session was lost: it goes on, or has ended.
   let_go
-  activation_end "$5"
-elif [ "$4" = nixos-rebuild ] || nix-env --profile /nix/var/nix/profiles/system --set "$1"; then
-  activate "$1" boot "$4" && let_go && activation_end "$5"
+  activation_end "$seconds"
+elif [ "$activator" = nixos-rebuild ] ||
+  nix-env --profile /nix/var/nix/profiles/system --set "$new"; then
+  activate_and_wait "$new" boot "$activator" "$seconds"
 else
-  exit 72
+  leave "$exit_profile_unset" "it boots $(boot_default)"
 fi
-code=$?
-[ "$code" != 0 ] || [ "$(boot_default)" = "$1" ] || code=73
-if [ "$code" != 0 ] && [ -n "$2" ]; then
-  take_host "$6" "the boot default of run $run" || exit
+if [ "$ended" = 0 ] && [ "$(boot_default)" = "$new" ]; then
+  leave "$exit_done"
+fi
+failed=$ended
+if [ -n "$default" ]; then
+  take_host_or_leave "$patience" "the boot default of run $run"
   if ! is_given_up; then
     give_up
     stop_activation
-    nix-env --profile /nix/var/nix/profiles/system --set "$2"
-    activate "$2" boot switch-to-configuration
+    nix-env --profile /nix/var/nix/profiles/system --set "$default"
+    activate "$default" boot switch-to-configuration
   fi
   let_go
-  activation_end "$5"
+  activation_end "$seconds"
 fi
-exit "$code"
+say boots "$(boot_default)"
+[ "$failed" != 0 ] || leave "$exit_not_default"
+# Failed units don't make a boot default.
+[ "$failed" != 4 ] || { say activation 4; leave "$exit_activation_failed"; }
+ended=$failed
+leave_as_activated

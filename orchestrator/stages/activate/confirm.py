@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from orchestrator.model.guard import Guard
 from orchestrator.model.stage import Stage
-from orchestrator.stages.activate.switch import (
+from orchestrator.scripts import read
+from orchestrator.stages.activate.activation import (
     activated,
     activation_failure,
     activation_script,
@@ -14,8 +16,9 @@ from orchestrator.stages.activate.switch import (
 )
 
 if TYPE_CHECKING:
+    from orchestrator.command import Command
     from orchestrator.model.report import SwitchReport
-    from orchestrator.stages.activate.switch import Activation
+    from orchestrator.stages.activate.activation import Activation
     from orchestrator.transport.session import Session
 
 
@@ -26,7 +29,7 @@ _MARGIN = 30.0
 
 
 def confirm(session: Session, activation: Activation) -> SwitchReport:
-    """Disarm the way back and make what runs the boot default.
+    """Disarm the automatic rollback and make what runs the boot default.
 
     Args:
         session: a session opened after the switch: that it opens is part of
@@ -35,42 +38,46 @@ def confirm(session: Session, activation: Activation) -> SwitchReport:
 
     Raises:
         UnreachableError: the connection broke; done again, it waits for the end.
-        CommandError: the way back was taken, or the boot default can't be set.
+        CommandError: the host went back before, or the boot default can't be set.
     """
-    # By now no way back is armed: one that hangs must not keep the host for long.
+    # By now no automatic rollback is armed: what hangs must not keep the host for long.
     limit = activation.confirm_timeout + _BOOT_LOADER
     command = activation_script(
-        "activate/confirm.sh",
-        activation.toplevel,
-        activation.run,
-        activation.activator,
-        whole(limit),
-        whole(activation.patience),
+        "confirm.sh",
+        new=activation.toplevel,
+        old=activation.previous or "",
+        run=activation.run,
+        activator=activation.activator,
+        seconds=whole(limit),
+        patience=whole(activation.patience),
         timeout=activation.within(limit) + _MARGIN,
     )
-    result = session.run_as_root(command)
-    report = activated(result, activation)
-    if report is None:
-        raise activation_failure(result, Stage.CONFIRM, "the new system can't be made to stay")
-    return replace(report, boots=activation.toplevel)
+    return replace(_confirmed(session, command, activation), boots=activation.toplevel)
 
 
 def disarm(session: Session, activation: Activation) -> SwitchReport:
-    """Disarm the way back and leave the boot default as it is.
+    """Disarm the automatic rollback and leave the boot default as it is.
 
     Raises:
         UnreachableError: the connection broke; it can be done again.
-        CommandError: the way back was taken.
+        CommandError: the host went back before.
     """
     command = activation_script(
-        "activate/keep.sh",
-        activation.toplevel,
-        activation.run,
-        whole(activation.patience),
+        "disarm.sh",
+        new=activation.toplevel,
+        old=activation.previous or "",
+        run=activation.run,
+        patience=whole(activation.patience),
         timeout=activation.patience + _MARGIN,
     )
+    return _confirmed(session, command, activation)
+
+
+def _confirmed(session: Session, command: Command, activation: Activation) -> SwitchReport:
     result = session.run_as_root(command)
-    report = activated(result, activation)
+    answer = read(result)
+    report = activated(answer, activation)
     if report is None:
-        raise activation_failure(result, Stage.CONFIRM, "the new system can't be made to stay")
+        failed = "the confirmation failed"
+        raise activation_failure(result, answer, Stage.CONFIRM, failed, Guard.BEING_DISARMED)
     return report

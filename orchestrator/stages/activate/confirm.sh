@@ -1,30 +1,31 @@
-# Make the running system stay: disarm the way back, then profile and boot loader.
+# Make the running system stay: disarm the automatic rollback, then profile and boot loader.
 #
-# $1 new toplevel   $2 run   $3 nixos-rebuild or switch-to-configuration   $4 seconds
-# $5 seconds to wait for the lock
+# $new: the system that is to stay
+# $old: the one before it, or empty
+# $run: the run's id
+# $activator: nixos-rebuild or switch-to-configuration
+# $seconds: how long profile and boot loader may take
+# $patience: seconds to wait for the lock
+
 set -u
-run=$2
-take_host "$5" "the confirmation of run $run" || exit
+take_host_or_leave "$patience" "the confirmation of run $run"
 # By its own hand, nixos-rebuild commits by `switch`. Without it, `boot` does the rest
 # of what `switch` is: the system was activated by `test`, and runs.
-if [ "$3" = nixos-rebuild ]; then action=switch; else action=boot; fi
-if has_begun "$1" "$action"; then
+if [ "$activator" = nixos-rebuild ]; then action=switch; else action=boot; fi
+if has_begun "$new" "$action"; then
   # Its session was lost: it goes on, or has ended.
   let_go
-  activation_end "$4"
+  activation_end "$seconds"
 else
-  if is_given_up || ! disarm || [ "$(running)" != "$1" ]; then
-    echo "the way back was taken: it runs $(running)" >&2
-    exit 71
+  disarm_or_leave "$new" "$old"
+  if [ "$activator" != nixos-rebuild ]; then
+    nix-env --profile /nix/var/nix/profiles/system --set "$new" || leave "$exit_profile_unset"
   fi
-  if [ "$3" != nixos-rebuild ]; then
-    nix-env --profile /nix/var/nix/profiles/system --set "$1" || exit 72
-  fi
-  activate "$1" "$action" "$3" && let_go && activation_end "$4"
+  activate_and_wait "$new" "$action" "$activator" "$seconds"
 fi
-code=$?
-# 4: it runs, with failed units; whether that will do isn't for a script to say.
-[ "$code" = 0 ] || [ "$code" = 4 ] || exit "$code"
-[ "$(running)" = "$1" ] && [ "$(boot_default)" = "$1" ] || exit 73
+has_ended_well || leave_as_activated
+if [ "$(running)" != "$new" ] || [ "$(boot_default)" != "$new" ]; then
+  leave "$exit_not_default" "it runs $(running) and boots $(boot_default)"
+fi
 rm -f "/nix/var/nix/gcroots/orchestrate/$run"
-exit "$code"
+leave_as_activated

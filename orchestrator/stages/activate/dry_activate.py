@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from orchestrator.command import printable, script
+from orchestrator.command import printable
+from orchestrator.model.guard import Guard
 from orchestrator.model.report import DryActivationReport
 from orchestrator.model.stage import Stage
-from orchestrator.stages.activate.switch import activation_failure
+from orchestrator.scripts import ScriptExit, read, script
+from orchestrator.stages.activate.activation import activation_failure
 
 if TYPE_CHECKING:
     from orchestrator.model.store import StorePath
@@ -15,7 +17,6 @@ if TYPE_CHECKING:
 
 
 _TIMEOUT = 120.0
-_DRY = 'exec "$1/bin/switch-to-configuration" dry-activate 2>&1\n'
 
 
 def dry_activate(session: Session, toplevel: StorePath) -> DryActivationReport:
@@ -24,8 +25,11 @@ def dry_activate(session: Session, toplevel: StorePath) -> DryActivationReport:
     Raises:
         StageError: it doesn't say.
     """
-    result = session.run_as_root(script(_DRY, toplevel, timeout=_TIMEOUT))
-    if result.returncode != 0:
-        raise activation_failure(result, Stage.DRY_ACTIVATE, "the dry activation failed")
-    lines = tuple(printable(line) for line in result.stdout.splitlines() if line.strip())
+    command = script("stages/activate/dry_activate.sh", toplevel=toplevel, timeout=_TIMEOUT)
+    result = session.run_as_root(command)
+    answer = read(result)
+    if answer.end is not ScriptExit.DONE:
+        failed = "the dry activation failed"
+        raise activation_failure(result, answer, Stage.DRY_ACTIVATE, failed, Guard.NONE)
+    lines = tuple(printable(line) for line in answer.output.splitlines() if line.strip())
     return DryActivationReport(session.host.name, lines)

@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from orchestrator.command import Command, script
-from orchestrator.errors import PayloadError, StageError
+from orchestrator.errors import StageError
 from orchestrator.model.boot_part import BootPart
 from orchestrator.model.stage import Stage
-from orchestrator.scripts import shipped
+from orchestrator.scripts import ScriptExit, answer_of, program, read, script
 from orchestrator.transport.shell import LOST
 
 if TYPE_CHECKING:
-    from orchestrator.command import CommandResult
+    from orchestrator.command import Command, CommandResult
     from orchestrator.model.store import StorePath
+    from orchestrator.scripts import Answer
     from orchestrator.transport.session import Session
     from orchestrator.transport.shell import Shell
 
@@ -26,7 +26,7 @@ _TIMEOUT = 30.0
 class BootState:
     """What a host has booted and runs; `changed` is what a system needs a reboot for.
 
-    The systems are empty where they are none of NixOS.
+    The systems are empty if they are none of NixOS.
     """
 
     boot_id: str
@@ -42,23 +42,21 @@ class BootState:
 
 def boot_state(toplevel: StorePath) -> Command:
     """Ask a host what it has booted, beside `toplevel`, whose closure it has."""
-    return shipped("activate/reboot.sh", toplevel, timeout=_TIMEOUT)
+    return script("stages/activate/boot_state.sh", toplevel=toplevel, timeout=_TIMEOUT)
 
 
-def parse_boot_state(text: str) -> BootState:
-    """Read what `boot_state` printed.
+def read_boot_state(answer: Answer) -> BootState:
+    """Read what `boot_state.sh` answered.
 
     Raises:
-        PayloadError: it is anything else.
+        PayloadError: it doesn't name its boot.
     """
-    pairs = [line.partition("=")[::2] for line in text.splitlines()]
-    found = dict(pairs)
-    if "boot_id" not in found:
-        message = f"expected the id of a boot, found {text[:120]!r}"
-        raise PayloadError(message, stage=Stage.REBOOT)
-    changed = tuple(value for key, value in pairs if key == "changed")
-    systems = (found.get("running_system", ""), found.get("booted_system", ""))
-    return BootState(found["boot_id"], *systems, changed=changed)
+    return BootState(
+        answer.one("boot_id", Stage.REBOOT),
+        answer.get("running_system"),
+        answer.get("booted_system"),
+        changed=answer.every("changed"),
+    )
 
 
 async def reboot_for(shell: Shell, toplevel: StorePath) -> tuple[BootPart, ...]:
@@ -68,9 +66,9 @@ async def reboot_for(shell: Shell, toplevel: StorePath) -> tuple[BootPart, ...]:
         PayloadError: it says something else.
         UnreachableError: the connection broke.
     """
-    asked = await shell.run(boot_state(toplevel))
-    state = parse_boot_state(asked.stdout) if asked.returncode == 0 else None
-    return tuple(part for part in BootPart if state and part in state.changed)
+    answer = read(await shell.run(boot_state(toplevel)))
+    changed = read_boot_state(answer).changed if answer.end is ScriptExit.DONE else ()
+    return tuple(part for part in BootPart if part in changed)
 
 
 def look(session: Session, toplevel: StorePath) -> BootState:
@@ -81,7 +79,7 @@ def look(session: Session, toplevel: StorePath) -> BootState:
         PayloadError: it says something else.
     """
     result = session.run(boot_state(toplevel))
-    return parse_boot_state(result.check(Stage.REBOOT, "what it has booted can't be asked").stdout)
+    return read_boot_state(answer_of(result, Stage.REBOOT, "what it has booted can't be asked"))
 
 
 def reboot(session: Session) -> None:
@@ -90,7 +88,7 @@ def reboot(session: Session) -> None:
     Raises:
         CommandError: it refuses.
     """
-    result = session.run_as_root(script("systemctl reboot", timeout=_TIMEOUT))
+    result = session.run_as_root(program("systemctl", "reboot", timeout=_TIMEOUT))
     if result.returncode not in (0, LOST):
         raise _failed(result)
 

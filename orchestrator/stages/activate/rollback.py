@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from orchestrator.errors import StageError
+from orchestrator.command import last_lines
+from orchestrator.errors import CommandError, StageError
+from orchestrator.model.guard import Guard
 from orchestrator.model.report import RollbackReport, SmokeReport, Verdict
 from orchestrator.model.stage import Stage
 from orchestrator.model.store import StorePath, parse_store_path
-from orchestrator.stages.activate.switch import (
+from orchestrator.scripts import ScriptExit, read
+from orchestrator.stages.activate.activation import (
     UNITS_FAILED,
     activation_failure,
     activation_script,
@@ -17,23 +20,33 @@ from orchestrator.stages.activate.switch import (
 )
 
 if TYPE_CHECKING:
-    from orchestrator.command import CommandResult
-    from orchestrator.stages.activate.switch import Activation
+    from orchestrator.stages.activate.activation import Activation
     from orchestrator.transport.session import Session
 
 
 _MARGIN = 120.0
-"""Seconds for all but the activation: the way back's own end, the boot loader."""
-
-UNTOUCHED = 77
-"""rollback.sh's exit code where the run has changed nothing on the host."""
-
-_REBOOTED = re.compile(r"^rebooted=yes$", re.MULTILINE)
-_RUNNING = re.compile(r"^running=(.+)$", re.MULTILINE)
+"""Seconds for all but the activation: the end of an automatic rollback, the boot loader."""
 
 
-def reactivate(session: Session, activation: Activation, previous: StorePath) -> CommandResult:
-    """Activate `previous`, and boot what booted before where that has changed.
+@dataclass(frozen=True, slots=True)
+class Reactivation:
+    """What became of the host when its old system was activated.
+
+    Args:
+        running: what runs now; None if it is no NixOS system.
+        untouched: whether the run had changed nothing there, and nothing was done.
+        rebooted: whether the host has rebooted since the plan was made.
+        units_failed: whether units of the old system failed.
+    """
+
+    running: StorePath | None
+    untouched: bool = False
+    rebooted: bool = False
+    units_failed: bool = False
+
+
+def reactivate(session: Session, activation: Activation, previous: StorePath) -> Reactivation:
+    """Activate `previous`, and boot what booted before if that has changed.
 
     A host that the switch has not begun to change is left as it is, whatever runs.
     One whose activation of the old system fails may reboot into its boot default,
@@ -44,46 +57,54 @@ def reactivate(session: Session, activation: Activation, previous: StorePath) ->
         CommandError: the old system doesn't run afterwards.
     """
     command = activation_script(
-        "activate/rollback.sh",
-        previous,
-        activation.toplevel,
-        activation.boot_default or "",
-        activation.run,
-        whole(activation.way_back_timeout),
-        activation.last_resort,
-        activation.boot_id,
-        whole(activation.patience),
+        "rollback.sh",
+        old=previous,
+        new=activation.toplevel,
+        default=activation.boot_default or "",
+        run=activation.run,
+        seconds=whole(activation.way_back_timeout),
+        last_resort=activation.last_resort,
+        boot_id=activation.boot_id,
+        patience=whole(activation.patience),
         timeout=activation.within(3 * activation.way_back_timeout) + _MARGIN,
     )
     result = session.run_as_root(command)
-    if result.returncode == UNTOUCHED:
-        return result
-    if result.returncode not in (0, UNITS_FAILED):
-        raise activation_failure(result, Stage.ROLLBACK, "the old system can't be activated")
-    if running_after(result.stdout) != previous:
-        raise activation_failure(result, Stage.ROLLBACK, "another system runs than the old one")
-    return result
-
-
-def running_after(output: str) -> StorePath | None:
-    """Read what the host runs out of the script's output."""
-    found = _RUNNING.search(output)
-    return parse_store_path(found[1]) if found else None
+    answer = read(result)
+    failed = "the old system can't be activated"
+    if answer.end not in {ScriptExit.DONE, ScriptExit.NOT_BEGUN}:
+        raise activation_failure(result, answer, Stage.ROLLBACK, failed, Guard.ROLLING_BACK)
+    running = parse_store_path(answer.get("running")) if answer.get("running") else None
+    if answer.end is ScriptExit.NOT_BEGUN:
+        return Reactivation(running, untouched=True)
+    if running != previous:
+        message = f"the old system was activated, and the host runs {running or 'no system'}"
+        raise CommandError(
+            message,
+            hint="look there: journalctl -b -e; /run/orchestrate/activation.log",
+            host=activation.host,
+            stage=Stage.ROLLBACK,
+            last_lines=last_lines(answer.output),
+        )
+    return Reactivation(
+        running,
+        rebooted=answer.get("rebooted") == "yes",
+        units_failed=answer.get("activation") == str(UNITS_FAILED),
+    )
 
 
 def verdict(
     host: str,
     previous: StorePath | None,
-    reactivated: CommandResult | StageError | None,
+    reactivated: Reactivation | StageError | None,
     smoke: SmokeReport | None,
 ) -> RollbackReport:
     """Decide how a rollback ended. Pure.
 
     Args:
         host: the inventory name.
-        previous: what ran before; None where nothing was there to go back to.
-        reactivated: what the activation of the old system said.
-        smoke: the smoke of the old system; None where it has no llama-cli.
+        previous: what ran before; None if nothing was there to go back to.
+        reactivated: what the activation of the old system came to.
+        smoke: the smoke test of the old system; None if it has no llama-cli.
     """
     if previous is None:
         detail = "it ran no NixOS system before: nothing to go back to"
@@ -91,13 +112,13 @@ def verdict(
     if reactivated is None or isinstance(reactivated, StageError):
         detail = reactivated.message if reactivated else "the old system was not activated"
         return RollbackReport(host, Verdict.NEEDS_HANDS, None, None, detail)
-    if reactivated.returncode == UNTOUCHED:
-        runs_now = running_after(reactivated.stdout)
-        return RollbackReport(host, Verdict.UNTOUCHED, runs_now, None, "nothing was changed there")
+    if reactivated.untouched:
+        detail = "nothing was changed there"
+        return RollbackReport(host, Verdict.UNTOUCHED, reactivated.running, None, detail)
     runs = "the old system runs"
-    if _REBOOTED.search(reactivated.stdout):
+    if reactivated.rebooted:
         runs = "the old system runs, after a reboot"
-    if reactivated.returncode == UNITS_FAILED:
+    if reactivated.units_failed:
         detail = f"{runs}, with failed units"
         return RollbackReport(host, Verdict.DEGRADED, previous, smoke, detail)
     if smoke is not None and not smoke.passed:

@@ -1,62 +1,69 @@
 # Go back to the very system that ran, and prove it.
 #
-# $1 old toplevel   $2 new toplevel   $3 what the plan found to be the boot default,
-# or empty   $4 run
-# $5 seconds that its activation may take   $6 reboot or stay, where that fails
-# $7 the id of the boot in which the plan was made   $8 seconds to wait for the lock
+# $old: the system to go back to
+# $new: the one to leave
+# $default: what the plan found to be the boot default, or empty
+# $run: the run's id
+# $seconds: how long the old system's activation may take
+# $last_resort: reboot or stay, if that fails
+# $boot_id: the boot in which the plan was made
+# $patience: seconds to wait for the lock
+
 set -u
-run=$4 before=$3 rebooted=no
-take_host "$8" "the rollback of run $run" || exit
+rebooted=no
+take_host_or_leave "$patience" "the rollback of run $run"
 give_up
 if grep -qs "^$run " "$state/before"; then
   # The switch has noted it, and since then there was no reboot.
-  before=$(sed "s/^$run //" "$state/before")
-elif [ "$(cat /proc/sys/kernel/random/boot_id)" != "$7" ]; then
+  default=$(sed "s/^$run //" "$state/before")
+elif [ "$(cat /proc/sys/kernel/random/boot_id)" != "$boot_id" ]; then
   rebooted=yes
 else
   # The switch has refused the host, or never reached it: what runs there now is
   # somebody else's.
-  echo "running=$(running)"
-  exit 77
+  say running "$(running)"
+  leave "$exit_not_begun"
 fi
 # A confirmation that failed half way has made the new system the default.
 put_back_boot_default() {
-  if [ "$(boot_default)" = "$2" ] && [ "$before" != "$2" ]; then
-    boots=${before:-$1}
-    nix-env --profile /nix/var/nix/profiles/system --set "$boots" || exit 72
-    activate "$boots" boot switch-to-configuration && activation_end "$5" || exit 73
+  ended=0
+  if [ "$(boot_default)" = "$new" ] && [ "$default" != "$new" ]; then
+    boots=${default:-$old}
+    nix-env --profile /nix/var/nix/profiles/system --set "$boots" || leave "$exit_profile_unset"
+    activate "$boots" boot switch-to-configuration || leave "$exit_boot_loader_failed"
+    activation_end "$seconds"
+    [ "$ended" = 0 ] || leave "$exit_boot_loader_failed"
   fi
 }
 begin() {
   if ! disarm; then
-    # The way back has fired, and waits for the lock: it goes first.
+    # The automatic rollback has fired, and waits for the lock: it goes first.
     let_go
-    limit=$(($(date +%s) + $5 + 60))
+    limit=$(($(date +%s) + seconds + 60))
     while is_taken && [ "$(date +%s)" -lt "$limit" ]; do
       sleep 0.1
     done
-    take_host "$8" "the rollback of run $run" || exit
+    take_host_or_leave "$patience" "the rollback of run $run"
   fi
   stop_activation
-  put_back_boot_default "$@"
-  activate "$1" test switch-to-configuration && let_go && activation_end "$5"
+  put_back_boot_default
+  activate_and_wait "$old" test switch-to-configuration "$seconds"
 }
-if [ "$rebooted" = yes ] && [ "$(running)" = "$1" ]; then
+if [ "$rebooted" = yes ] && [ "$(running)" = "$old" ]; then
   # Its last resort, or a power cut, has brought it back.
-  put_back_boot_default "$@"
-elif has_begun "$1" test; then
+  put_back_boot_default
+elif has_begun "$old" test; then
   # Its session was lost: it goes on, or has ended.
   let_go
-  activation_end "$5"
+  activation_end "$seconds"
 else
-  begin "$@"
+  begin
 fi
-code=$?
-[ "$code" != 75 ] || stop_activation
-if [ "$rebooted" = no ] && { [ "$code" != 0 ] && [ "$code" != 4 ] || [ "$(running)" != "$1" ]; }; then
-  last_resort "$6"
+[ "$ended" != goes-on ] || stop_activation
+if [ "$rebooted" = no ] && { ! has_ended_well || [ "$(running)" != "$old" ]; }; then
+  last_resort "$last_resort"
 fi
 rm -f "/nix/var/nix/gcroots/orchestrate/$run"
-echo "running=$(running)"
-echo "rebooted=$rebooted"
-exit "$code"
+say running "$(running)"
+say rebooted "$rebooted"
+leave_as_activated

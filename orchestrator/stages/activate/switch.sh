@@ -1,36 +1,37 @@
-# Note what runs, arm the way back, activate the new system without making it
+# Note what runs, arm the automatic rollback, activate the new system without making it
 # the boot default (nixus's order).
 #
-# $1 new toplevel   $2 the toplevel that must run now, or empty   $3 run
-# $4 seconds until the way back is taken   $5 nixos-rebuild or switch-to-configuration
-# $6 the way back's script   $7 seconds that the old system's activation may take
-# $8 reboot or stay, where that fails   $9 seconds to wait for the lock
+# $new: the system to activate
+# $old: the system that must run now, or empty
+# $run: the run's id
+# $seconds: until the host goes back by itself
+# $activator: nixos-rebuild or switch-to-configuration
+# $rollback: the text of the automatic rollback
+# $rollback_seconds: how long the old system's activation may take then
+# $last_resort: reboot or stay, if that fails
+# $patience: seconds to wait for the lock
+
 set -u
-new=$1 old=$2 run=$3
 # The default accuracy of a timer is a minute (systemd.timer(5)).
 arm() {
-  systemd-run --quiet --collect --no-ask-password --unit="$way_back" --on-active="${4}s" \
-    --timer-property=AccuracySec=100ms --service-type=oneshot --setenv=PATH="$PATH" \
-    sh "$state/way-back.sh" "$2" "$7" "$8"
+  systemd-run --quiet --collect --no-ask-password --unit="$rollback_unit" \
+    --on-active="${seconds}s" --timer-property=AccuracySec=100ms --service-type=oneshot \
+    --setenv=PATH="$PATH" sh "$state/automatic-rollback.sh" \
+    "old=$old" "seconds=$rollback_seconds" "last_resort=$last_resort" --
 }
-take_host "$9" "the switch of run $run" || exit
-if is_given_up; then
-  echo "its run has gone back: it runs $(running)" >&2
-  exit 76
-fi
+take_host_or_leave "$patience" "the switch of run $run"
+! is_given_up || leave "$exit_given_up" "it runs $(running)"
 if has_begun "$new" test; then
   # Whoever began it is gone. It goes on or has ended, and isn't done again, not
-  # even where the host has left it by the way back.
+  # even if the host has left it by the automatic rollback.
   let_go
-  rejoin "$new" "$4"
-  exit
+  rejoin "$new" "$seconds"
 fi
 now=$(running)
 if [ "$now" != "$new" ] && [ "$now" != "$old" ]; then
-  echo "it runs ${now:-no system}, not ${old:-none}: somebody else changed it" >&2
-  exit 71
+  leave "$exit_drifted" "it runs ${now:-no system}, not ${old:-none}"
 fi
-[ -x "$new/bin/switch-to-configuration" ] || { echo "$new is not a NixOS system" >&2; exit 72; }
+[ -x "$new/bin/switch-to-configuration" ] || leave "$exit_not_nixos" "$new"
 roots=/nix/var/nix/gcroots/orchestrate
 [ -d "$roots" ] || mkdir -p "$roots"
 ln -sfn "$new" "$roots/$run"
@@ -41,14 +42,15 @@ noted=
 [ "$noted" = "$run" ] || echo "$run $(boot_default)" >"$state/before"
 
 if [ -n "$old" ]; then
-  printf '%s\n' "$6" >"$state/way-back.sh"
-  if ! arm "$@" 2>/dev/null; then
+  printf '%s\n' "$rollback" >"$state/automatic-rollback.sh"
+  if ! arm 2>/dev/null; then
     # One is armed already, by a run that went before.
     disarm
-    systemctl reset-failed "$way_back.service" "$way_back.timer" 2>/dev/null
-    arm "$@" || exit 73
+    systemctl reset-failed "$rollback_unit.service" "$rollback_unit.timer" 2>/dev/null
+    arm || leave "$exit_unarmed"
   fi
 fi
-# A second less than the way back is armed for: which of the two comes first would be
-# chance, and that it did not end is to be told.
-activate "$new" test "$5" && let_go && activation_end "$(($4 > 1 ? $4 - 1 : 1))"
+# A second less than the automatic rollback is armed for: which of the two comes first
+# would be chance, and that it did not end is to be told.
+activate_and_wait "$new" test "$activator" "$((seconds > 1 ? seconds - 1 : 1))"
+leave_as_activated

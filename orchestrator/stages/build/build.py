@@ -22,8 +22,8 @@ from orchestrator.hints import hint_for
 from orchestrator.model.report import BuildReport
 from orchestrator.model.stage import Stage
 from orchestrator.model.store import store_hash
-from orchestrator.scripts import shipped
-from orchestrator.stages.build.failure import WAS_VALID, trouble_of_builder
+from orchestrator.scripts import ScriptExit, answer_of, marked, parse_answer, script, sent
+from orchestrator.stages.build.failure import trouble_of_builder
 from orchestrator.transport.shell import LOST, follow
 
 if TYPE_CHECKING:
@@ -37,8 +37,6 @@ SILENCE_SECONDS = 20.0
 """Without a sign from build.sh for so long, which gives one every two seconds, a
 builder counts as hung, though its connection may be up."""
 
-_OURS = "orchestrate:"
-
 
 @dataclass(slots=True)
 class BuildLog:
@@ -48,6 +46,9 @@ class BuildLog:
         on_line: hears each line of Nix's log, once.
         shown: bytes of the log that were heard.
         seconds: how long the build took, by its builder; None until it ended.
+        code: how nix-store ended there; None until it did.
+        was_valid: whether there was nothing to build.
+        said: the last line that the script itself has answered.
         recent: the last lines.
         heard_at: when the last sign came, by the monotonic clock.
     """
@@ -55,38 +56,51 @@ class BuildLog:
     on_line: Callable[[str], None]
     shown: int = 0
     seconds: float | None = None
+    code: int | None = None
+    was_valid: bool = False
+    said: str = ""
     recent: deque[str] = field(default_factory=lambda: deque(maxlen=LAST_LINES))
     heard_at: float = field(default_factory=time.monotonic)
 
     def hear(self, line: str) -> None:
         """Take a line of build.sh: one of its own, or one of the log."""
         self.heard_at = time.monotonic()
-        if line.startswith(f"{_OURS}shown="):
-            self.shown = int(line.partition("=")[2])
-        elif line.startswith(f"{_OURS}seconds="):
-            started, ended = line.partition("=")[2].split()
-            self.seconds = float(ended) - float(started)
-        elif line and not line.startswith(_OURS):
+        if (answered := marked(line)) is not None:
+            self.said = line
+            self._hear_answer(*answered)
+        elif line:
             shown = printable(line)
             self.recent.append(shown)
             self.on_line(shown)
 
+    def _hear_answer(self, key: str, value: str) -> None:
+        if key == "shown":
+            self.shown = int(value)
+        elif key == "seconds":
+            started, ended = value.split()
+            self.seconds = float(ended) - float(started)
+        elif key == "code":
+            self.code = int(value)
+        elif key == "valid":
+            self.was_valid = True
+
 
 def build_command(build: Build, shown: int = 0, caches: Caches = Caches()) -> Command:  # noqa: B008 - frozen
-    """Give the command that starts or joins the build, and follows it.
+    """Build the command that starts or joins the build, and follows it.
 
     Args:
         build: what to build.
         shown: bytes of its log that were heard already.
         caches: what the builder takes from elsewhere.
     """
-    return shipped(
-        "build/build.sh",
-        build.derivation,
-        store_hash(build.derivation),
-        build.output,
-        str(shown),
+    return script(
+        "stages/build/build.sh",
         *nix.as_options(nix.cache_settings(caches)),
+        derivation=build.derivation,
+        hash=store_hash(build.derivation),
+        output=build.output,
+        shown=str(shown),
+        body=sent("stages/build/build_body.sh"),
     )
 
 
@@ -111,16 +125,16 @@ async def build(
         CommandError: the build itself failed, and would everywhere.
     """
     started = time.monotonic()
-    log.heard_at = started
+    log.heard_at, log.code, log.said = started, None, ""
     result = await _follow_while_it_answers(shell, build_command(build, log.shown, caches), log)
-    if result.returncode in (0, WAS_VALID):
-        was_valid = result.returncode == WAS_VALID
+    end = parse_answer(log.said, result.returncode).end
+    if end is ScriptExit.DONE and (log.was_valid or log.code == 0):
         return BuildReport(
             derivation=build.derivation,
             output=build.output,
             builder=shell.host,
             seconds=log.seconds if log.seconds is not None else time.monotonic() - started,
-            was_valid=was_valid,
+            was_valid=log.was_valid,
         )
     if result.returncode == LOST:
         raise UnreachableError(
@@ -129,7 +143,7 @@ async def build(
             host=shell.host,
             stage=Stage.BUILD,
         )
-    raise _build_failed(build, result, tuple(log.recent))
+    raise _build_failed(build, result, end, log)
 
 
 async def stop_build(shell: Shell, derivation: DerivationPath) -> None:
@@ -138,8 +152,8 @@ async def stop_build(shell: Shell, derivation: DerivationPath) -> None:
     Raises:
         CommandError: it can't be ended.
     """
-    result = await shell.run(shipped("build/stop_build.sh", store_hash(derivation), timeout=30))
-    result.check(Stage.BUILD, "the build can't be stopped")
+    stop = script("stages/build/stop_build.sh", hash=store_hash(derivation), timeout=30)
+    answer_of(await shell.run(stop), Stage.BUILD, "the build can't be stopped")
 
 
 async def _follow_while_it_answers(shell: Shell, command: Command, log: BuildLog) -> CommandResult:
@@ -161,14 +175,20 @@ async def _follow_while_it_answers(shell: Shell, command: Command, log: BuildLog
         await asyncio.gather(following, return_exceptions=True)
 
 
-def _build_failed(build: Build, result: CommandResult, recent: tuple[str, ...]) -> StageError:
-    builder, code = result.host, result.returncode
-    said = (*recent, *result.stderr.splitlines())[-LAST_LINES:]
-    trouble = trouble_of_builder(code, said)
+def _build_failed(
+    build: Build, result: CommandResult, end: ScriptExit | None, log: BuildLog
+) -> StageError:
+    builder = result.host
+    # An end of the script's own says nothing of nix-store, whose code is an answer.
+    code = log.code if end is ScriptExit.DONE and log.code is not None else result.returncode
+    said = (*log.recent, *result.stderr.splitlines())[-LAST_LINES:]
+    failed = end.sentence if end else ""
+    trouble = trouble_of_builder(code, said) if end in (None, ScriptExit.DONE) else failed
     if trouble:
+        hint = end.hint if end else ""
         return BuilderError(
             message=f"builder {builder} can't build it: {trouble}",
-            hint=hint_for("\n".join(said)) or f"look at {builder}",
+            hint=hint_for("\n".join(said)) or hint or f"look at {builder}",
             host=builder,
             stage=Stage.BUILD,
             last_lines=said,

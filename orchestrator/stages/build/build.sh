@@ -2,19 +2,22 @@
 # that runs. A connection that dies leaves the build running; asking again goes
 # on with its log and shows its end.
 #
-# $1 derivation   $2 its hash, the build's name   $3 expected output
-# $4 bytes of the log that the caller has seen   further: options of nix-store
+# $derivation: what to build
+# $hash: its hash, the build's name
+# $output: what it must come to
+# $shown: bytes of the log that the caller has seen
+# $body: the text of what runs detached
+# $@: options of nix-store
 #
-# Prints the log, and between its lines some of ours that begin with `orchestrate:`:
-# `shown=BYTES` of the log so far, `alive` every two seconds, and at the end
-# `seconds=START END` by the builder's own clock.
+# Prints the log, and answers between its lines: `shown` bytes of the log so far,
+# `alive` every two seconds, at the end `seconds`, START and END by the builder's own
+# clock, and the `code` of nix-store; or `valid`, if there is nothing to build.
+
 set -u
-drv=$1 name=$2 out=$3 shown=$4
-shift 4
 if [ "$(id -u)" = 0 ]; then home=/var/lib/orchestrate; else home=$HOME/.local/state/orchestrate; fi
-state=$home/builds/$name
-mkdir -p "$state" || exit 73
-cd "$state" || exit 73
+state=$home/builds/$hash
+mkdir -p "$state" || leave "$exit_unwritable"
+cd "$state" || leave "$exit_unwritable"
 
 # The lock is held by whoever builds, so a free lock means that nobody does. To
 # look takes a shared one: those who look don't see each other, and a build that
@@ -22,35 +25,13 @@ cd "$state" || exit 73
 running() { ! flock -n -s lock true; }
 
 # Held before it is reported: the garbage collector may run between. Nix takes the
-# output itself only where it is valid, or can be fetched.
-if [ -e "$out" ] && ! running &&
-  nix-store --realise --add-root "$state/result" "$out" >/dev/null 2>&1; then
-  exit 75
+# output itself only if it is valid, or can be fetched.
+if [ -e "$output" ] && ! running &&
+  nix-store --realise --add-root "$state/result" "$output" >/dev/null 2>&1; then
+  say valid 1
+  leave "$exit_done"
 fi
 
-# Two systems that share a derivation wait for each other's lock, and Nix looks
-# for it every build-poll-interval seconds: 5 by default. A log may grow without
-# end: what is beyond 64 MiB of it is dropped, but for its last part. Without
-# stdbuf, head would keep lines to itself until it has some kilobytes of them.
-body='drv=$0
-bounded() {
-  if command -v stdbuf >/dev/null; then
-    stdbuf -o0 head -c 67108864 >log
-    tail -c 65536 >>log
-  else
-    cat >log
-  fi
-}
-echo $$ >pid
-read up _ </proc/uptime
-echo "$up" >started
-{
-  nix-store --realise --option build-poll-interval 1 "$@" --add-root result "$drv" >out
-  echo $? >rc.new
-} 2>&1 | bounded
-read up _ </proc/uptime
-echo "$up" >ended
-mv rc.new rc'
 # One starts at a time, and the next one only looks when that build has its lock.
 exec 9>start
 flock 9
@@ -58,11 +39,15 @@ if ! running; then
   rm -f rc started ended
   : >log
   shown=0
+  # A file, for systemd would expand what looks like a variable in an argument.
+  printf '%s\n' "$body" >body.sh
   if [ "$(id -u)" = 0 ] && [ -d /run/systemd/system ] && command -v systemd-run >/dev/null; then
-    systemd-run --quiet --collect --unit="orchestrate-build-$name" --setenv=PATH="$PATH" \
-      --working-directory="$state" flock lock sh -c "$body" "$drv" "$@" || exit 73
+    systemd-run --quiet --collect --unit="orchestrate-build-$hash" --setenv=PATH="$PATH" \
+      --working-directory="$state" flock lock \
+      sh "$state/body.sh" "derivation=$derivation" -- "$@" || leave "$exit_build_unstarted"
   else
-    setsid flock lock sh -c "$body" "$drv" "$@" </dev/null >/dev/null 2>&1 9>&- &
+    setsid flock lock sh "$state/body.sh" "derivation=$derivation" -- "$@" \
+      </dev/null >/dev/null 2>&1 9>&- &
   fi
   tries=0
   while [ ! -e started ] && [ "$tries" -lt 250 ]; do
@@ -72,10 +57,10 @@ if ! running; then
 fi
 exec 9>&-
 
-# A line of ours never joins one of the log that has no end yet.
-mark() {
+# An answer never joins a line of the log that has no end yet.
+say_apart() {
   if [ "$shown" -gt 0 ] && [ -n "$(tail -c "+$shown" log | head -c 1)" ]; then echo; fi
-  echo "orchestrate:$1"
+  say "$1" "$2"
 }
 
 missed=0
@@ -85,19 +70,23 @@ while :; do
   [ -e rc ] && done=1
   size=$(wc -c <log)
   if [ "$size" -gt "$shown" ]; then
-    tail -c "+$((shown + 1))" log | head -c "$((size - shown))"
+    tail -c "+$((shown + 1))" log | head -c "$((size - shown))" | guarded
     shown=$size
-    mark "shown=$shown"
+    say_apart shown "$shown"
   fi
   if [ "$done" ]; then
-    mark "seconds=$(cat started) $(cat ended)"
-    exit "$(cat rc)"
+    say_apart seconds "$(cat started) $(cat ended)"
+    say code "$(cat rc)"
+    leave "$exit_done"
   fi
   # Between the lock's end and the exit code that was seen there is a moment in
   # which nobody holds it: only five in a row mean a dead build.
   if running; then missed=0; else missed=$((missed + 1)); fi
-  [ "$missed" -gt 5 ] && exit 74
+  if [ "$missed" -gt 5 ]; then
+    say_apart died 1
+    leave "$exit_build_died"
+  fi
   rounds=$((rounds + 1))
-  [ "$((rounds % 20))" -eq 0 ] && mark alive
+  [ "$((rounds % 20))" -eq 0 ] && say_apart alive 1
   sleep 0.1
 done

@@ -12,11 +12,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-# Exit codes of build.sh beside Nix's own.
-WAS_VALID = 75
-NO_STATE = 73
-DIED = 74
-
 # nix-store(1), "Special exit codes for build failure": 100 for a failed build,
 # 101 for its time limit, 102 for a hash that differs, 104 for a check that does.
 _NIX_BUILD_FAILURES = range(100, 108)
@@ -38,18 +33,16 @@ _OF_THE_PLACE = (
 )
 
 _OF_THE_CODE = {
-    NO_STATE: "the build can't be started there",
-    DIED: "the build was killed before its end",
     137: "the build was killed there",
     143: "the build was stopped there",
 }
 
 
 def trouble_of_builder(code: int, lines: Iterable[str]) -> str:
-    """Say what is wrong with the builder; empty where the build itself failed.
+    """Say what is wrong with the builder; empty if the build itself failed.
 
     Args:
-        code: the exit code of build.sh.
+        code: how nix-store ended, or the script that started it.
         lines: the end of what Nix said.
     """
     said = tuple(lines)

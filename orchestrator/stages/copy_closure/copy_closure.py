@@ -3,7 +3,7 @@
 The builder signs what its target lacks, and runs `nix copy`; on the target a
 daemon that trusts nobody but the keys it is given checks each signature and adds
 path after path, so that an interrupted copy goes on where it was. Builder and
-target talk directly where they reach each other, else over the two connections
+target talk directly if they reach each other, otherwise over the two connections
 that are open here already. What a cache of the target has comes from there.
 """
 
@@ -47,7 +47,7 @@ WORTH_MEASURING = 16 * 2**20
 
 
 class Route(Protocol):
-    """A way that paths can take; None where it was measured and is slow."""
+    """A way that paths can take; None if it was measured and is slow."""
 
     async def __call__(
         self, delivery: Delivery, *, compressed: bool, measured: bool
@@ -60,7 +60,7 @@ class Connect(Protocol):
     """How a copy gets its two ends: the one that has the paths, the one that lacks them."""
 
     async def __call__(self, *, compressed: bool) -> tuple[SshShell, SshShell]:
-        """Give both ends, on connections that compress or on those that are open."""
+        """Return both ends, on connections that compress or on those that are open."""
         ...
 
 
@@ -68,7 +68,7 @@ class Slot(Protocol):
     """How a copy gets its turn, and its peers: hosts that may have a part of the paths."""
 
     def __call__(self) -> AbstractAsyncContextManager[tuple[Connect, ...]]:
-        """Wait for the turn; the copy is over where the context is left."""
+        """Wait for the turn; the copy is over when the context is left."""
         ...
 
 
@@ -102,7 +102,7 @@ async def copy_closure(
     Interrupted, it can be run again: paths that arrived whole are there.
 
     Where a root's files are missing, what else is there as files is taken to be
-    valid, and Nix at the host isn't started to say so: the copy itself fails where
+    valid, and Nix at the host isn't started to say so: the copy itself fails if
     it isn't, and then it is.
 
     Args:
@@ -137,7 +137,7 @@ async def copy_closure(
 
 
 def _those(closure: tuple[PathInfo, ...], paths: tuple[StorePath, ...]) -> tuple[PathInfo, ...]:
-    """Give what of a closure is among some paths."""
+    """Return what of a closure is among some paths."""
     wanted = set(paths)
     return tuple(info for info in closure if info.path in wanted)
 
@@ -177,7 +177,7 @@ async def _bring(
 async def _vouched(
     closure_source: ClosureSource, request: CopyRequest, missing: tuple[PathInfo, ...]
 ) -> Signature:
-    """Weigh what is going to travel, and have it signed where the target checks.
+    """Weigh what is going to travel, and have it signed if the target checks.
 
     Raises:
         CommandError: the builder can't.
@@ -192,7 +192,7 @@ async def _vouched(
 
 
 async def _from_peer(connect: Connect, delivery: Delivery) -> str:
-    """Let a host that has a part of the paths give it; nothing is lost where it can't."""
+    """Let a host that has a part of the paths give it; nothing is lost if it can't."""
     try:
         peer, _ = await connect(compressed=False)
         absent = set(await lacking(peer, delivery.paths, Stage.COPY_CLOSURE))
@@ -225,7 +225,7 @@ async def _deliver(connect: Connect, delivery: Delivery) -> str:
 def wants_direct(delivery: Delivery) -> bool:
     """Decide whether builder and target should try to talk directly. Pure.
 
-    Not through a jump host, which only we know how to pass, and not where root
+    Not through a jump host, which only we know how to pass, and not if root
     needs a password, which only we may know.
     """
     route = delivery.host.copying.route

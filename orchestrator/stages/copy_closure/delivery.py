@@ -57,14 +57,14 @@ class Delivery:
     on_bytes: Callable[[int], None]
 
     def serve(self) -> Command:
-        """Give the command on the target that takes what is signed, as root."""
+        """Build the command on the target that takes what is signed, as root."""
         keys = (self.signature.key,) if self.signature.key else ()
         settings = nix.cache_settings(self.host.caches, *keys)
         command = nix.serve_store(settings, trusted=not self.signature.is_checked)
         return self.target.as_root(command)
 
     def options(self) -> tuple[str, ...]:
-        """Give the options of `nix copy`."""
+        """Return the options of `nix copy`."""
         unchecked = ("--no-check-sigs",) if not self.signature.is_checked else ()
         substituted = ("--substitute-on-destination",) if self.host.caches.substituters else ()
         return (*unchecked, *substituted)
@@ -77,10 +77,10 @@ class Delivery:
         Args:
             command: prints Nix's log on standard output.
             moved: says how many bytes have.
-            measured: whether it is given up where the link turns out to be slow.
+            measured: whether it is given up if the link turns out to be slow.
 
         Returns:
-            None where it was given up.
+            None if it was given up.
         """
 
         def hear(line: str) -> None:

@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING
 from orchestrator import nix
 from orchestrator.errors import StageError
 from orchestrator.model.stage import Stage
-from orchestrator.scripts import shipped
+from orchestrator.scripts import answer_of, script
 
 if TYPE_CHECKING:
     from orchestrator.command import Command, CommandResult
     from orchestrator.stages.copy_closure.delivery import Delivery
+
+_ROOM = "stages/copy_closure"
 
 _KEY_SECONDS = 3600
 """For how long the key is let in; a copy that takes longer is connected by then."""
@@ -27,7 +29,7 @@ async def direct(delivery: Delivery, *, compressed: bool, measured: bool) -> Com
     """Bring the paths to the host by a connection of the source's own.
 
     Returns:
-        how `nix copy` ended; None where the link is slow and it was given up.
+        how `nix copy` ended; None if the link is slow and it was given up.
 
     Raises:
         CommandError: no key can be made, or the host doesn't let it in.
@@ -35,29 +37,31 @@ async def direct(delivery: Delivery, *, compressed: bool, measured: bool) -> Com
     source, target = delivery.source, delivery.target
     compression = "yes" if compressed else "no"
     connection = delivery.host.connection
-    made = await source.run(
-        shipped(
-            "copy_closure/direct_key.sh",
-            delivery.host_key,
-            connection.address,
-            str(connection.port),
-            connection.user,
-            compression,
-        )
+    make_key = script(
+        f"{_ROOM}/direct_key.sh",
+        host_key=delivery.host_key,
+        address=connection.address,
+        port=str(connection.port),
+        user=connection.user,
+        compression=compression,
     )
-    directory, key = _key(made.check(Stage.COPY_CLOSURE, "the builder can't make a key").stdout)
+    directory, key = _key(await source.run(make_key))
     try:
-        authorized = await target.run(
-            shipped("copy_closure/authorize.sh", forced(delivery.serve()), key, str(_KEY_SECONDS))
+        authorize = script(
+            f"{_ROOM}/authorize.sh",
+            command=forced(delivery.serve()),
+            key=key,
+            seconds=str(_KEY_SECONDS),
         )
-        authorized.check(Stage.COPY_CLOSURE, "it lets no key in for the copy")
-        command = shipped("copy_closure/direct_copy.sh", directory, *nix.COPY, *delivery.options())
+        answer_of(await target.run(authorize), Stage.COPY_CLOSURE, "it lets no key in for the copy")
+        arguments = (*nix.COPY, *delivery.options())
+        command = script(f"{_ROOM}/direct_copy.sh", *arguments, directory=directory)
         progress = delivery.progress
         return await delivery.follow(command, lambda: progress.moved, measured=measured)
     finally:
         await asyncio.gather(
-            source.run(shipped("copy_closure/direct_end.sh", directory)),
-            target.run(shipped("copy_closure/revoke.sh", key)),
+            source.run(script(f"{_ROOM}/direct_end.sh", directory=directory)),
+            target.run(script(f"{_ROOM}/revoke.sh", key=key)),
         )
 
 
@@ -70,14 +74,15 @@ def forced(command: Command) -> str:
     return line.replace("\\", "\\\\").replace('"', '\\"')
 
 
-def _key(text: str) -> tuple[str, str]:
-    """Read what direct_key.sh prints: a directory, and `TYPE BASE64 COMMENT`.
+def _key(made: CommandResult) -> tuple[str, str]:
+    """Read what direct_key.sh answered: a directory, and a key as `TYPE BASE64`.
 
     Raises:
-        StageError: it is something else.
+        StageError: it made none, or answers something else.
     """
-    lines = text.splitlines()
-    if len(lines) != 2 or not lines[0].startswith("/tmp/orchestrate-"):  # noqa: PLR2004, S108
-        message = f"expected a directory and a key, found {text[:120]!r}"
+    answer = answer_of(made, Stage.COPY_CLOSURE, "the builder can't make a key")
+    directory = answer.one("directory", Stage.COPY_CLOSURE)
+    if not directory.startswith("/tmp/orchestrate-"):  # noqa: S108 - where the script makes it
+        message = f"expected a directory for a key, found {directory[:120]!r}"
         raise StageError(message, hint="look at its ssh-keygen", stage=Stage.COPY_CLOSURE)
-    return lines[0], " ".join(lines[1].split()[:2])
+    return directory, answer.one("key", Stage.COPY_CLOSURE)

@@ -1,9 +1,10 @@
-# Copy paths to the target of a key that direct_key.sh has made.
+# Copy paths to the target of a key that direct_key.sh has made. What is printed, and how
+# it ends, are those of `nix copy`.
 #
-# $1 its directory   further: arguments of `nix`, which reads the paths
+# $directory: the one that direct_key.sh has made
+# $@: arguments of `nix`, which reads the paths
+
 set -u
-directory=$1
-shift
 # Noted, so that it can be ended: it would outlive the connection that began it.
 echo $$ >"$directory/pid"
 exec 2>&1

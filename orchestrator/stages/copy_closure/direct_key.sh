@@ -1,20 +1,23 @@
-# Make a key for one copy, and the ssh configuration that uses it and no other.
+# Make a key for one copy, and the ssh configuration that uses it and no other. Answer
+# the directory that holds both, and the public key.
 #
-# $1 the target's host key, as `TYPE BASE64`   $2 address   $3 port   $4 user
-# $5 `yes` to compress
-#
-# Prints the directory that holds both, and the public key.
+# $host_key: the target's, as `TYPE BASE64`
+# $address: where it is
+# $port: its sshd's
+# $user: who logs in
+# $compression: yes or no
+
 set -eu
 umask 077
 directory=$(mktemp -d /tmp/orchestrate-XXXXXXXXXXXX)
 cd "$directory"
 ssh-keygen -q -t ed25519 -N '' -C orchestrate -f key
-printf 'orchestrate-target %s\n' "$1" >known
+printf 'orchestrate-target %s\n' "$host_key" >known
 cat >config <<CONFIG
 Host orchestrate-target
-  HostName $2
-  Port $3
-  User $4
+  HostName $address
+  Port $port
+  User $user
   IdentityFile $directory/key
   IdentitiesOnly yes
   IdentityAgent none
@@ -26,7 +29,9 @@ Host orchestrate-target
   ConnectTimeout 5
   ServerAliveInterval 2
   ServerAliveCountMax 3
-  Compression $5
+  Compression $compression
 CONFIG
-echo "$directory"
-cat key.pub
+say directory "$directory"
+read -r type base64 _ <key.pub
+say key "$type $base64"
+leave "$exit_done"

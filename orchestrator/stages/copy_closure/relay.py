@@ -12,23 +12,15 @@ from typing import TYPE_CHECKING
 import asyncssh
 
 from orchestrator import nix
-from orchestrator.command import script
 from orchestrator.errors import StageError
 from orchestrator.model.stage import Stage
+from orchestrator.scripts import script
 from orchestrator.stages.copy_closure.delivery import copy_cut_off
 from orchestrator.transport.forward import served_socket
 
 if TYPE_CHECKING:
     from orchestrator.command import CommandResult
     from orchestrator.stages.copy_closure.delivery import Delivery
-
-# sshd leaves the socket's file behind.
-_COPY = """
-socket=$1
-shift
-trap 'rm -f "$socket"' EXIT
-nix "$@" --to "unix://$socket" --stdin 2>&1
-"""
 
 
 async def relay(
@@ -40,7 +32,7 @@ async def relay(
     """Bring the paths to the host through this process.
 
     Returns:
-        how `nix copy` ended; None where the link is slow and it was given up.
+        how `nix copy` ended; None if the link is slow and it was given up.
 
     Raises:
         UnreachableError: the connection to the host broke.
@@ -51,7 +43,9 @@ async def relay(
         async with served_socket(
             source, (target, delivery.serve()), delivery.pace, delivery.on_bytes
         ) as served:
-            command = script(_COPY, served.path, *nix.COPY, *delivery.options())
+            arguments = (*nix.COPY, *delivery.options())
+            name = "stages/copy_closure/relayed_copy.sh"
+            command = script(name, *arguments, socket=served.path)
             result = await delivery.follow(command, lambda: served.moved, measured=measured)
     except asyncssh.ChannelListenError as error:
         raise StageError(

@@ -7,21 +7,18 @@ inventory must be the one that the builder has.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import PayloadError, StageError
 from orchestrator.model.stage import Stage
-from orchestrator.scripts import shipped
+from orchestrator.scripts import answer_of, script
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from orchestrator.model.store import StorePath
     from orchestrator.transport.shell import Shell
-
-_ANSWER = re.compile(r"(\S+:\S+)\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +27,7 @@ class Signature:
 
     Args:
         nbytes: how many bytes they are, unpacked.
-        key: the public key of their signatures; None where the target doesn't check.
+        key: the public key of their signatures; None if the target doesn't check.
     """
 
     nbytes: int
@@ -49,13 +46,14 @@ async def sign(builder: Shell, paths: Iterable[StorePath]) -> str:
         CommandError: the builder can't.
         PayloadError: it answers something else.
     """
-    said = await builder.run(shipped("copy_closure/sign.sh").with_lines(paths))
-    text = said.check(Stage.COPY_CLOSURE, "the builder can't sign the closure").stdout
-    answer = _ANSWER.fullmatch(text)
-    if answer is None:
-        message = f"expected a public key, found {text[:120]!r}"
+    said = await builder.run(script("stages/copy_closure/sign.sh").with_lines(paths))
+    answer = answer_of(said, Stage.COPY_CLOSURE, "the builder can't sign the closure")
+    key = answer.one("key", Stage.COPY_CLOSURE)
+    name, _, public = key.partition(":")
+    if not name or not public or len(key.split()) != 1:
+        message = f"expected a public key, found {key[:120]!r}"
         raise PayloadError(message, host=builder.host, stage=Stage.COPY_CLOSURE)
-    return answer[1]
+    return key
 
 
 def check_pinned(builder: str, key: str, pinned: str | None) -> None:

@@ -28,7 +28,7 @@ class ClosureSource:
         self._key = Coalescer(self._sign)
 
     async def closure(self, roots: tuple[StorePath, ...]) -> tuple[PathInfo, ...]:
-        """Give the closure of `roots`, dependencies first.
+        """Return the closure of `roots`, dependencies first.
 
         Raises:
             CommandError: its store can't be asked, or lacks one of them.
@@ -64,7 +64,7 @@ class ClosureSources:
         self._known: dict[str, ClosureSource] = {}
 
     def at(self, shell: Shell) -> ClosureSource:
-        """Give the closure_source behind a connection; another connection makes another one."""
+        """Return the closure_source behind a connection; another connection makes another one."""
         known = self._known.get(shell.host)
         if known is None or known.shell != shell:
             known = self._known[shell.host] = ClosureSource(shell)
@@ -72,5 +72,5 @@ class ClosureSources:
 
 
 def _union(asked: tuple[tuple[StorePath, ...], ...]) -> tuple[StorePath, ...]:
-    """Give every path once."""
+    """Return every path once."""
     return tuple(dict.fromkeys(path for paths in asked for path in paths))

@@ -17,6 +17,7 @@ from orchestrator.errors import CommandError, PayloadError
 from orchestrator.model.plan import Evaluation
 from orchestrator.model.stage import Stage
 from orchestrator.model.store import parse_derivation_path, parse_store_path
+from orchestrator.scripts import ScriptExit, read
 from orchestrator.stages.store_contents import lacking
 
 if TYPE_CHECKING:
@@ -36,10 +37,11 @@ class CachedEvaluations:
 
 
 async def fingerprint(shell: Shell, flake: FlakeRef) -> str:
-    """Name what the flake evaluates to; empty where an input isn't pinned by its content."""
+    """Name what the flake evaluates to; empty if an input isn't pinned by its content."""
     result = await shell.run(nix.hash_flake(flake.directory))
-    digest, _, lock = result.stdout.partition("\n")
-    return digest if result.returncode == 0 and is_pinned(lock) else ""
+    answer = read(result)
+    pinned = answer.end is ScriptExit.DONE and is_pinned(answer.text("lock"))
+    return answer.get("digest") if pinned else ""
 
 
 def is_pinned(lock: str) -> bool:
@@ -54,7 +56,7 @@ def is_pinned(lock: str) -> bool:
 
 
 async def recall(shell: Shell, file: Path, mark: str) -> dict[str, Evaluation]:
-    """Give what is known of the flake of this fingerprint, where its derivations still are.
+    """Return what is known of the flake of this fingerprint, if its derivations are still there.
 
     A garbage collection takes derivations away, which a build would miss.
     """

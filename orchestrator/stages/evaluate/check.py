@@ -69,8 +69,8 @@ class FlakeFinding:
         name: the machine's name in the inventory, or `<system>.<attribute>`.
         state: how it went.
         detail: what came of it, or Nix's last error.
-        hint: what to do about it; empty where nothing is known.
-        command: what to run to see it again; empty where all is well.
+        hint: what to do about it; empty if nothing is known.
+        command: what to run to see it again; empty if all is well.
     """
 
     kind: Kind

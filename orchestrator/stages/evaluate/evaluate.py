@@ -123,7 +123,7 @@ def parse_answer(host: str, text: str) -> Evaluation:
 
 
 def _known(text: str | None) -> StorePath | None:
-    """Give a store path; whatever else somebody's kernel may be is not known."""
+    """Return a store path; whatever else somebody's kernel may be is not known."""
     try:
         return parse_store_path(text or "")
     except PayloadError:
@@ -140,7 +140,7 @@ def _evaluation_failed(host: str, result: CommandResult) -> StageError:
 
 
 def last_error(stderr: str) -> str:
-    """Give Nix's last `error:`, the cause: what stands above it is the way there.
+    """Return Nix's last `error:`, the cause: what stands above it is the way there.
 
     A message of several lines, as NixOS's failed assertions are, begins on the
     line after.

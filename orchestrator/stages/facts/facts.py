@@ -1,6 +1,6 @@
 """Ask a machine what it is: one script, one round trip, one frozen value.
 
-`facts.sh`, beside this file, prints key=value lines; here they are read. What a
+`facts.sh`, beside this file, answers in key=value lines; here they are read. What a
 host prints is not trusted: it is bounded, and checked before anything uses it.
 """
 
@@ -15,7 +15,7 @@ from orchestrator.model.boot_part import BootPart
 from orchestrator.model.facts import Facts, GpuVendor, NvidiaGpu, PciDisplay
 from orchestrator.model.stage import Stage
 from orchestrator.model.store import parse_store_path, store_path_around
-from orchestrator.scripts import text_of
+from orchestrator.scripts import parse_answer, sent, words_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,16 +76,25 @@ async def gather_facts(shell: Shell, *, as_target: bool = False) -> Facts:
         PayloadError: what it printed is incomplete or malformed.
         UnreachableError: the host could not be connected to.
     """
-    role = ("target",) if as_target else ()
-    command = Command(("sh", "-s", *role), stdin=text_of("facts/facts.sh").encode(), timeout=30.0)
-    result = await shell.run(command)
+    result = await shell.run(facts_command("target" if as_target else "any"))
     return parse_facts(shell.host, result.check(Stage.FACTS, "the facts could not be read").stdout)
+
+
+def facts_command(role: str) -> Command:
+    """Build the command that asks; the script is read from standard input.
+
+    It is the first thing that a host is asked, and the command line goes through a login
+    shell that nothing is known of: the less it is given to parse, the better.
+    """
+    name = "stages/facts/facts.sh"
+    words = words_for(name, (), {"role": role})
+    return Command(("sh", "-s", "--", *words), stdin=sent(name).encode(), timeout=30.0)
 
 
 def parse_facts(host: str, text: str) -> Facts:
     """Read what `facts.sh` printed on `host`.
 
-    Lines before `begin=1` (a login shell's greeting) and unknown keys (a newer
+    Lines that aren't the script's (a login shell's greeting) and unknown keys (a newer
     script's) are skipped; everything else must be as the script writes it.
 
     Raises:
@@ -128,11 +137,18 @@ class _Reader:
 
     def __init__(self, host: str, text: str) -> None:
         self._host = host
+        if len(text) > _LONGEST_TEXT:
+            raise self._error(message=f"more than {_LONGEST_TEXT // 1024} KiB of facts", line=text)
+        answer = parse_answer(text)
+        if answer.end is None:
+            raise self._error(message="the facts are cut off", line=text[-_LONGEST_QUOTE:])
         self._values: dict[str, list[str]] = {}
-        for line in self._lines(text):
-            key, equals, value = line.partition("=")
-            if not equals:
-                raise self._error(message="a line without =", line=line)
+        for key, value in answer.pairs:
+            line = f"{key}={value}"
+            if len(line) > _LONGEST_LINE or _CONTROL.search(line):
+                raise self._error(
+                    message="a line that is too long or has control characters", line=line
+                )
             values = self._values.setdefault(key, [])
             values.append(value)
             if len(values) > _MOST_LINES_PER_KEY:
@@ -140,36 +156,16 @@ class _Reader:
                     message=f"more than {_MOST_LINES_PER_KEY} lines of {key}", line=line
                 )
 
-    def _lines(self, text: str) -> list[str]:
-        """Give the lines between the marks, checked for size and characters."""
-        if len(text) > _LONGEST_TEXT:
-            raise self._error(message=f"more than {_LONGEST_TEXT // 1024} KiB of facts", line=text)
-        lines = [line.removesuffix("\r") for line in text.split("\n")]
-        if "begin=1" not in lines:
-            raise self._error(message="no facts: the line begin=1 is missing", line=text)
-        lines = lines[lines.index("begin=1") :]
-        if "end=1" not in lines:
-            raise self._error(
-                message="the facts are cut off: the line end=1 is missing", line=lines[-1]
-            )
-        lines = lines[1 : lines.index("end=1")]
-        for line in lines:
-            if len(line) > _LONGEST_LINE or _CONTROL.search(line):
-                raise self._error(
-                    message="a line that is too long or has control characters", line=line
-                )
-        return lines
-
     def _error(self, *, message: str, line: str) -> PayloadError:
         return PayloadError(
             message=f"{message}, in {line[:_LONGEST_QUOTE]!r}",
-            hint=f"see what the host prints: ssh {self._host} sh -s < facts.sh",
+            hint=f"see what its login shell prints: ssh {self._host} true",
             host=self._host,
             stage=Stage.FACTS,
         )
 
     def text(self, key: str, *, required: bool = False) -> str:
-        """Give the value of a key that may occur once; empty where it is absent."""
+        """Return the value of a key that may occur once; empty if it is absent."""
         values = self._values.get(key, [])
         if len(values) > 1:
             raise self._error(
@@ -180,27 +176,27 @@ class _Reader:
         return values[0] if values else ""
 
     def matching(self, key: str, pattern: re.Pattern[str]) -> str:
-        """Give a required value of a known shape."""
+        """Return a required value of a known shape."""
         value = self.text(key, required=True)
         if not pattern.fullmatch(value):
             raise self._error(message=f"{key} is malformed", line=f"{key}={value}")
         return value
 
     def number(self, key: str) -> int:
-        """Give a required number without sign."""
+        """Return a required number without sign."""
         return int(self.matching(key, _NUMBER))
 
     def load(self, key: str) -> float:
-        """Give a required load average."""
+        """Return a required load average."""
         return float(self.matching(key, _LOAD))
 
     def store_path(self, key: str) -> StorePath | None:
-        """Give a store path, or None where the host has no such system."""
+        """Return a store path, or None if the host has no such system."""
         value = self.text(key)
         return self._parsed(key, value, parse_store_path) if value else None
 
     def each(self, key: str, parse: Callable[[str], _T]) -> tuple[_T, ...]:
-        """Give all values of a key that may repeat."""
+        """Return all values of a key that may repeat."""
         return tuple(self._parsed(key, value, parse) for value in self._values.get(key, []))
 
     def _parsed(self, key: str, value: str, parse: Callable[[str], _T]) -> _T:

@@ -1,24 +1,15 @@
-# What this machine is, as key=value lines between `begin=1` and `end=1`.
+# Answer what this machine is.
+#
+# $role: `target` leaves out what no plan asks of a target, for Nix to say of itself takes
+#   it two starts: those are half of what all the rest costs.
 #
 # Runs as `sh -s` over ssh, as any user, on dash, bash and busybox: no program is
 # required, an absent one leaves its lines out. Nothing here may wait for ever,
 # and nothing is changed. Sizes are MiB. What the shell can read by itself it reads,
 # and programs are asked for several things at once, since a fork is what costs on a
 # slow machine; so does a subshell, $(…).
-#
-# $1 `target` leaves out what no plan asks of a target, for Nix to say of itself takes
-# it two starts: those are half of what all the rest costs.
-role=${1:-}
 
 # shellcheck disable=SC2317 # the topics are called by name, in the loop at the end
-
-LC_ALL=C
-export LC_ALL
-# A non-interactive ssh session gets sshd's own PATH, where NixOS has next to
-# nothing and a Debian with Nix lacks nix.
-PATH="${PATH:-/usr/bin:/bin}:/run/wrappers/bin:/run/current-system/sw/bin"
-PATH="$PATH:/nix/var/nix/profiles/default/bin:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
-export PATH
 
 have() {
 	command -v "$1" >/dev/null 2>&1
@@ -38,7 +29,7 @@ emit() {
 	'') return ;;
 	*[[:cntrl:]]*) set -- "$1" "$(printf '%s' "$2" | tr -d '\000-\037\177')" ;;
 	esac
-	printf '%s=%s\n' "$1" "$2"
+	say "$1" "$2"
 }
 
 # Reads the first line of a file, or nothing, into `first`.
@@ -226,14 +217,12 @@ models() {
 }
 
 facts() {
-	echo begin=1
 	for topic in system links processor memory displays nvidia compute nix_daemon nixos_rebuild \
 		models; do
 		"$topic" 2>/dev/null
 	done
-	echo end=1
 }
 
 # Defined first and called last: a script cut off on its way does nothing.
 facts </dev/null
-exit 0
+leave "$exit_done"

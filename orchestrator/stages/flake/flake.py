@@ -113,7 +113,7 @@ def fleet_json(
     earlier: Mapping[str, FleetEntry] | None = None,
     fleet: Fleet | None = None,
 ) -> bytes:
-    """Give fleet.json: an entry a host, sorted, the same bytes for the same choices.
+    """Return fleet.json: an entry a host, sorted, the same bytes for the same choices.
 
     A host without a choice keeps its entry of `earlier`, or gets what its pin
     asks for, or no package. Its GPUs count for the builds that it shares with
@@ -154,7 +154,7 @@ def _entry(host: Host, choice: VariantChoice, fleet: Fleet) -> FleetEntry:
 def _sharing(
     entries: Mapping[str, FleetEntry], chosen: Mapping[str, VariantChoice]
 ) -> dict[str, FleetEntry]:
-    """Give the entries of the chosen hosts for the GPUs of all that share their package.
+    """Return the entries of the chosen hosts for the GPUs of all that share their package.
 
     The others are left as they are: what they run is theirs until their own run.
     """
@@ -182,7 +182,7 @@ def _compiled_for(entry: FleetEntry, targets: tuple[str, ...]) -> FleetEntry:
 
 
 def _unseen(host: Host, fleet: Fleet) -> FleetEntry:
-    """Give the entry of a host that nobody has looked at yet."""
+    """Return the entry of a host that nobody has looked at yet."""
     pinned = next((variant for variant in Variant if variant == host.variant_pin), None)
     if pinned is None:
         return FleetEntry(host.nixos_name)
@@ -196,7 +196,7 @@ def _unseen(host: Host, fleet: Fleet) -> FleetEntry:
 
 
 def _accepted(variant: Variant, fleet: Fleet) -> tuple[Licence, ...]:
-    """Give the accepted licences that a variant needs; the others are none of its business."""
+    """Return the accepted licences that a variant needs; the others are none of its business."""
     return fleet.accept_licences if variant.backend is Backend.CUDA else ()
 
 
@@ -209,7 +209,7 @@ def _earlier_entries(file: Path) -> dict[str, FleetEntry]:
 
 
 def flake_nix(user_url: str, llama_cpp_url: str) -> str:
-    """Give flake.nix with its two inputs' URLs filled in.
+    """Return flake.nix with its two inputs' URLs filled in.
 
     Raises:
         UsageError: a URL holds what no Nix string can.
@@ -238,7 +238,7 @@ def nix_string(text: str) -> str:
 
 
 def flake_url(reference: str) -> str:
-    """Give the URL of a flake input for a flake reference or a path on this machine.
+    """Return the URL of a flake input for a flake reference or a path on this machine.
 
     A path in a git work tree becomes `git+file:`, of which Nix copies only what
     git tracks; any other `path:`. What is no path passes through.
@@ -251,7 +251,7 @@ def flake_url(reference: str) -> str:
 
 
 def source_url(reference: str) -> str:
-    """Give the URL of an input that is a source tree, not a flake.
+    """Return the URL of an input that is a source tree, not a flake.
 
     As `flake_url`, but a folder inside a work tree is a `path:`: Nix ignores the
     `dir` of an input with `flake = false` and would take the whole tree.
@@ -263,7 +263,7 @@ def source_url(reference: str) -> str:
 
 
 def _local_path(reference: str) -> Path | None:
-    """Give the path that a reference is; None for a flake reference."""
+    """Return the path that a reference is; None for a flake reference."""
     if reference.startswith(("/", "./", "../")) or reference in {".", ".."}:
         return Path(reference).resolve()
     return None
@@ -281,7 +281,7 @@ def _git_url(root: Path, path: Path) -> str:
 
 
 def git_work_tree(path: Path) -> Path | None:
-    """Give the top of the work tree around `path`: `.git` is a file in a linked one."""
+    """Return the top of the work tree around `path`: `.git` is a file in a linked one."""
     for directory in (path, *path.parents):
         if (directory / ".git").exists():
             return directory
@@ -289,14 +289,14 @@ def git_work_tree(path: Path) -> Path | None:
 
 
 def template_directory() -> Path:
-    """Give where the template's files are: in the wheel, else in the checkout."""
+    """Return where the template's files are: in the wheel, otherwise in the checkout."""
     package = Path(orchestrator.__file__).parent
     installed = package / "flake-template"
     return installed if installed.is_dir() else package.parent / "flake-template"
 
 
 def _write_if_different(file: Path, content: bytes) -> None:
-    """Write a file whole or not at all, and only where its bytes change."""
+    """Write a file whole or not at all, and only if its bytes change."""
     if file.is_file() and file.read_bytes() == content:
         return
     partial = file.with_name(f".{file.name}.partial")

@@ -26,11 +26,11 @@ class BuildTargets:
 
 
 def share_targets(wishes: Mapping[str, BuildTargets]) -> dict[str, BuildTargets]:
-    """Give every host the targets of all hosts whose package it shares.
+    """Return every host the targets of all hosts whose package it shares.
 
     Two kinds of hosts stay apart. One whose GPUs aren't known compiles for every
     GPU there is, which would cost the others hours. One with a GPU that CUDA 13
-    has dropped would break the others' build where nixpkgs has moved on.
+    has dropped would break the others' build if nixpkgs has moved on.
     """
     together: dict[tuple[tuple[str, ...], bool], set[str]] = {}
     for wish in wishes.values():

@@ -11,41 +11,16 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from orchestrator.command import script
 from orchestrator.errors import PayloadError
 from orchestrator.model.event import InputLocked
 from orchestrator.model.plan import FlakeRef
 from orchestrator.model.stage import Stage
+from orchestrator.scripts import answer_of, script
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from orchestrator.transport.shell import Shell
-
-
-# Forks of runs that nobody went on with go after 90 days, when runs are forgotten too.
-_FORK = """
-set -eu
-cd "$1/.."
-find . -maxdepth 1 -name 'upgrade-*' -mtime +90 -exec rm -rf {} +
-rm -rf "upgrade-$2"
-cp -R "$1" "upgrade-$2"
-cd "upgrade-$2"
-pwd
-"""
-
-# One rename, within a file system: the lock is the old one or the new one.
-_KEEP = """
-set -eu
-if [ -e "$1/../upgrade-$2/flake.lock" ]; then
-  mv -f "$1/../upgrade-$2/flake.lock" "$1/flake.lock"
-fi
-rm -rf "$1/../upgrade-$2"
-"""
-
-_DROP = 'rm -rf "$1/../upgrade-$2"'
-
-_READ = 'if [ -e "$1/flake.lock" ]; then cat "$1/flake.lock"; fi'
 
 
 class _Locked(msgspec.Struct, frozen=True):
@@ -72,8 +47,9 @@ async def fork_flake(shell: Shell, flake: FlakeRef, run: str) -> FlakeRef:
     Raises:
         CommandError: the evaluator can't store it.
     """
-    done = await shell.run(script(_FORK, flake.directory, run))
-    return FlakeRef(done.check(Stage.EVALUATE, "the flake can't be copied").stdout.strip())
+    fork = script("stages/flake/fork_flake.sh", directory=flake.directory, run=run)
+    answer = answer_of(await shell.run(fork), Stage.EVALUATE, "the flake can't be copied")
+    return FlakeRef(answer.one("directory", Stage.EVALUATE))
 
 
 async def commit_lock(shell: Shell, flake: FlakeRef, run: str) -> None:
@@ -82,30 +58,31 @@ async def commit_lock(shell: Shell, flake: FlakeRef, run: str) -> None:
     Raises:
         CommandError: it can't be put there; the old one is.
     """
-    done = await shell.run(script(_KEEP, flake.directory, run))
-    done.check(Stage.EVALUATE, "the new flake.lock can't be put in its place")
+    commit = script("stages/flake/commit_lock.sh", directory=flake.directory, run=run)
+    failed = "the new flake.lock can't be put in its place"
+    answer_of(await shell.run(commit), Stage.EVALUATE, failed)
 
 
 async def drop_lock(shell: Shell, flake: FlakeRef, run: str) -> None:
     """Forget the lock of `run`; what can't be removed now goes in time."""
-    await shell.run(script(_DROP, flake.directory, run))
+    await shell.run(script("stages/flake/drop_lock.sh", directory=flake.directory, run=run))
 
 
 async def read_lock(shell: Shell, flake: FlakeRef) -> str:
-    """Give the text of the flake's lock; empty where there is none.
+    """Return the text of the flake's lock; empty if there is none.
 
     Raises:
         CommandError: it can't be read.
     """
-    done = await shell.run(script(_READ, flake.directory))
-    return done.check(Stage.EVALUATE, "flake.lock can't be read").stdout
+    done = await shell.run(script("stages/flake/read_lock.sh", directory=flake.directory))
+    return answer_of(done, Stage.EVALUATE, "flake.lock can't be read").text("lock")
 
 
 def input_changes(before: str, after: str, inputs: Sequence[str]) -> tuple[InputLocked, ...]:
     """Compare two locks. Pure.
 
     Args:
-        before: the text of the old flake.lock; empty where there was none.
+        before: the text of the old flake.lock; empty if there was none.
         after: that of the new one.
         inputs: the names of the inputs to compare.
 
@@ -134,7 +111,7 @@ def _locked_inputs(text: str) -> dict[str, str]:
 
 
 def _version(locked: _Locked | None) -> str:
-    """Give the revision and its day (UTC), or the beginning of the hash of what has none."""
+    """Return the revision and its day (UTC), or the beginning of the hash of what has none."""
     if locked is None:
         return ""
     short = locked.rev[:9] or locked.narHash.removeprefix("sha256-")[:9]

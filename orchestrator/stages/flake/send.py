@@ -13,9 +13,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.command import Command, script
+from orchestrator.command import Command
 from orchestrator.model.plan import FlakeRef
 from orchestrator.model.stage import Stage
+from orchestrator.scripts import answer_of, script
 from orchestrator.stages.flake.flake import git_work_tree, write_flake
 from orchestrator.transport.shell import LocalShell
 
@@ -25,16 +26,6 @@ if TYPE_CHECKING:
     from inventory.host import Inventory
     from orchestrator.model.variant import VariantChoice
     from orchestrator.transport.shell import Shell
-
-
-_UNPACK = """
-set -eu
-mkdir -p "$HOME/.cache/orchestrate/$1"
-cd "$HOME/.cache/orchestrate/$1"
-if [ "$2" = replace ]; then find . -mindepth 1 -delete; fi
-tar -xf -
-pwd
-"""
 
 
 async def send_flake(
@@ -69,7 +60,7 @@ async def _send_input(shell: Shell, name: str, reference: str) -> str:
 
 
 async def _tracked_files(directory: Path) -> tuple[str, ...]:
-    """Give the files that git tracks, or all of them where there is no work tree.
+    """Return the files that git tracks, or all of them if there is no work tree.
 
     Raises:
         CommandError: git is missing here, or refuses the work tree: everything
@@ -99,6 +90,8 @@ async def _send(
     with tarfile.open(fileobj=packed, mode="w") as archive:
         for file in files:
             archive.add(directory / file, arcname=file, recursive=False)
-    unpack = script(_UNPACK, name, "keep" if keep else "replace")
+    what = "keep" if keep else "replace"
+    unpack = script("stages/flake/unpack.sh", name=name, what=what)
     result = await shell.run(replace(unpack, stdin=packed.getvalue()))
-    return result.check(Stage.EVALUATE, "the flake can't be stored there").stdout.strip()
+    answer = answer_of(result, Stage.EVALUATE, "the flake can't be stored there")
+    return answer.one("directory", Stage.EVALUATE)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def in_batches(hosts: Sequence[HostPlan], rollout: Rollout) -> tuple[HostPlan, ...]:
-    """Give each moving host its batch, and mark the canaries; the order stays.
+    """Return each moving host its batch, and mark the canaries; the order stays.
 
     Groups in `rollout.order` go one after another, what is in none of them last,
     and the serial begins anew with each, as for a play of Ansible's per group.
@@ -37,7 +37,7 @@ def in_batches(hosts: Sequence[HostPlan], rollout: Rollout) -> tuple[HostPlan, .
 
 
 def _rank(host: Host, order: Sequence[str]) -> int:
-    """Give the place of the first named group that a host is in."""
+    """Return the place of the first named group that a host is in."""
     mine = {"all", *(host.groups or ("ungrouped",))}
     return next((rank for rank, name in enumerate(order) if name in mine), len(order))
 
@@ -56,7 +56,7 @@ def batches_of(
     Args:
         hosts: all of them move.
         serial: the sizes.
-        proven: the packages that have had a canary, added to; None where nobody
+        proven: the packages that have had a canary, added to; None if nobody
             waits for one.
     """
     sizes = [count_of(size, len(hosts), least=1) for size in serial]
@@ -133,7 +133,7 @@ def _caps(inventory: Inventory) -> tuple[Cap, ...]:
 
 
 def reboots_of(inventory: Inventory, may_reboot: Sequence[str]) -> Reboots:
-    """Give the hosts that may reboot, and the targets of every group that they are in."""
+    """Return the hosts that may reboot, and the targets of every group that they are in."""
     targets = {host.name: host.groups or ("ungrouped",) for host in inventory.targets}
     wanted = dict.fromkeys(group for name in may_reboot for group in targets.get(name, ()))
     groups = {

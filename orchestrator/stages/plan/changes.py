@@ -4,24 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from orchestrator.command import Command, script
 from orchestrator.errors import PayloadError
 from orchestrator.model.event import Upgrades
 from orchestrator.model.store import StorePath, parse_store_path, store_name
+from orchestrator.scripts import script
 
 if TYPE_CHECKING:
+    from orchestrator.command import Command
     from orchestrator.model.plan import HostPlan
-
-_SIZES = """
-total() {
-  sum=0
-  for bytes in $(nix-store --query --requisites "$1" | xargs nix-store --query --size); do
-    sum=$((sum + bytes))
-  done
-  echo "$sum"
-}
-for path; do total "$path"; done
-"""
+    from orchestrator.scripts import Answer
 
 _TIMEOUT = 120.0
 
@@ -40,7 +31,7 @@ def change_of(host: HostPlan) -> Upgrades:
 
 
 def _package_of(program: str) -> StorePath | None:
-    """Give the package of a program; None where it is in no store."""
+    """Return the package of a program; None if it is in no store."""
     try:
         return parse_store_path("/".join(program.split("/")[:4]))
     except PayloadError:
@@ -49,17 +40,17 @@ def _package_of(program: str) -> StorePath | None:
 
 def closure_sizes(*systems: StorePath) -> Command:
     """Ask how many bytes the closure of each system takes; all of them are in the store."""
-    return script(_SIZES, *systems, timeout=_TIMEOUT)
+    return script("stages/plan/closure_sizes.sh", *systems, timeout=_TIMEOUT)
 
 
-def parse_sizes(text: str) -> tuple[int, ...]:
-    """Read what `closure_sizes` printed.
+def read_sizes(answer: Answer) -> tuple[int, ...]:
+    """Read what `closure_sizes.sh` answered.
 
     Raises:
         PayloadError: it is anything else.
     """
     try:
-        return tuple(int(line) for line in text.split())
+        return tuple(map(int, answer.every("size")))
     except ValueError as error:
-        message = f"expected sizes in bytes, found {text[:120]!r}"
+        message = f"expected sizes in bytes, found {str(answer.every('size'))[:120]}"
         raise PayloadError(message) from error

@@ -20,13 +20,14 @@ from orchestrator.model.store import (
     parse_derivation_path,
     parse_store_path,
 )
-from orchestrator.scripts import shipped
+from orchestrator.scripts import answer_of, script
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from orchestrator.command import Command
     from orchestrator.model.plan import Evaluation
+    from orchestrator.scripts import Answer
     from orchestrator.transport.shell import Shell
 
 _ASK_SECONDS = 60.0
@@ -51,8 +52,9 @@ class Needs:
 def derivations_command(
     derivations: Iterable[DerivationPath], packages: Iterable[DerivationPath]
 ) -> Command:
-    """Give the command that asks what derivations need; the inputs, of `packages` only."""
-    return shipped("plan/derivations.sh", *packages, timeout=_ASK_SECONDS).with_lines(derivations)
+    """Build the command that asks what derivations need; the inputs, of `packages` only."""
+    asked = script("stages/plan/derivations.sh", *packages, timeout=_ASK_SECONDS)
+    return asked.with_lines(derivations)
 
 
 async def ask_derivations(
@@ -70,36 +72,35 @@ async def ask_derivations(
         packages |= dict.fromkeys(filter(None, (one.llama_drv,)))
         systems |= dict.fromkeys(filter(None, (one.toplevel_drv,)))
     result = await shell.run(derivations_command(packages | systems, packages))
-    return parse_derivations(result.check(Stage.PLAN, "its derivations can't be read").stdout)
+    return read_derivations(answer_of(result, Stage.PLAN, "its derivations can't be read"))
 
 
-def parse_derivations(text: str) -> dict[DerivationPath, Needs]:
-    """Read what `derivations.sh` prints.
+def read_derivations(answer: Answer) -> dict[DerivationPath, Needs]:
+    """Read what `derivations.sh` answered.
 
     Raises:
         PayloadError: it is something else.
     """
     found: dict[DerivationPath, Needs] = {}
     last = None
-    for line in text.splitlines():
-        kind, _, path = line.partition(" ")
-        if kind == "derivation":
-            last = parse_derivation_path(path)
+    for key, value in answer.pairs:
+        if key == "derivation":
+            last = parse_derivation_path(value)
             found.setdefault(last, Needs())
-        elif kind == "input" and last is not None:
-            inputs = found[last].inputs | {parse_store_path(path)}
+        elif key == "input" and last is not None:
+            inputs = found[last].inputs | {parse_store_path(value)}
             found[last] = replace(found[last], inputs=inputs)
-        elif (binding := _BINDING.fullmatch(line)) and last is not None:
+        elif key == "binding" and last is not None and (binding := _BINDING.fullmatch(value)):
             features = found[last].features | _features(binding[1], _unescaped(binding[2]))
             found[last] = replace(found[last], features=features)
-        else:
-            message = f"a derivation was asked what it needs, and said {line[:120]!r}"
+        elif key != "exit":
+            message = f"a derivation was asked what it needs, and said {value[:120]!r}"
             raise PayloadError(message, stage=Stage.PLAN)
     return found
 
 
 def _features(name: str, value: str) -> frozenset[str]:
-    """Read a binding: words, or all attributes as JSON where they are structured."""
+    """Read a binding: words, or all attributes as JSON if they are structured."""
     if name == "requiredSystemFeatures":
         return frozenset(value.split())
     try:

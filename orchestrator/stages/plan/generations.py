@@ -6,10 +6,10 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from orchestrator.command import script
 from orchestrator.errors import PlanError
 from orchestrator.model.stage import Stage
 from orchestrator.model.store import StorePath, parse_store_path
+from orchestrator.scripts import answer_of, script
 from orchestrator.stages.store_contents import lacking
 
 if TYPE_CHECKING:
@@ -39,8 +39,9 @@ async def list_generations(shell: Shell) -> tuple[Generation, ...]:
         CommandError: the host can't be asked.
         PayloadError: it answers something else.
     """
-    result = await shell.run(script(_LIST))
-    lines = result.check(Stage.ROLLBACK, "its generations can't be listed").stdout.splitlines()
+    result = await shell.run(script("stages/plan/generations.sh"))
+    answer = answer_of(result, Stage.ROLLBACK, "its generations can't be listed")
+    lines = answer.every("generation")
     found = (match for match in map(_LINE.fullmatch, lines) if match)
     generations = [Generation(int(match[1]), parse_store_path(match[2])) for match in found]
     return tuple(sorted(generations, key=lambda generation: generation.number))
@@ -57,13 +58,6 @@ async def check_there(shell: Shell, toplevel: StorePath) -> None:
         message = f"{toplevel} is not in its store any more"
         hint = "deploy it again, or go back to one of its generations: --to N"
         raise PlanError(message, host=shell.host, stage=Stage.ROLLBACK, hint=hint)
-
-
-_LIST = """
-for link in /nix/var/nix/profiles/system-*-link; do
-  if [ -e "$link" ]; then echo "$link $(readlink -f "$link")"; fi
-done
-"""
 
 
 def generation_before(

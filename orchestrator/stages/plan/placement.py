@@ -124,7 +124,7 @@ class PlacementContext:
 
 
 def lacks_room(facts: Facts, features: frozenset[str]) -> str:
-    """Say which of memory and disk is too short for a build; empty where neither is."""
+    """Say which of memory and disk is too short for a build; empty if neither is."""
     needed = _HEAVY_MIB if features & _HEAVY_FEATURES else _LIGHT_MIB
     if facts.store_free_mib < needed["disk"]:
         return f"its store has {facts.store_free_mib} MiB left, and {needed['disk']} are needed"
@@ -198,7 +198,7 @@ def _estimate(wanted: Wanted, candidate: Candidate, situation: PlacementContext)
 
 
 def _lacking(wanted: Wanted, candidate: Candidate, situation: PlacementContext) -> int:
-    """Give the bytes of the inputs that others have and this builder hasn't.
+    """Return the bytes of the inputs that others have and this builder hasn't.
 
     What no builder has makes no difference between them.
     """
@@ -213,7 +213,7 @@ def _lacking(wanted: Wanted, candidate: Candidate, situation: PlacementContext) 
 def _building(
     name: str, features: frozenset[str], candidate: Candidate, situation: PlacementContext
 ) -> tuple[float, str]:
-    """Give how long it takes there, and how that is known."""
+    """Return how long it takes there, and how that is known."""
     known = situation.ledger.seconds.get(name, {})
     if candidate.name in known:
         return known[candidate.name], "as last time"

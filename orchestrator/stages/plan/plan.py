@@ -62,11 +62,11 @@ class Survey:
     needs: Mapping[DerivationPath, Needs] = field(default_factory=dict)
 
     def store(self, machine: str) -> StoreContents:
-        """Give what a machine is known to have."""
+        """Return what a machine is known to have."""
         return self.stores.get(machine) or StoreContents()
 
     def features(self, derivation: DerivationPath | None) -> frozenset[str]:
-        """Give the system features that a derivation itself requires."""
+        """Return the system features that a derivation itself requires."""
         known = self.needs.get(derivation) if derivation is not None else None
         return known.features if known else frozenset()
 
@@ -87,7 +87,7 @@ def action_for(facts: Facts, evaluation: Evaluation, goal: Goal = Goal.SWITCH) -
 def failed_before(
     evaluation: Evaluation, ledger: Ledger, there: Collection[StorePath] = ()
 ) -> PlanError | None:
-    """Say which build of a host is remembered to fail; None where none is.
+    """Say which build of a host is remembered to fail; None if none is.
 
     Args:
         evaluation: what the host needs.
@@ -171,7 +171,7 @@ def notes_for(host: Host, choice: VariantChoice, fleet: Fleet) -> tuple[str, ...
     notes = []
     checks = host.smoke.timeout + (host.health.timeout if host.health else 0.0)
     if checks >= fleet.confirm_timeout:
-        which = "smoke and health check" if host.health else "smoke"
+        which = "smoke test and health check" if host.health else "smoke test"
         notes.append(
             f"its {which} may take {checks:g} s, but it goes back by itself after"
             f" {fleet.confirm_timeout:g} s: raise orchestrate_confirm_timeout"
@@ -231,7 +231,7 @@ def _llama_of(evaluation: Evaluation) -> _Package | None:
 def _shared(
     hosts: Sequence[str], survey: Survey, package_of: Callable[[Evaluation], _Package | None]
 ) -> dict[_Package, list[str]]:
-    """Give each distinct package with the hosts that need it."""
+    """Return each distinct package with the hosts that need it."""
     users: dict[_Package, list[str]] = {}
     for host in hosts:
         package = package_of(survey.evaluations[host])
@@ -243,7 +243,7 @@ def _shared(
 def _place_what_is_there(
     package: _Package, hosts: Sequence[str], builders: Sequence[Host], survey: Survey
 ) -> Build | None:
-    """Place a system where it is, or can be fetched; give None where it must be built."""
+    """Place a system where it is, or can be fetched; give None if it must be built."""
     wanted = Wanted(*package, survey.features(package[0]))
     candidates = _candidates(wanted, hosts, builders, survey)
     ranked = rank(wanted, PlacementContext(candidates, survey.ledger))
@@ -278,7 +278,7 @@ def _place_llama(
 def _candidates(
     wanted: Wanted, hosts: Sequence[str], builders: Sequence[Host], survey: Survey
 ) -> tuple[Candidate, ...]:
-    """Give the builders that can build it, and those that needn't, for they have it."""
+    """Return the builders that can build it, and those that needn't, for they have it."""
     system = survey.facts[hosts[0]].system
     answered = [
         Candidate(builder, survey.builders[builder.name], survey.store(builder.name))

@@ -1,4 +1,4 @@
-"""Quarantine: what failed a smoke anywhere goes nowhere until a user says so. Pure."""
+"""Quarantine: what failed a smoke test anywhere goes nowhere until a user says so. Pure."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def refusal(
     facts: Facts, evaluation: Evaluation, quarantined: Mapping[StorePath, Quarantined]
 ) -> PlanError | None:
-    """Say why a host must not get its new system; None where it may.
+    """Say why a host must not get its new system; None if it may.
 
     A package that the host runs already is nothing new to it: one machine whose
     GPU broke doesn't keep the others from an unrelated change.
@@ -28,7 +28,7 @@ def refusal(
     Args:
         facts: the host's.
         evaluation: what it would get.
-        quarantined: what failed a smoke.
+        quarantined: what failed a smoke test.
     """
     package = evaluation.llama
     if package is not None and facts.llama_cli.startswith(f"{package}/"):
@@ -38,9 +38,9 @@ def refusal(
             continue
         known = quarantined[path]
         return PlanError(
-            message=f"it would get {store_name(path)}, which failed its smoke on {known.host}"
+            message=f"it would get {store_name(path)}, which failed its smoke test on {known.host}"
             f" in run {known.run}: {known.failure}",
-            hint="change it, or let it through with --again",
+            hint="change it, or pass --again to deploy it anyway",
             host=evaluation.host,
             stage=Stage.PLAN,
             last_lines=(path,),

@@ -1,7 +1,7 @@
 """What a reboot is needed for, known of a system that nobody has built yet. Pure.
 
 The same rule as reboot.sh's, which asks the host once it has the system: a part is
-another one where the new system's link leads to another store path than the link in
+another one if the new system's link leads to another store path than the link in
 the system that was booted. The report after the copy decides.
 """
 
@@ -44,12 +44,12 @@ def reboot_need(facts: Facts, evaluation: Evaluation) -> RebootNeed:
 
 
 def reboot_note(host: HostPlan, goal: Goal, *, allowed: bool | None = None) -> str:
-    """Say what a host needs a reboot for and what comes of that; empty where it needs none.
+    """Say what a host needs a reboot for and what comes of that; empty if it needs none.
 
     Args:
         host: its part of the plan.
         goal: the run's.
-        allowed: whether it may reboot in this run; None where only the inventory
+        allowed: whether it may reboot in this run; None if only the inventory
             has been asked.
     """
     said = []
@@ -87,7 +87,7 @@ _OTHER_GOALS = {
 
 _DENIED = {
     RebootPolicy.NEVER: "orchestrate_reboot: never",
-    RebootPolicy.ASK: "orchestrate_reboot: ask, and nobody said yes",
+    RebootPolicy.ASK: "orchestrate_reboot: ask, and the answer was not yes",
     RebootPolicy.IF_NEEDED: "--no-reboot",
 }
 

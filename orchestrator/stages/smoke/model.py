@@ -1,4 +1,4 @@
-"""The smoke's model: checked before anything is touched, then brought to the host."""
+"""The smoke test's model: checked before anything is touched, then brought to the host."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.command import script
 from orchestrator.errors import UsageError
 from orchestrator.model.stage import Stage
+from orchestrator.scripts import answer_of, read, script
 from orchestrator.transport.shell import CHUNK
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class ModelFile:
 
 
 def model_path(smoke: Smoke) -> Path:
-    """Give the model's file: the inventory's, or the tiny one that comes with us."""
+    """Return the model's file: the inventory's, or the tiny one that comes with us."""
     if smoke.model is not None:
         return Path(smoke.model)
     return Path(str(files("orchestrator.stages.smoke").joinpath("tiny.gguf")))
@@ -78,22 +78,22 @@ def _read(path: Path, size: int, _mtime_ns: int) -> ModelFile:
     except OSError as error:
         raise _unreadable(path, error) from error
     if len(head) < 16 or head[:4] != _MAGIC:  # noqa: PLR2004 - the fixed part of the header
-        message = f"the smoke model {path} is not a GGUF file"
+        message = f"the smoke test's model {path} is not a GGUF file"
         raise UsageError(message, hint=_HINT, stage=Stage.SMOKE_MODEL)
     version, tensors = struct.unpack("<IQ", head[4:16])
     if version not in _VERSIONS or tensors == 0:
-        message = f"the smoke model {path} is GGUF version {version} with {tensors} tensors"
+        message = f"the smoke test's model {path} is GGUF version {version} with {tensors} tensors"
         raise UsageError(message, hint=_HINT, stage=Stage.SMOKE_MODEL)
     return ModelFile(path, size, digest)
 
 
 def _unreadable(path: Path, error: OSError) -> UsageError:
-    message = f"can't read the smoke model {path}: {error.strerror}"
+    message = f"can't read the smoke test's model {path}: {error.strerror}"
     return UsageError(message, hint=_HINT, stage=Stage.SMOKE_MODEL)
 
 
 async def deliver_model(shell: Shell, model: ModelFile, on_bytes: Callable[[int], None]) -> bool:
-    """Make sure that a host has the model; give whether it had to travel.
+    """Make sure that a host has the model; return whether it had to travel.
 
     It arrives under another name and gets its own once its hash is right, so a
     broken transfer is never taken for the model.
@@ -101,11 +101,12 @@ async def deliver_model(shell: Shell, model: ModelFile, on_bytes: Callable[[int]
     Raises:
         CommandError: the host can't store it.
     """
-    path, size = model.remote_path, str(model.size)
-    present = await shell.run(script('[ "$(stat -c %s "$1")" = "$2" ]', path, size))
-    if present.returncode == 0:
+    path = model.remote_path
+    present = await shell.run(script("stages/smoke/has_model.sh", path=path))
+    if read(present).get("size") == str(model.size):
         return False
-    take = shell.as_root(script(_RECEIVE, path, model.sha256))
+    receive = script("stages/smoke/receive_model.sh", path=path, sha256=model.sha256)
+    take = shell.as_root(receive)
     async with shell.open(take) as stream:
         await stream.write(take.stdin or b"")
         sent = 0
@@ -115,17 +116,6 @@ async def deliver_model(shell: Shell, model: ModelFile, on_bytes: Callable[[int]
                 sent += len(chunk)
                 on_bytes(sent)
         await stream.close_input()
-        (await stream.finish()).check(Stage.SMOKE_MODEL, "the smoke model can't be stored there")
+        done = await stream.finish()
+        answer_of(done, Stage.SMOKE_MODEL, "the smoke test's model can't be stored there")
     return True
-
-
-_RECEIVE = """
-set -eu
-umask 022
-mkdir -p "${1%/*}"
-part=$1.$$
-trap 'rm -f "$part"' EXIT
-cat >"$part"
-echo "$2  $part" | sha256sum -c --status || { echo "it arrived damaged" >&2; exit 74; }
-mv "$part" "$1"
-"""

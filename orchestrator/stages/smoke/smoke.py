@@ -1,4 +1,4 @@
-"""Smoke: the installed llama-cli answers with a real model, on the right backend.
+"""Smoke test: the installed llama-cli answers with a real model, on the right backend.
 
 An exit code proves little: a build without its GPU backend falls back to the
 CPU and exits with 0. So the variant declares the backend, and llama-cli's own
@@ -11,18 +11,20 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from inventory.host import Smoke
 from orchestrator.command import last_lines
 from orchestrator.errors import UnreachableError
 from orchestrator.model.report import Fault, SmokeReport
 from orchestrator.model.stage import Stage
+from orchestrator.model.store import StorePath
 from orchestrator.model.variant import Backend
-from orchestrator.scripts import shipped
+from orchestrator.scripts import ScriptExit, read, script
 from orchestrator.transport.shell import LOST
 
 if TYPE_CHECKING:
-    from inventory.host import Smoke
     from orchestrator.command import Command, CommandResult
-    from orchestrator.model.store import StorePath
+    from orchestrator.model.guard import Guard
+    from orchestrator.scripts import Answer
     from orchestrator.stages.smoke.model import ModelFile
     from orchestrator.transport.shell import Shell
 
@@ -30,7 +32,6 @@ if TYPE_CHECKING:
 _TIMED_OUT = (124, 137)
 _MARGIN = 30.0
 
-_KEY_VALUE = re.compile(r"^(llama_cli|exit_code|log|last)=(.*)$", re.MULTILINE)
 _DEVICE = re.compile(r"using device (\S+) \((.+?)\)(?: \([^()]*\))? - \d+ MiB free")
 _OFFLOADED = re.compile(r"offloaded (\d{1,6})/(\d{1,6}) layers to GPU", re.ASCII)
 _ASSIGNED = re.compile(r"load_tensors: layer +\d+ assigned to device (\w+)")
@@ -60,7 +61,7 @@ class Observation:
 
     @property
     def backend(self) -> Backend | None:
-        """The backend that the model's layers were put on; None where it doesn't say.
+        """The backend that the model's layers were put on; None if it doesn't say.
 
         Layers are assigned twice: a first pass only measures, the last counts.
         """
@@ -74,7 +75,7 @@ class Observation:
 
     @property
     def offloaded_layers(self) -> int:
-        """How many layers went to a GPU; 0 where none did."""
+        """How many layers went to a GPU; 0 if none did."""
         found = [int(match[1]) for match in map(_OFFLOADED.search, self.log) if match]
         return found[-1] if found else 0
 
@@ -99,53 +100,66 @@ class Observation:
 
 
 def smoke_command(model: str, smoke: Smoke) -> Command:
-    """Give the command that runs the smoke with a model file on the host."""
+    """Build the command that runs the smoke test with a model file on the host."""
     seconds = f"{smoke.timeout:g}"
     # The script ends llama-cli itself; ours is the net under it.
     timeout = smoke.timeout + _MARGIN
-    arguments = (model, smoke.prompt, str(smoke.tokens), seconds)
-    return shipped("smoke/smoke.sh", *arguments, timeout=timeout)
+    return script(
+        "stages/smoke/smoke.sh",
+        model=model,
+        prompt=smoke.prompt,
+        tokens=str(smoke.tokens),
+        seconds=seconds,
+        timeout=timeout,
+    )
 
 
-async def run_smoke(
-    shell: Shell,
-    model: ModelFile,
-    smoke: Smoke,
-    expected: Backend | None,
-    package: StorePath | None,
-) -> SmokeReport:
-    """Run the smoke with a model that is on the host already, and judge it.
+@dataclass(frozen=True, slots=True)
+class SmokeTest:
+    """What llama-cli is asked, and what must be true of its answer.
 
-    It runs as root where it can: a GPU's device files are not everybody's.
+    Args:
+        smoke: the question, and what the inventory expects.
+        backend: the backend that must have done it; None for any.
+        package: the store path that llama-cli must come from; None for any.
+    """
+
+    smoke: Smoke
+    backend: Backend | None = None
+    package: StorePath | None = None
+
+
+async def run_smoke(shell: Shell, model: ModelFile, test: SmokeTest, guard: Guard) -> SmokeReport:
+    """Run the smoke test with a model that is on the host already, and judge it.
+
+    It runs as root if it can: a GPU's device files are not everybody's.
+
+    Args:
+        shell: the host.
+        model: the model's file.
+        test: what is asked, and expected.
+        guard: what the host does by itself meanwhile.
 
     Raises:
         UnreachableError: the connection broke; nothing is known of the system.
     """
-    command = smoke_command(model.remote_path, smoke)
+    command = smoke_command(model.remote_path, test.smoke)
     result = await shell.run_as_root(command)
     if result.returncode == LOST:
         raise UnreachableError(
-            message="the connection broke during the smoke",
-            hint="check its network; it goes back by itself when nobody confirms",
+            message="the connection broke during the smoke test",
+            hint=f"check its network; {guard.value}",
             host=shell.host,
             stage=Stage.SMOKE,
         )
-    return judge(result, smoke, expected, package)
+    return judge(result, test)
 
 
-def judge(
-    result: CommandResult, smoke: Smoke, expected: Backend | None, package: StorePath | None
-) -> SmokeReport:
-    """Decide whether a smoke passed. Pure.
-
-    Args:
-        result: what smoke.sh printed.
-        smoke: what was asked, and what is expected of the answer.
-        expected: the backend that must have done it; None for any.
-        package: the store path that llama-cli must come from; None for any.
-    """
-    seen = observe(result.stdout)
-    failure, fault = failure_of(result, seen, smoke, expected, package) or ("", None)
+def judge(result: CommandResult, test: SmokeTest) -> SmokeReport:
+    """Decide whether a smoke test passed. Pure."""
+    answer = read(result)
+    seen = observe(answer)
+    failure, fault = failure_of(result, answer, test) or ("", None)
     prompt_speed, speed = seen.speeds
     return SmokeReport(
         host=result.host,
@@ -154,31 +168,34 @@ def judge(
         device=seen.device,
         tokens_per_second=speed,
         prompt_tokens_per_second=prompt_speed,
-        text=seen.answer(smoke.prompt)[:500],
+        text=seen.answer(test.smoke.prompt)[:500],
         failure=failure,
         last_lines=() if not failure else seen.last or last_lines(result.stderr),
         fault=fault,
     )
 
 
-def failure_of(
-    result: CommandResult,
-    seen: Observation,
-    smoke: Smoke,
-    expected: Backend | None,
-    package: StorePath | None,
-) -> tuple[str, Fault] | None:
+def failure_of(result: CommandResult, answer: Answer, test: SmokeTest) -> tuple[str, Fault] | None:
     """Say the first thing that is wrong, in words for the user, and what it speaks against.
 
-    Who answers too late or too slowly may be a small machine: that is no proof
-    against the package. None where nothing is wrong.
+    A host that answers too late or too slowly may be a small machine: that is no proof
+    against the package. None if nothing is wrong.
     """
-    if result.returncode != 0:
-        return f"the smoke itself failed (exit code {result.returncode})", Fault.HOST
+    if answer.end is not ScriptExit.DONE:
+        why = f"exit code {result.returncode}" if result.returncode else "its answer is cut off"
+        why = answer.end.sentence if answer.end else why
+        return f"the smoke test can't be run there: {why}", Fault.HOST
+    complaints = _complaints(observe(answer), test)
+    return next(((message, fault) for wrong, message, fault in complaints if wrong), None)
+
+
+def _complaints(seen: Observation, test: SmokeTest) -> tuple[tuple[bool, str, Fault], ...]:
+    """Return all that can be wrong, whether it is, and what that speaks against."""
+    smoke, expected, package = test.smoke, test.backend, test.package
     speed = seen.speeds[1]
     slowest = smoke.min_tokens_per_second
     late = f"no answer within {smoke.timeout:g} seconds"
-    complaints = (
+    return (
         (seen.exit_code == _NOT_FOUND, "the system has no llama-cli", Fault.SYSTEM),
         (
             package is not None and not seen.llama_cli.startswith(f"{package}/"),
@@ -210,22 +227,17 @@ def failure_of(
             Fault.SYSTEM,
         ),
     )
-    return next(((message, fault) for wrong, message, fault in complaints if wrong), None)
 
 
-def observe(output: str) -> Observation:
-    """Read smoke.sh's output; what isn't there stays empty and fails the judgement."""
-    head, _, answer = output.partition("\nanswer=\n")
-    found: dict[str, list[str]] = {"llama_cli": [], "exit_code": [], "log": [], "last": []}
-    for key, value in _KEY_VALUE.findall(head):
-        found[key].append(value)
-    code = (found["exit_code"] or [""])[0]
+def observe(answer: Answer) -> Observation:
+    """Read what smoke.sh answered; what isn't there stays empty and fails the judgement."""
+    code = answer.get("exit_code")
     return Observation(
-        llama_cli=(found["llama_cli"] or [""])[0],
+        llama_cli=answer.get("llama_cli"),
         exit_code=int(code) if _EXIT_CODE.fullmatch(code) else -1,
-        log=tuple(found["log"]),
-        last=last_lines("\n".join(found["last"])),
-        stdout=answer,
+        log=answer.every("log"),
+        last=last_lines(answer.text("last")),
+        stdout=answer.text("answer"),
     )
 
 

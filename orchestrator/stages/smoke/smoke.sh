@@ -1,23 +1,28 @@
 # Let the installed llama-cli answer, and say what it is and what it used.
 #
-# $1 model   $2 prompt   $3 tokens   $4 seconds
+# $model: a GGUF file on this host
+# $prompt: what it is asked
+# $tokens: how many it may answer
+# $seconds: how long it may take
+
 set -u
 cli=/run/current-system/sw/bin/llama-cli
-echo "llama_cli=$(readlink -f "$cli")"
+say llama_cli "$(readlink -f "$cli")"
 if ! [ -x "$cli" ]; then
-  echo "exit_code=127"
-  exit 0
+  say exit_code 127
+  leave "$exit_done"
 fi
-scratch=$(mktemp -d) || exit 73
+scratch=$(mktemp -d) || leave "$exit_unwritable"
 trap 'rm -rf "$scratch"' EXIT
-timeout -k 5 "$4" "$cli" -m "$1" -p "$2" -n "$3" --temp 0 --seed 1 -ngl 99 -st -v \
-  </dev/null >"$scratch/out" 2>"$scratch/err"
+timeout -k 5 "$seconds" "$cli" -m "$model" -p "$prompt" -n "$tokens" --temp 0 --seed 1 -ngl 99 \
+  -st -v </dev/null >"$scratch/out" 2>"$scratch/err"
 code=$?
-echo "exit_code=$code"
+say exit_code "$code"
 # The log of a small model is half a megabyte: only what proves something travels.
 grep -aE 'load_backend|using device|offloaded|assigned to device|eval time' "$scratch/err" |
-  tail -n 400 | sed 's/^/log=/'
-[ "$code" = 0 ] || tail -n 15 "$scratch/err" | sed 's/^/last=/'
-# Last, for nothing after it can be mistaken for a line of ours.
-echo "answer="
-head -c 65536 "$scratch/out"
+  tail -n 400 | say_lines log
+[ "$code" = 0 ] || tail -n 15 "$scratch/err" | say_lines last
+head -c 65536 "$scratch/out" | head -n 4096 | say_lines answer
+# The answer may have no end of line.
+echo
+leave "$exit_done"

@@ -36,13 +36,13 @@ _PSABI_LEVELS = {
 
 
 def ggml_features(cpu_flags: Iterable[str]) -> tuple[str, ...]:
-    """Give ggml's names of what the processor has."""
+    """Return ggml's names of what the processor has."""
     flags = set(cpu_flags)
     return tuple(name for name, needed in _GGML_FEATURES.items() if needed <= flags)
 
 
 def psabi_level(cpu_flags: Iterable[str]) -> str | None:
-    """Give gcc's -march for the processor; None where gcc's default is all it has.
+    """Return gcc's -march for the processor; None where gcc's default is all it has.
 
     A level rather than a model such as znver4: its instruction sets are all
     among the flags, which a hypervisor may have masked; it is what builders

@@ -125,7 +125,7 @@ def _amd_with_rocm(facts: Facts) -> str:
 
 
 def _amd_without_rocm(facts: Facts) -> str:
-    """Give AMD GPUs that Mesa's RADV drives: it needs the amdgpu kernel driver."""
+    """Return AMD GPUs that Mesa's RADV drives: it needs the amdgpu kernel driver."""
     cards = [card for card in _cards(facts, GpuVendor.AMD) if card.driver == "amdgpu"]
     if not cards:
         return ""
@@ -146,7 +146,7 @@ def _intel_card(facts: Facts) -> str:
 
 
 def _nvidia_with_vulkan(facts: Facts) -> str:
-    """Give an NVIDIA GPU that CUDA can't use but some Vulkan driver can."""
+    """Return an NVIDIA GPU that CUDA can't use but some Vulkan driver can."""
     cards = _cards(facts, GpuVendor.NVIDIA)
     devices = _hardware_vulkan_devices(facts)
     if not cards or not devices:
@@ -165,7 +165,7 @@ def _amd_without_driver(facts: Facts) -> str:
 
 
 def _intel_integrated(facts: Facts) -> str:
-    """Give an integrated Intel GPU, which is slower than the CPU beside it.
+    """Return an integrated Intel GPU, which is slower than the CPU beside it.
 
     It shares the memory's bandwidth with the CPU, which bounds the generation of
     tokens, and most have no matrix units, so AVX2 and VNNI are as fast or faster.
@@ -216,7 +216,7 @@ def _pinned_variant(host: Host, pin: str) -> Variant:
 
 
 def _contradiction(facts: Facts, pin: Variant) -> str:
-    """Say which fact makes the pinned variant impossible; empty where none does."""
+    """Say which fact makes the pinned variant impossible; empty if none does."""
     if pin in _CUDA and not facts.nvidia_gpus and not _cards(facts, GpuVendor.NVIDIA):
         return "the host has no NVIDIA device"
     if pin is Variant.ROCM and facts.system != "x86_64-linux":
@@ -352,6 +352,6 @@ def _cuda_capabilities(facts: Facts) -> tuple[str, ...]:
 
 
 def _rocm_targets(facts: Facts) -> tuple[str, ...]:
-    """Give the supported targets, or all of them where none is: then by a pin."""
+    """Return the supported targets, or all of them if none is: then by a pin."""
     present = set(facts.kfd_gfx_targets)
     return tuple(sorted(present & ROCM_TARGETS or present))

@@ -17,7 +17,7 @@ cat /etc/greeting 2>/dev/null || echo
 cat /run/greeter/greeting 2>/dev/null || echo
 resolved /nix/var/nix/profiles/system
 cat /boot/loader/default 2>/dev/null || echo
-for unit in way-back.timer way-back.service activate.service; do
+for unit in rollback.timer rollback.service activate.service; do
   state "orchestrate-$unit"
 done
 """
@@ -58,7 +58,7 @@ def settled(host: Host) -> Settled:
     """Ask a host for every part of its system."""
     running, etc, greeting, greeted, profile, loader, *states = host.shell(_ASK).splitlines()
     own_etc, own = host.exec("sh", "-euc", _PARTS, "parts", running).stdout.splitlines()
-    units = ("way-back.timer", "way-back.service", "activate.service")
+    units = ("rollback.timer", "rollback.service", "activate.service")
     over = ("inactive", "failed")
     return Settled(
         running=running,

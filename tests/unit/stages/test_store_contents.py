@@ -11,8 +11,8 @@ import pytest
 from inventory.copying import Caches
 from orchestrator.errors import PayloadError
 from orchestrator.model.store_contents import StoreContents
-from orchestrator.scripts import shipped
-from orchestrator.stages.store_contents import parse_presence, presence_command, whole_files
+from orchestrator.scripts import parse_answer, read, script
+from orchestrator.stages.store_contents import presence_command, read_presence, whole_files
 from orchestrator.transport.shell import LocalShell
 from tests.plans import output
 
@@ -22,19 +22,24 @@ if TYPE_CHECKING:
 LLAMA, SYSTEM, OTHER = output("llama-cpp"), output("nixos"), output("openssl")
 
 
+def said(*lines: str) -> str:
+    """Give lines as the script answers them."""
+    return "".join(f"orchestrate:{line}\n" for line in lines)
+
+
 def fetched(header: str, *paths: str) -> str:
-    """Give a dry run's words behind the prefix that store_contents.sh adds."""
+    """Give a dry run's words as store_contents.sh answers them."""
     lines = [header, *(f"  {path}" for path in paths), "don't know how to build these paths:"]
-    return "".join(f"dry-run {line}\n" for line in lines) + f"dry-run   {SYSTEM}\n"
+    return said(*(f"dry_run={line}" for line in (*lines, f"  {SYSTEM}")))
 
 
 @pytest.mark.parametrize(
     ("text", "contents"),
     [
         ("", StoreContents()),
-        (f"valid {LLAMA}\nsize 120\n", StoreContents(valid={LLAMA: 120})),
+        (said(f"valid={LLAMA}", "size=120"), StoreContents(valid={LLAMA: 120})),
         (
-            f"valid {LLAMA}\nvalid {SYSTEM}\nsize 120\nsize 7\n",
+            said(f"valid={LLAMA}", f"valid={SYSTEM}", "size=120", "size=7"),
             StoreContents(valid={LLAMA: 120, SYSTEM: 7}),
         ),
         (
@@ -56,21 +61,21 @@ def fetched(header: str, *paths: str) -> str:
 )
 def test_what_a_store_says_is_read(text: str, contents: StoreContents) -> None:
     """Valid paths with their sizes; what would be fetched and its size; nothing else."""
-    assert parse_presence(text) == contents
+    assert read_presence(parse_answer(text)) == contents
 
 
-@pytest.mark.parametrize("text", ["hello\n", f"valid {LLAMA}\n", "valid /tmp\nsize 1\n"])
+@pytest.mark.parametrize("text", [f"valid={LLAMA}", "valid=/tmp\norchestrate:size=1"])
 def test_anything_else_is_refused(text: str) -> None:
     """A path without a size, or what is no store path, is no answer."""
     with pytest.raises(PayloadError):
-        parse_presence(text)
+        read_presence(parse_answer(f"orchestrate:{text}\n"))
 
 
 def test_files_of_another_time_are_not_whole() -> None:
     """Nix gives one time to all that came whole; what was cut off has that of the cut."""
-    text = f"1 {LLAMA}\n1732564800 {SYSTEM}\n"
-    assert whole_files(text) == {LLAMA}
-    assert whole_files("") == frozenset()
+    text = f"orchestrate:file=1 {LLAMA}\norchestrate:file=1732564800 {SYSTEM}\n"
+    assert whole_files(parse_answer(text)) == {LLAMA}
+    assert whole_files(parse_answer("")) == frozenset()
 
 
 def test_no_program_but_one_is_started_for_the_files(tmp_path: Path) -> None:
@@ -79,10 +84,12 @@ def test_no_program_but_one_is_started_for_the_files(tmp_path: Path) -> None:
     whole.symlink_to("/nowhere")
     os.utime(whole, (1, 1), follow_symlinks=False)
     cut_off.mkdir()
-    asked = shipped("whole_paths.sh").with_lines(map(str, (whole, tmp_path / "none", cut_off)))
+    asked = script("stages/whole_paths.sh").with_lines(
+        map(str, (whole, tmp_path / "none", cut_off))
+    )
     said = asyncio.run(LocalShell().run(asked))
     assert said.returncode == 0
-    assert whole_files(said.stdout) == {str(whole)}
+    assert whole_files(read(said)) == {str(whole)}
     assert str(cut_off) in said.stdout
 
 
@@ -92,5 +99,5 @@ def test_a_builder_asks_the_caches_of_the_inventory() -> None:
     caches = Caches(("https://cache.example.org",), (key,))
     command = presence_command((LLAMA, SYSTEM), (OTHER,), caches)
     assert "https://cache.example.org" in command.argv
-    assert "2" in command.argv
+    assert "fetchable=2" in command.argv
     assert (command.stdin or b"").split() == [path.encode() for path in (LLAMA, SYSTEM, OTHER)]

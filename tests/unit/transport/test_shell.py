@@ -8,12 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.command import Command, CommandResult, script
+from orchestrator.command import Command, CommandResult
 from orchestrator.errors import CommandError
 from orchestrator.transport.shell import TIMED_OUT, LocalShell, follow, pipe
 
 HERE = LocalShell()
 MEGABYTE = 1_000_000
+
+
+def sh(text: str, *arguments: str, timeout: float | None = None) -> Command:
+    """Give the command that runs a text by sh."""
+    return Command(("sh", "-c", text, "test", *arguments), timeout=timeout)
 
 
 def run(command: Command) -> CommandResult:
@@ -24,7 +29,7 @@ def run(command: Command) -> CommandResult:
 def joined(writer: str, reader: str) -> tuple[CommandResult, CommandResult, list[int]]:
     """Pipe one script into another, and give both results and the progress heard."""
     heard: list[int] = []
-    ends = pipe((HERE, script(writer)), (HERE, script(reader)), heard.append)
+    ends = pipe((HERE, sh(writer)), (HERE, sh(reader)), heard.append)
 
     async def within() -> tuple[CommandResult, CommandResult]:
         return await asyncio.wait_for(ends, 20)
@@ -44,7 +49,7 @@ def is_running(pid: int) -> bool:
 
 def test_what_a_command_says() -> None:
     """Output, error output and exit code come back apart."""
-    result = run(script("echo out; echo err >&2; exit 7"))
+    result = run(sh("echo out; echo err >&2; exit 7"))
     assert (result.stdout, result.stderr, result.returncode) == ("out\n", "err\n", 7)
     assert result.host == "controller"
 
@@ -77,7 +82,7 @@ def test_a_timeout_kills_the_whole_group(tmp_path: Path) -> None:
     pids = tmp_path / "pids"
     text = 'sleep 60 & echo $! >"$1"; echo $$ >>"$1"; wait'
     started = time.monotonic()
-    result = run(script(text, str(pids), timeout=0.5))
+    result = run(sh(text, str(pids), timeout=0.5))
     assert time.monotonic() - started < 10
     assert result.returncode == TIMED_OUT
     assert "0.5 seconds" in result.stderr
@@ -109,7 +114,7 @@ def test_leaving_an_open_command_kills_it() -> None:
     """A stream that nobody finishes leaves no process behind."""
 
     async def leave() -> int:
-        async with HERE.open(script("echo $$; exec sleep 60")) as stream:
+        async with HERE.open(sh("echo $$; exec sleep 60")) as stream:
             return int(await stream.read(100))
 
     assert not is_running(asyncio.run(leave()))
@@ -155,7 +160,7 @@ def test_lines_come_as_they_are_printed() -> None:
     def hear(line: str) -> None:
         heard.append((line, time.monotonic() - started))
 
-    result = asyncio.run(follow(HERE, script("echo one; sleep 1; echo two; exit 5"), hear))
+    result = asyncio.run(follow(HERE, sh("echo one; sleep 1; echo two; exit 5"), hear))
     assert [line for line, _ in heard] == ["one", "two"]
     assert heard[1][1] - heard[0][1] > 0.5
     assert (result.returncode, result.stdout) == (5, "")
@@ -165,5 +170,5 @@ def test_lines_are_whole() -> None:
     """A line is handed over as it is, without its CR, and the last one needs no newline."""
     heard: list[str] = []
     text = r"printf 'a\r\n\033[2Jb\nhalf \303'; sleep 0.1; printf '\244 letter'"
-    asyncio.run(follow(HERE, script(text), heard.append))
+    asyncio.run(follow(HERE, sh(text), heard.append))
     assert heard == ["a", "\x1b[2Jb", "half ä letter"]

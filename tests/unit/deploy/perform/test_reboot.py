@@ -13,11 +13,12 @@ from orchestrator.deploy.perform.reboot import passes
 from orchestrator.errors import PayloadError, RebootedError, StageError
 from orchestrator.model.boot_part import changed_parts
 from orchestrator.model.policy import Reboots
+from orchestrator.scripts import parse_answer
 from orchestrator.stages.activate.reboot import (
     BootState,
     boot_state,
     check_rebooted,
-    parse_boot_state,
+    read_boot_state,
 )
 from orchestrator.stages.plan.batches import reboots_of
 from tests.plans import Wanted, host_plan, output
@@ -31,13 +32,15 @@ BEFORE = BootState("one", NEW, output("old"), ("kernel",))
 
 def test_a_boot_state_is_read() -> None:
     """Systems, boot id and what only a reboot brings, each line one thing."""
-    said = f"running_system={NEW}\nbooted_system={output('old')}\nboot_id=one\n"
-    state = parse_boot_state(said + "changed=kernel\nchanged=kernel-modules\n")
+    lines = (f"running_system={NEW}", f"booted_system={output('old')}", "boot_id=one")
+    said = "".join(f"orchestrate:{line}\n" for line in lines)
+    changed = "orchestrate:changed=kernel\norchestrate:changed=kernel-modules\n"
+    state = read_boot_state(parse_answer(said + changed))
     assert state == BootState("one", NEW, output("old"), ("kernel", "kernel-modules"))
     assert changed_parts(state.changed) == "kernel, kernel modules and drivers"
-    assert not parse_boot_state(said).needs_reboot
-    with pytest.raises(PayloadError, match="id of a boot"):
-        parse_boot_state("sh: not found")
+    assert not read_boot_state(parse_answer(said)).needs_reboot
+    with pytest.raises(PayloadError, match="boot_id 0 times"):
+        read_boot_state(parse_answer("sh: not found"))
 
 
 def test_a_host_that_booted_no_nixos_needs_none(tmp_path: Path) -> None:
@@ -45,7 +48,7 @@ def test_a_host_that_booted_no_nixos_needs_none(tmp_path: Path) -> None:
     (tmp_path / "kernel").write_text("")
     command = boot_state(output("none"))
     asked = subprocess.run(command.argv, capture_output=True, text=True, check=True)
-    assert parse_boot_state(asked.stdout).changed == ()
+    assert read_boot_state(parse_answer(asked.stdout)).changed == ()
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +18,10 @@ import pytest
 
 from inventory.copying import Caches
 from orchestrator.command import Command
-from orchestrator.errors import CommandError
+from orchestrator.errors import BuilderError, CommandError
 from orchestrator.model.plan import Build
 from orchestrator.model.store import parse_derivation_path, parse_store_path
+from orchestrator.scripts import Answer, ScriptExit, parse_answer
 from orchestrator.stages.build.build import BuildLog, build, build_command, stop_build
 from orchestrator.transport.shell import LocalShell
 
@@ -66,7 +68,9 @@ class Builder:
         environment = (("PATH", path), ("FAKE", str(self.directory)), ("HOME", str(self.directory)))
         # Its store has the output once the test says "valid".
         valid = str(self.directory / "valid")
-        arguments = (valid if part == BUILD.output else part for part in command.argv[3:])
+        arguments = (
+            part.replace(f"output={BUILD.output}", f"output={valid}") for part in command.argv[3:]
+        )
         return Command((*command.argv[:2], text, *arguments), environment=environment)
 
     @property
@@ -137,6 +141,12 @@ def builder(tmp_path: Path) -> Iterator[Builder]:
     (tmp_path / "go").touch()
 
 
+def ended(follower: subprocess.Popen[str]) -> Answer:
+    """Wait for the end of one that follows, and read its answer."""
+    said, _ = follower.communicate(timeout=10)
+    return parse_answer(said, follower.returncode)
+
+
 def test_a_build_is_started_and_followed(builder: Builder) -> None:
     """The log comes line by line, and the exit code is Nix's."""
     with builder.follower() as follower:
@@ -146,7 +156,8 @@ def test_a_build_is_started_and_followed(builder: Builder) -> None:
         builder.say("go")
         rest = follower.stdout.read().splitlines()
         assert [line for line in rest if not line.startswith("orchestrate:")] == ["the last line"]
-        assert rest[-1].startswith("orchestrate:seconds=")
+        assert rest[-3].startswith("orchestrate:seconds=")
+        assert rest[-2:] == ["orchestrate:code=0", "orchestrate:exit=0"]
         assert follower.wait(10) == 0
     assert len(builder.calls()) == 1
     assert re.search(rf"--realise .*--add-root result {BUILD.derivation}$", builder.calls()[0])
@@ -167,7 +178,8 @@ def test_a_stopped_build_is_over(builder: Builder) -> None:
     with builder.follower() as follower:
         pid = builder.pid()
         asyncio.run(stop_build(builder, BUILD.derivation))
-        assert follower.wait(10) in (74, 143)
+        answer = ended(follower)
+        assert answer.end is ScriptExit.BUILD_DIED or answer.get("code") == "143"
     wait_for(lambda: not Path(f"/proc/{pid}").exists())
 
 
@@ -222,11 +234,29 @@ def test_a_killed_follower_leaves_the_build(builder: Builder) -> None:
 
 
 def test_a_killed_build_is_noticed(builder: Builder) -> None:
-    """A build that ends without an exit code is 74, not an endless wait."""
+    """A build that ends without an exit code has died, and is not waited for."""
     with builder.follower() as follower:
         nix_store = builder.pid()
         os.killpg(os.getpgid(nix_store), signal.SIGKILL)
-        assert follower.wait(10) == 74
+        assert ended(follower).end is ScriptExit.BUILD_DIED
+
+
+def test_a_killed_build_is_its_builders_trouble(builder: Builder) -> None:
+    """The stage says that it was killed there, so that another builder may try."""
+    with ThreadPoolExecutor(1) as thread:
+        building = thread.submit(lambda: asyncio.run(build(builder, BUILD, BuildLog(print))))
+        os.killpg(os.getpgid(builder.pid()), signal.SIGKILL)
+        with pytest.raises(BuilderError, match="was killed before its end") as caught:
+            building.result(timeout=20)
+    assert caught.value.hint == ScriptExit.BUILD_DIED.hint
+
+
+def test_a_builder_without_room_for_its_state_is_told_of(builder: Builder) -> None:
+    """A state that can't be written is the builder's trouble, and not the build's."""
+    for directory in ("var", ".local"):
+        (builder.directory / directory).touch()
+    with pytest.raises(BuilderError, match="can't be written there"):
+        asyncio.run(build(builder, BUILD, BuildLog(print)))
 
 
 def test_a_failed_build_is_tried_again(builder: Builder) -> None:
@@ -234,10 +264,10 @@ def test_a_failed_build_is_tried_again(builder: Builder) -> None:
     builder.say("go")
     builder.say("code", "1")
     with builder.follower() as follower:
-        assert follower.wait(10) == 1
+        assert ended(follower).get("code") == "1"
     builder.say("code", "0")
     with builder.follower() as follower:
-        assert follower.wait(10) == 0
+        assert ended(follower).get("code") == "0"
     assert len(builder.calls()) == 2
 
 
@@ -256,7 +286,7 @@ def test_a_failure_says_what_nix_said(builder: Builder) -> None:
 
 
 def test_what_is_there_is_not_built(builder: Builder) -> None:
-    """A valid output is 75, held against the garbage collector, without a build."""
+    """A valid output is said to be so, held against the garbage collector, without a build."""
     builder.say("valid")
     builder.say("go")
     report = asyncio.run(build(builder, BUILD, BuildLog(print)))

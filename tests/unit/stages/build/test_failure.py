@@ -19,8 +19,6 @@ OF_THE_BUILDER = (
     (100, "g++: fatal error: Killed signal terminated program cc1plus", "memory"),
     (1, "error: cannot connect to socket at '/nix/var/nix/daemon-socket/socket'", "daemon"),
     (1, "error: unexpected end-of-file", "daemon"),
-    (74, "", "killed"),
-    (73, "mkdir: cannot create directory", "started"),
     (137, "", "killed"),
     (1, "error: path '/nix/store/x-a.drv' is not valid", "ended with 1"),
 )

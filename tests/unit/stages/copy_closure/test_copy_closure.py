@@ -11,10 +11,11 @@ import pytest
 
 from inventory.copying import Caches, Copying, CopyLimits, CopyRoute
 from inventory.host import Become, BecomeMethod, Connection, Host, JumpHost
-from orchestrator.command import CommandResult, script
+from orchestrator.command import CommandResult
 from orchestrator.deploy.perform.copy_slots import CopySlots, slots_of
 from orchestrator.errors import InventoryError, PayloadError, StageError
 from orchestrator.model.store import parse_store_path
+from orchestrator.scripts import program
 from orchestrator.stages.copy_closure.copy_closure import DIRECT_BYTES, wants_direct
 from orchestrator.stages.copy_closure.delivery import Delivery
 from orchestrator.stages.copy_closure.direct import forced
@@ -138,7 +139,7 @@ def test_target_serves_an_untrusted_client_by_named_keys() -> None:
 
 def test_a_forced_command_is_one_line_with_escaped_quotes() -> None:
     """authorized_keys takes one line, in which quotes and backslashes are escaped."""
-    text = forced(script('echo "$1"', 'a "b" \\c'))
+    text = forced(program("echo", 'a "b" \\c'))
     assert "\n" not in text
     unescaped = text.replace('\\"', "").replace("\\\\", "")
     assert '"' not in unescaped
@@ -149,19 +150,20 @@ class Answering(LocalShell):
 
     async def run(self, command: Command) -> CommandResult:
         """Answer, whatever is asked."""
-        return CommandResult(command, "forge", 0, self.host, "")
+        text = f"orchestrate:key={self.host}\norchestrate:exit=0\n"
+        return CommandResult(command, "forge", 0, text, "")
 
 
 def test_a_builder_with_another_key_is_refused() -> None:
     """A pinned key is the only one; without a pin the builder's own is taken."""
-    assert asyncio.run(sign(Answering(f"{KEY}\n"), (PATH,))) == KEY
+    assert asyncio.run(sign(Answering(KEY), (PATH,))) == KEY
     check_pinned("forge", KEY, KEY)
     check_pinned("forge", KEY, None)
     with pytest.raises(StageError, match="the inventory has other-1"):
         check_pinned("forge", KEY, f"other-1:{'A' * 43}=")
 
 
-@pytest.mark.parametrize("answer", ["", "\n", "key\n", f"{KEY}", f"{KEY}\n{KEY}\n", "error"])
+@pytest.mark.parametrize("answer", ["", "key", f"{KEY} {KEY}", "name:", ":key"])
 def test_a_builder_that_answers_something_else_is_refused(answer: str) -> None:
     """No signature without a key."""
     with pytest.raises(PayloadError, match="expected a public key"):

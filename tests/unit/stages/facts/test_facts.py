@@ -16,21 +16,36 @@ from hypothesis import strategies as st
 from orchestrator.errors import CommandError, PayloadError
 from orchestrator.model.boot_part import BootPart
 from orchestrator.model.facts import GpuVendor
-from orchestrator.scripts import text_of
-from orchestrator.stages.facts.facts import gather_facts, parse_facts
+from orchestrator.stages.facts.facts import facts_command, gather_facts, parse_facts
 from orchestrator.transport.shell import LocalShell
 
 RECORDED = Path(__file__).parent / "recorded"
 NAMES = sorted(file.stem for file in RECORDED.glob("*.txt"))
 CPU_SERVER = (RECORDED / "cpu-server.txt").read_text()
+END = "orchestrate:exit=0"
+
+
+def with_facts(*facts: str) -> str:
+    """Give a server's facts, and these in addition."""
+    lines = "".join(f"orchestrate:{fact}\n" for fact in facts)
+    return CPU_SERVER.replace(END, f"{lines}{END}")
+
+
+def sent(old: str = "", new: str = "") -> str:
+    """Give the script as it is sent, with a text in it replaced."""
+    text = (facts_command("any").stdin or b"").decode()
+    return text.replace(old, new) if old else text
+
+
+ARGUMENTS = facts_command("any").argv[1:]
 
 
 def run_script(*shell: str, path: str | None = None) -> str:
     """Run the real script on this machine."""
     environment = os.environ | ({} if path is None else {"PATH": path})
     done = subprocess.run(
-        [*shell, "-s"],
-        input=text_of("facts/facts.sh"),
+        [*shell, *ARGUMENTS],
+        input=sent(),
         capture_output=True,
         text=True,
         check=True,
@@ -61,19 +76,17 @@ def test_script_needs_no_program_at_all(tmp_path: Path) -> None:
     """With nothing on PATH but what cuts the text, the script still ends well."""
     for name in ("tr", "uname"):
         (tmp_path / name).symlink_to(str(shutil.which(name)))
-    script = text_of("facts/facts.sh").replace(
-        "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", str(tmp_path)
-    )
+    script = sent("/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", str(tmp_path))
     done = subprocess.run(
-        ["/bin/sh", "-s"],
+        ["/bin/sh", *ARGUMENTS],
         input=script,
         capture_output=True,
         text=True,
         check=True,
         env={"PATH": str(tmp_path)},
     )
-    assert done.stdout.startswith("begin=1\n")
-    assert done.stdout.endswith("end=1\n")
+    assert done.stdout.startswith("orchestrate:system=")
+    assert done.stdout.endswith(f"{END}\n")
     assert "virtualization" not in done.stdout
 
 
@@ -133,17 +146,19 @@ def test_script_counts_processors_as_the_kernel_lists_them(
     """Ranges and single processors are counted; those that are offline are not."""
     listed = tmp_path / "online"
     listed.write_text(f"{online}\n")
-    script = text_of("facts/facts.sh").replace("/sys/devices/system/cpu/online", str(listed))
-    done = subprocess.run(["sh", "-s"], input=script, capture_output=True, text=True, check=True)
+    script = sent("/sys/devices/system/cpu/online", str(listed))
+    done = subprocess.run(
+        ["sh", *ARGUMENTS], input=script, capture_output=True, text=True, check=True
+    )
     assert parse_facts("here", done.stdout).cpu_count == count
 
 
 def test_script_counts_processors_where_nothing_lists_them(tmp_path: Path) -> None:
     """Without sysfs each processor's own paragraph counts."""
-    script = text_of("facts/facts.sh").replace(
-        "/sys/devices/system/cpu/online", str(tmp_path / "none")
+    script = sent("/sys/devices/system/cpu/online", str(tmp_path / "none"))
+    done = subprocess.run(
+        ["sh", *ARGUMENTS], input=script, capture_output=True, text=True, check=True
     )
-    done = subprocess.run(["sh", "-s"], input=script, capture_output=True, text=True, check=True)
     assert parse_facts("here", done.stdout).cpu_count == os.cpu_count()
 
 
@@ -187,50 +202,54 @@ def test_every_field_is_read() -> None:
 def test_the_booted_parts_are_store_paths() -> None:
     """A kernel is a file in one, modules are one; what the host has none of is absent."""
     linux, modules = f"/nix/store/{'a' * 32}-linux-6.12", f"/nix/store/{'b' * 32}-modules"
-    said = f"booted_part=kernel {linux}/bzImage\nbooted_part=kernel-modules {modules}\n"
-    facts = parse_facts("x", CPU_SERVER.replace("end=1", f"{said}end=1"))
+    said = (f"booted_part=kernel {linux}/bzImage", f"booted_part=kernel-modules {modules}")
+    facts = parse_facts("x", with_facts(*said))
     assert facts.booted_parts == {BootPart.KERNEL: linux, BootPart.KERNEL_MODULES: modules}
     assert parse_facts("x", CPU_SERVER).booted_parts == {}
 
 
 def test_pci_vendors_are_known() -> None:
     """NVIDIA and AMD devices are told apart, a missing driver is empty."""
-    text = CPU_SERVER.replace("end=1", "pci_display=0000:01:00.0 0x10de 0x2684 -\nend=1")
+    text = with_facts("pci_display=0000:01:00.0 0x10de 0x2684 -")
     (card,) = parse_facts("x", text).pci_displays
     assert (card.vendor, card.device_id, card.driver) == (GpuVendor.NVIDIA, "2684", "")
 
 
 def test_unknown_keys_and_greetings_are_skipped() -> None:
     """A newer script's keys and a login shell's greeting change nothing."""
-    text = "Welcome to carbon!\x07\n" + CPU_SERVER.replace("end=1", "moon_phase=full\nend=1")
+    text = "Welcome to carbon!\x07\n" + with_facts("moon_phase=full")
     assert parse_facts("x", text) == parse_facts("x", CPU_SERVER)
 
 
 @pytest.mark.parametrize(
     ("old", "new", "says"),
     [
-        ("begin=1", "", "begin=1 is missing"),
-        ("end=1", "", "cut off"),
+        (END, "", "cut off"),
+        (END, "orchestrate:exit=1", "cut off"),
         ("kernel=6.12.41", "kernel=", "kernel is missing"),
         ("memory_mib=64206", "memory_mib=-1", "memory_mib is malformed"),
         ("memory_mib=64206", f"memory_mib={'9' * 5000}", "memory_mib is malformed"),
         ("memory_mib=64206", "memory_mib=٣", "memory_mib is malformed"),
-        ("memory_mib=64206", "memory_mib=1\nmemory_mib=2", "occurs 2 times"),
+        ("memory_mib=64206", "memory_mib=1\norchestrate:memory_mib=2", "occurs 2 times"),
         ("load_average=0.42", "load_average=nan", "load_average is malformed"),
         ("system=x86_64-linux", "system=x86_64 linux", "system is malformed"),
         ("running_system=/nix/store", "running_system=/tmp", "running_system"),
         ("kernel=6.12.41", "kernel=\x1b[2J", "control characters"),
-        ("kernel=6.12.41", "rubbish", "without ="),
-        ("end=1", "kfd_gfx_target=gfx11;rm\nend=1", "not a gfx target"),
-        ("end=1", "pci_display=all of them\nend=1", "not a PCI device"),
-        ("end=1", "nvidia_gpu=RTX, 580\nend=1", "2 columns"),
-        ("end=1", "model_file=../../etc/passwd:1\nend=1", "not a file name"),
-        ("end=1", "booted_part=kernel /boot/vmlinuz\nend=1", "expected a store path"),
-        ("end=1", f"booted_part=kernel /nix/store/{'a' * 32}-x y\nend=1", "expected a store"),
-        ("end=1", f"booted_part=disk /nix/store/{'a' * 32}-x\nend=1", "not a part"),
-        ("end=1", "vulkan_device=x\n" * 300 + "end=1", "more than 256"),
-        ("end=1", "x=" + "y" * 9000 + "\nend=1", "too long"),
-        ("end=1", "x=y\n" * 100_000 + "end=1", "more than 256 KiB"),
+        ("kernel=6.12.41", "rubbish", "kernel is missing"),
+        (END, f"orchestrate:kfd_gfx_target=gfx11;rm\n{END}", "not a gfx target"),
+        (END, f"orchestrate:pci_display=all of them\n{END}", "not a PCI device"),
+        (END, f"orchestrate:nvidia_gpu=RTX, 580\n{END}", "2 columns"),
+        (END, f"orchestrate:model_file=../../etc/passwd:1\n{END}", "not a file name"),
+        (END, f"orchestrate:booted_part=kernel /boot/vmlinuz\n{END}", "expected a store path"),
+        (
+            END,
+            f"orchestrate:booted_part=kernel /nix/store/{'a' * 32}-x y\n{END}",
+            "expected a store",
+        ),
+        (END, f"orchestrate:booted_part=disk /nix/store/{'a' * 32}-x\n{END}", "not a part"),
+        (END, "orchestrate:vulkan_device=x\n" * 300 + END, "more than 256"),
+        (END, "orchestrate:x=" + "y" * 9000 + f"\n{END}", "too long"),
+        (END, "orchestrate:x=y\n" * 100_000 + END, "more than 256 KiB"),
     ],
 )
 def test_malformed_facts_are_refused(old: str, new: str, says: str) -> None:
@@ -244,20 +263,20 @@ def test_malformed_facts_are_refused(old: str, new: str, says: str) -> None:
 
 @given(st.text(max_size=500))
 def test_hostile_output_is_refused_or_read(text: str) -> None:
-    """Whatever stands between the marks, the reader answers with facts or a PayloadError."""
+    """Whatever stands among them, the reader answers with facts or a PayloadError."""
     try:
-        facts = parse_facts("x", CPU_SERVER.replace("end=1", f"{text}\nend=1"))
+        facts = parse_facts("x", CPU_SERVER.replace(END, f"orchestrate:{text}\n{END}"))
     except PayloadError:
         return
     assert dataclasses.is_dataclass(facts)
 
 
 @given(st.integers(min_value=0, max_value=len(CPU_SERVER) - 1))
-@example(length=CPU_SERVER.index("begin=1") + len("begin=1"))
+@example(length=len(END))
 def test_a_truncated_output_is_never_taken_for_whole(length: int) -> None:
     """Facts that were cut off anywhere are refused."""
     cut = CPU_SERVER[:length]
-    if cut.endswith("end=1"):
+    if cut.endswith(END):
         return
     with pytest.raises(PayloadError):
         parse_facts("x", cut)

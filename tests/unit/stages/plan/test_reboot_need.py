@@ -1,4 +1,4 @@
-"""What needs a reboot is known before anything is built, by the rule of reboot.sh."""
+"""What needs a reboot is known before anything is built, by the rule of boot_state.sh."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from orchestrator.cli.run import reboot_events
 from orchestrator.model.boot_part import BootPart
 from orchestrator.model.plan import Action, Evaluation, FlakeRef, Goal, HostPlan
 from orchestrator.model.variant import Variant, VariantChoice
-from orchestrator.scripts import shipped
+from orchestrator.scripts import parse_answer, script
 from orchestrator.stages.evaluate.evaluate import evaluate
 from orchestrator.stages.plan.reboot_need import RebootNeed, reboot_need, reboot_note
 from orchestrator.transport.shell import LocalShell
@@ -73,7 +73,7 @@ def test_the_host_itself_says_the_same_once_it_has_the_system(
     changed: tuple[BootPart, ...],
     unknown: tuple[BootPart, ...],
 ) -> None:
-    """reboot.sh, over the links of two systems, finds the changes that were known before."""
+    """boot_state.sh, over the links of two systems, finds the changes that were known before."""
     systems = {"booted-system": booted, "new": {part: ALL[part] for part in unknown} | new}
     for name, parts in systems.items():
         (tmp_path / name).mkdir()
@@ -82,10 +82,10 @@ def test_the_host_itself_says_the_same_once_it_has_the_system(
             file.parent.mkdir(parents=True, exist_ok=True)
             file.touch()
             (tmp_path / name / part).symlink_to(file)
-    command = shipped("activate/reboot.sh", str(tmp_path / "new"))
+    command = script("stages/activate/boot_state.sh", toplevel=str(tmp_path / "new"))
     argv = [word.replace("/run/booted", f"{tmp_path}/booted") for word in command.argv]
     said = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
-    found = [line.removeprefix("changed=") for line in said.splitlines() if "changed=" in line]
+    found = [*parse_answer(said).every("changed")]
     assert tuple(found) == changed
 
 
@@ -105,7 +105,7 @@ def planned(policy: RebootPolicy, *parts: BootPart, unknown: tuple[BootPart, ...
         (IF_NEEDED, None, "it reboots after its confirmation"),
         (NEVER, False, f"{LEFT_TO_YOU} (orchestrate_reboot: never)"),
         (ASK, True, "it reboots after its confirmation"),
-        (ASK, False, f"{LEFT_TO_YOU} (orchestrate_reboot: ask, and nobody said yes)"),
+        (ASK, False, f"{LEFT_TO_YOU} (orchestrate_reboot: ask, and the answer was not yes)"),
         (IF_NEEDED, False, f"{LEFT_TO_YOU} (--no-reboot)"),
     ],
 )

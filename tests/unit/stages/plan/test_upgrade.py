@@ -11,6 +11,7 @@ import pytest
 
 from orchestrator.errors import PayloadError
 from orchestrator.model.plan import FlakeRef
+from orchestrator.scripts import parse_answer
 from orchestrator.stages.flake.lock import (
     commit_lock,
     drop_lock,
@@ -18,7 +19,7 @@ from orchestrator.stages.flake.lock import (
     input_changes,
     read_lock,
 )
-from orchestrator.stages.plan.changes import change_of, parse_sizes
+from orchestrator.stages.plan.changes import change_of, read_sizes
 from orchestrator.transport.shell import LocalShell
 from tests.plans import Wanted, host_plan, output
 
@@ -76,9 +77,12 @@ def running(host: Any, package: str) -> Any:  # noqa: ANN401 - HostPlan
 
 def test_sizes_are_bytes() -> None:
     """One number a line, and nothing else."""
-    assert parse_sizes("123\n4567890123\n") == (123, 4567890123)
+    assert read_sizes(parse_answer("orchestrate:size=123\norchestrate:size=4567890123\n")) == (
+        123,
+        4567890123,
+    )
     with pytest.raises(PayloadError, match="sizes in bytes"):
-        parse_sizes("error: no store\n")
+        read_sizes(parse_answer("orchestrate:size=no store\n"))
 
 
 def test_a_lock_is_forked_and_kept_or_dropped(tmp_path: Path) -> None:

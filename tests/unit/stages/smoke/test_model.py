@@ -48,7 +48,7 @@ def test_what_is_no_model_is_refused(tmp_path: Path, content: bytes, complaint: 
 def test_a_missing_model(tmp_path: Path) -> None:
     """A file that isn't there, or is a directory, is named."""
     for path in (tmp_path / "none.gguf", tmp_path):
-        with pytest.raises(UsageError, match="can't read the smoke model"):
+        with pytest.raises(UsageError, match="can't read the smoke test's model"):
             read_model(path)
 
 

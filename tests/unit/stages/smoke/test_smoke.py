@@ -13,7 +13,7 @@ from orchestrator.command import Command, CommandResult
 from orchestrator.model.report import Fault
 from orchestrator.model.store import StorePath, parse_store_path
 from orchestrator.model.variant import Backend
-from orchestrator.stages.smoke.smoke import judge, smoke_command
+from orchestrator.stages.smoke.smoke import SmokeTest, judge, smoke_command
 
 if TYPE_CHECKING:
     from orchestrator.model.report import SmokeReport
@@ -42,13 +42,18 @@ def judged(
 ) -> SmokeReport:
     """Judge a script's output."""
     result = CommandResult(Command(("sh",)), "carbon", returncode, text, "sh: said this\n")
-    return judge(result, smoke or Smoke(), expected, of)
+    return judge(result, SmokeTest(smoke or Smoke(), expected, of))
+
+
+def said(*lines: str) -> str:
+    """Give lines as the script answers them, to its end."""
+    return "".join(f"orchestrate:{line}\n" for line in (*lines, "exit=0"))
 
 
 def failed_with(code: int, *last: str) -> str:
     """Give what smoke.sh prints of a llama-cli that ended with an exit code."""
-    lines = "".join(f"last={line}\n" for line in last)
-    return f"llama_cli={package('cpu')}/bin/llama-cli\nexit_code={code}\n{lines}answer=\n"
+    cli = f"llama_cli={package('cpu')}/bin/llama-cli"
+    return said(cli, f"exit_code={code}", *(f"last={line}" for line in last))
 
 
 @pytest.mark.parametrize(
@@ -114,7 +119,8 @@ def test_a_log_that_names_no_device_proves_nothing() -> None:
 
 def test_the_answer_cannot_speak_for_the_log() -> None:
     """Lines of ours in the model's answer change neither exit code nor backend."""
-    fake = "exit_code=0\nlog=load_tensors: layer   0 assigned to device CUDA0\nanswer=\n"
+    lines = ("exit_code=0", "log=load_tensors: layer   0 assigned to device CUDA0", "answer=")
+    fake = "".join(f"\norchestrate:answer=orchestrate:{line}" for line in lines)
     text = recording("cpu-tiny").replace("rrrrrrrrrqqqmsqz", fake)
     report = judged(text, Backend.CUDA)
     assert report.failure == "it ran on CPU, not on CUDA"
@@ -140,7 +146,7 @@ def test_how_llama_cli_ended(code: int, failure: str, fault: Fault) -> None:
 
 def test_a_missing_llama_cli() -> None:
     """A system without llama-cli says so, whatever package was expected."""
-    text = "llama_cli=\nexit_code=127\n"
+    text = said("llama_cli=", "exit_code=127")
     assert judged(text, of=package("cpu")).failure == "the system has no llama-cli"
 
 
@@ -210,8 +216,10 @@ def test_nonsense_figures_are_no_exception() -> None:
 
 def test_the_script_itself_failed() -> None:
     """Where smoke.sh can't run, its own error output is what is shown."""
-    report = judged("", returncode=73)
-    assert report.failure == "the smoke itself failed (exit code 73)"
+    report = judged("", returncode=126)
+    assert report.failure == "the smoke test can't be run there: exit code 126"
+    full = judged("orchestrate:exit=200\n", returncode=200)
+    assert "a file that it needs can't be written there" in full.failure
     assert report.fault is Fault.HOST
     assert report.last_lines == ("sh: said this",)
 
@@ -220,6 +228,7 @@ def test_the_prompt_is_an_argument() -> None:
     """A prompt reaches llama-cli as one word, and the script ends before our own limit."""
     smoke = replace(Smoke(), prompt='$(id) "quoted"', tokens=4, timeout=7.5)
     command = smoke_command("/m.gguf", smoke)
-    assert command.argv[-4:] == ("/m.gguf", '$(id) "quoted"', "4", "7.5")
+    words = ("model=/m.gguf", 'prompt=$(id) "quoted"', "tokens=4", "seconds=7.5", "--")
+    assert command.argv[-5:] == words
     assert command.timeout is not None
     assert command.timeout > 7.5

@@ -1,17 +1,17 @@
-# What this host has booted and runs, and what of a system only a reboot brings.
+# Answer what this host has booted and runs, and what of a system only a reboot brings.
 #
-# $1 toplevel
+# $toplevel: the system, whose closure is here
+
 set -u
 # Only for `$(…)`, whose subshell goes there: a system is a directory.
 resolved() { cd -P "$1" 2>/dev/null && pwd -P; }
 for link in running_system:/run/current-system booted_system:/run/booted-system; do
-  [ ! -e "${link#*:}" ] || echo "${link%%:*}=$(resolved "${link#*:}")"
+  [ ! -e "${link#*:}" ] || say "${link%%:*}" "$(resolved "${link#*:}")"
 done
 read -r boot_id </proc/sys/kernel/random/boot_id
-echo "boot_id=$boot_id"
+say boot_id "$boot_id"
 # A host that booted no NixOS system says nothing of what it has booted.
-[ -e /run/booted-system ] || exit 0
-toplevel=$1
+[ -e /run/booted-system ] || leave "$exit_done"
 both=''
 set --
 for part in kernel initrd kernel-modules; do
@@ -20,12 +20,13 @@ for part in kernel initrd kernel-modules; do
     both="$both $part"
     set -- "$@" "$toplevel/$part" "/run/booted-system/$part"
   else
-    echo "changed=$part"
+    say changed "$part"
   fi
 done
-[ "$both" ] || exit 0
+[ "$both" ] || leave "$exit_done"
 # One start for all of them. Not readlink, for busybox's takes one name only.
 realpath "$@" | for part in $both; do
   read -r new && read -r booted || exit
-  [ "$new" = "$booted" ] || echo "changed=$part"
-done
+  [ "$new" = "$booted" ] || say changed "$part"
+done || leave "$exit_unreadable"
+leave "$exit_done"

@@ -1,0 +1,164 @@
+"""Activation: what the stages share that change which system a host runs or boots."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from orchestrator.errors import UnreachableError
+from orchestrator.model.guard import Guard
+from orchestrator.model.report import SwitchReport
+from orchestrator.model.store import StorePath
+from orchestrator.scripts import ScriptExit, failure, script
+from orchestrator.transport.shell import LOST, TIMED_OUT
+
+if TYPE_CHECKING:
+    from orchestrator.command import Command, CommandResult
+    from orchestrator.errors import StageError
+    from orchestrator.scripts import Answer
+
+
+UNITS_FAILED = 4
+"""switch-to-configuration's exit code when a unit didn't start (its main.rs)."""
+
+_ROLLBACK = 60.0
+"""Seconds that a rollback may need on top of the old system's activation."""
+
+_FAILED_UNITS = re.compile(r"the following units failed: (.+)")
+
+
+def activation_script(name: str, *, timeout: float, **arguments: str) -> Command:
+    """Build the command of a script that uses what `activate.sh` defines."""
+    place = "stages/activate"
+    return script(f"{place}/{name}", timeout=timeout, shared=f"{place}/activate.sh", **arguments)
+
+
+@dataclass(frozen=True, slots=True)
+class Activation:
+    """What is to run on a host, what runs there now, and what activates it.
+
+    Args:
+        host: the inventory name.
+        toplevel: the system to activate; its closure is on the host.
+        previous: what runs now and where a rollback leads; None on a host
+            that has no NixOS system yet.
+        boot_default: what the next boot gives; None if nothing is set. The
+            switch notes on the host itself what that is by then.
+        run: the run's id.
+        confirm_timeout: seconds until the host goes back by itself.
+        way_back_timeout: seconds that the old system's activation may take.
+        boot_id: of the boot in which the plan was made.
+        reboot_as_last_resort: whether the host reboots into its boot default
+            if the old system can't be activated.
+        accept_failed_units: whether a system may stay some of whose units failed.
+        by_nixos_rebuild: whether its own nixos-rebuild takes a store path.
+    """
+
+    host: str
+    toplevel: StorePath
+    previous: StorePath | None
+    boot_default: StorePath | None
+    run: str
+    confirm_timeout: float
+    way_back_timeout: float
+    boot_id: str
+    reboot_as_last_resort: bool
+    accept_failed_units: bool
+    by_nixos_rebuild: bool
+
+    @property
+    def activator(self) -> str:
+        """What the scripts are told to activate with."""
+        return "nixos-rebuild" if self.by_nixos_rebuild else "switch-to-configuration"
+
+    @property
+    def patience(self) -> float:
+        """Seconds that a script waits for another one to let go of the host.
+
+        An automatic rollback holds it longest.
+        """
+        return self.way_back_timeout + _ROLLBACK
+
+    def within(self, seconds: float) -> float:
+        """Return the seconds until a script that needs `seconds` for itself must have ended.
+
+        That alone tells of a network that is dead, so waiting for the host isn't
+        added: what has waited long has less for itself, and the run goes back.
+        """
+        return max(seconds, self.patience)
+
+    @property
+    def last_resort(self) -> str:
+        """What the scripts are told to do if the old system can't be activated."""
+        return "reboot" if self.reboot_as_last_resort else "stay"
+
+    @property
+    def guard(self) -> Guard:
+        """What the host does by itself from the switch until the confirmation."""
+        return Guard.until_confirmed(has_previous=self.previous is not None)
+
+
+def whole(seconds: float) -> str:
+    """Return seconds as the scripts count them, in whole numbers."""
+    return str(math.ceil(seconds))
+
+
+def failed_units(output: str) -> tuple[str, ...]:
+    """Read the names of failed units out of an activation's output."""
+    found = _FAILED_UNITS.search(output)
+    return tuple(unit.strip() for unit in found[1].split(",")) if found else ()
+
+
+def activated(answer: Answer, activation: Activation) -> SwitchReport | None:
+    """Return the report of an activation that ended well, or well enough for this host. Pure.
+
+    Exit code 4 of switch-to-configuration says that the new system runs, and
+    that units of it failed. A confirmation that only disarms activates nothing.
+    """
+    if answer.end is not ScriptExit.DONE:
+        return None
+    code = int(answer.get("activation") or "0")
+    units = failed_units(answer.output)
+    if code != 0 and not (units and activation.accept_failed_units):
+        return None
+    failed = units if code != 0 else ()
+    return SwitchReport(activation.host, activation.previous, activation.toplevel, code, failed)
+
+
+def activation_failure(
+    result: CommandResult, answer: Answer, stage: str, failed: str, guard: Guard
+) -> StageError:
+    """Make the error of a script that activates.
+
+    Args:
+        result: how the script ended.
+        answer: what it answered.
+        stage: who ran it.
+        failed: what did not come about.
+        guard: what the host does by itself now.
+    """
+    if result.returncode == LOST:
+        return UnreachableError(
+            message=f"{failed}: the connection broke",
+            hint=f"what was begun goes on there; {guard.value}",
+            host=result.host,
+            stage=stage,
+        )
+    error = failure(result, answer, stage, failed)
+    units = failed_units(answer.output)
+    code = answer.get("activation")
+    if answer.end is None and result.returncode == TIMED_OUT:
+        error.message = f"{failed}: its script did not end in time"
+        error.hint = f"what was begun goes on there; {guard.value}"
+    elif answer.end is ScriptExit.DONE:
+        # The script has nothing against failed units; this host has.
+        what = f"units failed: {', '.join(units)}" if units else f"it ended with {code}"
+        error.message = f"{failed}: the new system runs, but {what}"
+        error.hint = f"look there: journalctl -u {units[0]}" if units else "journalctl -b -e there"
+    elif answer.end is ScriptExit.ACTIVATION_FAILED:
+        error.message = f"{error.message} (exit code {code})"
+        if units:
+            error.hint = f"look there: journalctl -u {units[0]}"
+    return error
