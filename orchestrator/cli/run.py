@@ -314,14 +314,14 @@ def report(invocation: Invocation, ended: dict[str, HostResult]) -> int:
 
 
 def exit_code(ended: dict[str, HostResult]) -> int:
-    """Give 0 when all is good, 3 when a host isn't, 4 when one needs hands."""
-    if any(result.verdict in _HANDS for result in ended.values()):
+    """Give 0 when all is good, 3 when a host isn't, 4 when one needs manual repair."""
+    if any(result.verdict in _NEED_REPAIR for result in ended.values()):
         return 4
     good = all(result.outcome.is_good for result in ended.values())
     return 0 if good else 3
 
 
-_HANDS = (Verdict.NEEDS_HANDS, Verdict.DEGRADED)
+_NEED_REPAIR = (Verdict.NEEDS_REPAIR, Verdict.DEGRADED)
 
 
 def _shown_and_logged(shown: ShowsEvents, invocation: Invocation) -> OnEvent:

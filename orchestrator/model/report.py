@@ -129,9 +129,9 @@ class Verdict(StrEnum):
     """How a rollback ended, or what the inventory accepts of a new system."""
 
     UNITS_FAILED = "units failed"
-    GOOD = "rolled back good"
+    ROLLED_BACK = "rolled back"
     DEGRADED = "degraded"
-    NEEDS_HANDS = "needs hands"
+    NEEDS_REPAIR = "needs manual repair"
     UNTOUCHED = "untouched"
 
 

@@ -63,7 +63,7 @@ def _report(plan: Plan, key: StepKey) -> Report:
             text="Paris",
         ),
         Step.CONFIRM: SwitchReport(host.name, host.previous, wanted, 0, boots=wanted),
-        Step.ROLLBACK: RollbackReport(host.name, Verdict.GOOD, None, None),
+        Step.ROLLBACK: RollbackReport(host.name, Verdict.ROLLED_BACK, None, None),
     }
     return reports[key.step]
 

@@ -241,7 +241,7 @@ def test_a_run_is_kept_for_its_own_days(engine: Engine) -> None:
     plan = deployed(engine, "run-1", "carbon")
     client = engine.journal(plan).client
     # Who knows nothing of the plan, as a worker does.
-    back = RollbackReport("carbon", Verdict.GOOD, None, None)
+    back = RollbackReport("carbon", Verdict.ROLLED_BACK, None, None)
     do(Journal(client, "run-1"), Step.ROLLBACK, "carbon", back)
     keys: Any = client.keys("orchestrate:run:run-1:*")
     limit = 3 * 24 * 3600 * 1000

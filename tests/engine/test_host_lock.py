@@ -151,7 +151,7 @@ def test_an_overtaken_run_undoes_nothing(engine: Engine) -> None:
     with engine.worker():
         ended = engine.drive(plan)
     assert engine.ran(plan) == ["copy_closure:carbon"]
-    assert ended["carbon"].verdict is Verdict.NEEDS_HANDS
+    assert ended["carbon"].verdict is Verdict.NEEDS_REPAIR
     assert "run run-2 has changed it since" in ended["carbon"].message
 
 

@@ -138,7 +138,9 @@ def test_a_host_without_any_system_needs_hands(fleet: Fleet, host: Host) -> None
     deployment = fleet.deploy_json(NAME, "--again")
     assert deployment.returncode == 4
     result = deployment.hosts[NAME]
-    assert (result["outcome"], result["verdict"]) == ("failed", "needs hands"), deployment.why()
+    assert (result["outcome"], result["verdict"]) == ("failed", "needs manual repair"), (
+        deployment.why()
+    )
     assert "no NixOS system before" in result["message"]
     assert state_of(host).boot_default == ""
 
@@ -214,7 +216,7 @@ def assert_rolled_back(deployment: Deployment) -> None:
     """Check that the run says of the host that it is as it was."""
     result = deployment.hosts[NAME]
     ended = (deployment.returncode, result["outcome"], result["verdict"])
-    assert ended == (3, "rolled_back", "rolled back good"), deployment.why()
+    assert ended == (3, "rolled_back", "rolled back"), deployment.why()
 
 
 def is_active(host: Host, unit: str) -> bool:

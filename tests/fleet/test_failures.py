@@ -52,7 +52,7 @@ def test_each_kind_of_bad_build_is_put_back(fleet: Fleet) -> None:
     for name, _, message in SMOKE_FAULTS:
         result = deployment.hosts[name]
         assert message in result["message"]
-        assert result["verdict"] == "rolled back good"
+        assert result["verdict"] == "rolled back"
         assert result["previous"] == result["current"] == before[name].running
         assert_put_back(fleet, name, before[name].running)
 

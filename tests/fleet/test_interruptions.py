@@ -76,7 +76,7 @@ def test_system_without_network_is_left_again(fleet: Fleet) -> None:
     deployment = hasty.deploy_json("nitrogen")
     assert deployment.returncode == 3
     assert deployment.outcomes() == {"nitrogen": "rolled_back"}, deployment.why()
-    assert deployment.hosts["nitrogen"]["verdict"] == "rolled back good"
+    assert deployment.hosts["nitrogen"]["verdict"] == "rolled back"
     after = state_of(fleet["nitrogen"])
     assert (after.running, after.boot_default) == (before.running, before.boot_default)
     assert not after.rollback_armed

@@ -61,7 +61,7 @@ def test_a_rollback_that_hangs_reboots_into_the_old_system(fleet: Fleet, host: H
     deployment = rebooting(fleet, allowed=True).deploy_json(NAME, "--again")
     result = deployment.hosts[NAME]
     assert deployment.returncode == 3, deployment.why()
-    assert (result["outcome"], result["verdict"]) == ("rolled_back", "rolled back good")
+    assert (result["outcome"], result["verdict"]) == ("rolled_back", "rolled back")
     (ended,) = deployment.find(stage="rollback", event="stage_finished")
     assert ended["report"]["detail"] == "the old system runs, after a reboot"
     assert ended["report"]["smoke"]["passed"]
@@ -87,18 +87,20 @@ def test_a_host_without_its_controller_reboots_by_itself(fleet: Fleet, host: Hos
     assert (after.running, after.boot_default) == (before.running, before.boot_default)
     assert (after.greeting, after.rollback_armed) == (before.greeting, False)
     resumed = fleet.events_of("resume")
-    assert resumed.hosts[NAME]["verdict"] == "rolled back good", resumed.why()
+    assert resumed.hosts[NAME]["verdict"] == "rolled back", resumed.why()
     assert state_of(host).boot_id == after.boot_id
 
 
 def test_without_leave_it_needs_hands(fleet: Fleet, host: Host) -> None:
-    """A host that may not reboot is left as it is, and the verdict says that it needs hands."""
+    """A host that may not reboot is left as it is, and the verdict says that it needs manual repair."""
     before = state_of(host)
     fleet.change(broken={NAME: "crash"})
     deployment = rebooting(fleet, allowed=False).deploy_json(NAME, "--again")
     assert deployment.returncode == 4
     result = deployment.hosts[NAME]
-    assert (result["outcome"], result["verdict"]) == ("failed", "needs hands"), deployment.why()
+    assert (result["outcome"], result["verdict"]) == ("failed", "needs manual repair"), (
+        deployment.why()
+    )
     after = state_of(host)
     assert (after.boot_id, after.boot_default) == (before.boot_id, before.boot_default)
 

@@ -129,7 +129,7 @@ def test_the_health_check_decides_after_a_reboot_as_well(booted: Fleet) -> None:
     assert deployment.outcomes() == {"carbon": "failed"}, deployment.why()
     assert deployment.returncode == 4
     result = deployment.hosts["carbon"]
-    assert result["verdict"] == "needs hands"
+    assert result["verdict"] == "needs manual repair"
     assert result["current"] == state_of(booted["carbon"]).running
     assert "the health check failed" in result["message"]
     way_back = f"`orchestrate rollback carbon` takes it back to {before.running}"
@@ -145,7 +145,9 @@ def test_a_machine_that_is_not_back_in_time_needs_hands(booted: Fleet) -> None:
     deployment = rebooting(booted, "ask", 0.5).deploy_json("carbon", "--reboot")
     result = deployment.hosts["carbon"]
     assert deployment.returncode == 4
-    assert (result["outcome"], result["verdict"]) == ("failed", "needs hands"), deployment.why()
+    assert (result["outcome"], result["verdict"]) == ("failed", "needs manual repair"), (
+        deployment.why()
+    )
     assert "not back from its reboot within 0.5 seconds" in result["message"]
     booted["carbon"].wait_until_up()
     booted.change()

@@ -157,7 +157,7 @@ class HostRun:
         if record.state is StepState.FAILED:
             return Phase.OUT_OF_SERVICE
         report = record.report_as(RollbackReport, self.key(Step.ROLLBACK))
-        phases = {Verdict.GOOD: Phase.ROLLED_BACK, Verdict.UNTOUCHED: Phase.FAILED}
+        phases = {Verdict.ROLLED_BACK: Phase.ROLLED_BACK, Verdict.UNTOUCHED: Phase.FAILED}
         return phases.get(report.verdict, Phase.OUT_OF_SERVICE)
 
     @property

@@ -58,7 +58,7 @@ def _failed(base: HostResult, host: HostRun) -> HostResult:
         # The new system is the boot default; whether it runs, only a check of it says.
         runs = reboot.error is not None and reboot.error.kind is FailureKind.REBOOTED
         current = host.plan.evaluation.toplevel if runs else None
-        return replace(base, outcome=Outcome.FAILED, current=current, verdict=Verdict.NEEDS_HANDS)
+        return replace(base, outcome=Outcome.FAILED, current=current, verdict=Verdict.NEEDS_REPAIR)
     return replace(base, outcome=Outcome.UNREACHABLE if host.is_unreachable else Outcome.FAILED)
 
 
@@ -120,11 +120,11 @@ def _rolled_back(base: HostResult, host: HostRun) -> HostResult:
             base,
             outcome=Outcome.FAILED,
             current=None,
-            verdict=Verdict.NEEDS_HANDS,
+            verdict=Verdict.NEEDS_REPAIR,
             message=f"{base.message}; rollback: {why}" if why else base.message,
         )
     report = record.report_as(RollbackReport, host.key(Step.ROLLBACK))
-    good = report.verdict is Verdict.GOOD
+    good = report.verdict is Verdict.ROLLED_BACK
     return replace(
         base,
         outcome=Outcome.ROLLED_BACK if good else Outcome.FAILED,

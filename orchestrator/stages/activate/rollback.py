@@ -108,10 +108,10 @@ def verdict(
     """
     if previous is None:
         detail = "it ran no NixOS system before: nothing to go back to"
-        return RollbackReport(host, Verdict.NEEDS_HANDS, None, None, detail)
+        return RollbackReport(host, Verdict.NEEDS_REPAIR, None, None, detail)
     if reactivated is None or isinstance(reactivated, StageError):
         detail = reactivated.message if reactivated else "the old system was not activated"
-        return RollbackReport(host, Verdict.NEEDS_HANDS, None, None, detail)
+        return RollbackReport(host, Verdict.NEEDS_REPAIR, None, None, detail)
     if reactivated.untouched:
         detail = "nothing was changed there"
         return RollbackReport(host, Verdict.UNTOUCHED, reactivated.running, None, detail)
@@ -124,4 +124,4 @@ def verdict(
     if smoke is not None and not smoke.passed:
         detail = f"{runs}, but its llama-cli fails too: {smoke.failure}"
         return RollbackReport(host, Verdict.DEGRADED, previous, smoke, detail)
-    return RollbackReport(host, Verdict.GOOD, previous, smoke, runs)
+    return RollbackReport(host, Verdict.ROLLED_BACK, previous, smoke, runs)

@@ -23,7 +23,7 @@ def test_the_summary_is_a_table() -> None:
             output("new").replace("0000", "1111"),  # type: ignore[arg-type]
         ),
         "boron": HostResult(
-            Outcome.FAILED, Variant.CPU, verdict=Verdict.NEEDS_HANDS, message=f"{HOSTILE}\nmore"
+            Outcome.FAILED, Variant.CPU, verdict=Verdict.NEEDS_REPAIR, message=f"{HOSTILE}\nmore"
         ),
         "neon": HostResult(Outcome.UNREACHABLE, message="\n"),
     }
@@ -41,7 +41,7 @@ def test_the_summary_is_a_table() -> None:
         "→",
         "11111111",
     ]
-    assert "failed (needs hands)" in lines[2]
+    assert "failed (needs manual repair)" in lines[2]
     assert lines[5].startswith("boron: ")
     assert lines[6].startswith("neon: ")
 

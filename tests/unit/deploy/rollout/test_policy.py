@@ -241,7 +241,7 @@ def ended(key: StepKey, end: str, now: float) -> StepRecord:
         smoke = SmokeReport(key.subject, end == "well", Backend.CPU, "", 9.0, 9.0, "", failure)
         report = msgspec.to_builtins(smoke)
     if key.step is Step.ROLLBACK:
-        verdict = Verdict.GOOD if end == "well" else Verdict.DEGRADED
+        verdict = Verdict.ROLLED_BACK if end == "well" else Verdict.DEGRADED
         report = msgspec.to_builtins(RollbackReport(key.subject, verdict, output("old"), None, "x"))
     return StepRecord(StepState.DONE, 1, ended_at=now, report=report)
 

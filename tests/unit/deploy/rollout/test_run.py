@@ -44,7 +44,7 @@ def smoke(host: str, *, passed: bool) -> dict[str, Any]:
     return dict(msgspec.to_builtins(report))
 
 
-def rollback(host: str, verdict: Verdict = Verdict.GOOD) -> dict[str, Any]:
+def rollback(host: str, verdict: Verdict = Verdict.ROLLED_BACK) -> dict[str, Any]:
     """Return a rollback's report as the journal holds it."""
     report = RollbackReport(host, verdict, output(f"old-{host}"), None, "its smoke failed")
     return dict(msgspec.to_builtins(report))
@@ -165,10 +165,10 @@ def test_a_failed_rollback_needs_manual_repair() -> None:
     """What a host runs after a failed rollback isn't known, and the result says so."""
     plan = make_plan(Wanted("carbon"))
     result = Run(plan, driven(plan, switch_carbon=BAD, rollback_carbon=BAD)).results["carbon"]
-    assert (result.verdict, result.current) == (Verdict.NEEDS_HANDS, None)
+    assert (result.verdict, result.current) == (Verdict.NEEDS_REPAIR, None)
 
 
-@pytest.mark.parametrize("verdict", [Verdict.DEGRADED, Verdict.NEEDS_HANDS])
+@pytest.mark.parametrize("verdict", [Verdict.DEGRADED, Verdict.NEEDS_REPAIR])
 def test_a_rollback_that_is_not_good_is_a_failure(verdict: Verdict) -> None:
     """A host that went back badly has failed, with the verdict and its reason."""
     plan = make_plan(Wanted("carbon"))
@@ -533,7 +533,7 @@ def test_a_failed_reboot_needs_manual_repair() -> None:
     records = driven(plan, reboot_carbon=BAD)
     assert steps_of(records, "carbon")[-1] is Step.REBOOT
     result = Run(plan, records).results["carbon"]
-    assert (result.outcome, result.verdict) == (Outcome.FAILED, Verdict.NEEDS_HANDS)
+    assert (result.outcome, result.verdict) == (Outcome.FAILED, Verdict.NEEDS_REPAIR)
     assert result.message == "reboot broke"
     assert result.current is None
 
@@ -546,7 +546,7 @@ def test_what_fails_a_check_after_its_reboot_runs_its_new_system() -> None:
     key = StepKey(Step.REBOOT, "carbon")
     records[key] = replace(records[key], error=error)
     result = Run(plan, records).results["carbon"]
-    assert (result.outcome, result.verdict) == (Outcome.FAILED, Verdict.NEEDS_HANDS)
+    assert (result.outcome, result.verdict) == (Outcome.FAILED, Verdict.NEEDS_REPAIR)
     assert result.current == plan.hosts[0].evaluation.toplevel
 
 
