@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
 
 from orchestrator.deploy.import_spool import import_spooled_runs
+from orchestrator.state.build_ledger import BuildLedger
+from orchestrator.state.quarantine import Quarantine
 from orchestrator.workspace import spool_directory, state_home
 from tasks.broker import check_broker, open_client, private_server
 
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
     import redis
 
     from orchestrator.cli.invocation import Invocation
+    from orchestrator.model.ledger import Ledger
 
 
 @contextmanager
@@ -32,6 +36,19 @@ def open_broker(invocation: Invocation) -> Iterator[str]:
         check_broker(open_client(url))
         import_spooled_runs(open_client(url), spool_directory(configured))
         yield url
+
+
+def ledger_of(invocation: Invocation) -> Ledger:
+    """Read the ledger on the broker of this invocation, which opens for that."""
+    with open_broker(invocation) as url:
+        return ledger_at(url, again=invocation.again)
+
+
+def ledger_at(url: str, *, again: bool) -> Ledger:
+    """Read what earlier runs know of builds and smoke tests; `again` asks no quarantine."""
+    client = open_client(url)
+    quarantined = {} if again else Quarantine(client).read()
+    return replace(BuildLedger(client).read(), quarantined=quarantined)
 
 
 @contextmanager

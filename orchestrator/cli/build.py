@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from inventory.host import Host
     from orchestrator.cli.invocation import Invocation
-    from orchestrator.deploy.prepare.survey import Evaluator, Surveyor
+    from orchestrator.deploy.prepare.survey import Evaluator, SurveyContext
 
 
 @options.command(
@@ -35,7 +35,7 @@ def command(invocation: Invocation) -> int:
 
 
 async def _prepare_builds(
-    surveyor: Surveyor, hosts: Sequence[Host]
+    context: SurveyContext, hosts: Sequence[Host]
 ) -> tuple[Plan, Evaluator | None]:
-    plan, evaluator = await prepare(surveyor, hosts)
+    plan, evaluator = await prepare(context, hosts)
     return replace(plan, goal=Goal.BUILD), evaluator

@@ -1,4 +1,4 @@
-"""The engine of a command: a broker, and a worker of our own where it is private."""
+"""The engine of a command: a broker, and a worker of its own if that is private."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 import redis
 from kombu.exceptions import OperationalError
 
-from orchestrator.cli.broker import open_broker, warn_of
+from orchestrator.cli.broker import ledger_at, open_broker, warn_of
 from orchestrator.deploy.drive.drive import drive, others_work
 from orchestrator.errors import RunInterruptedError
 from orchestrator.model.cluster import LONGEST_STEP_SECONDS, VISIBILITY_TIMEOUT_SECONDS
 from orchestrator.model.event import Event
+from orchestrator.model.plan import Plan
 from orchestrator.state.journal import Journal
 from orchestrator.state.workers import Cluster, check_timeouts
 from tasks.broker import forgetfulness, open_client
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from orchestrator.cli.invocation import Invocation
-    from orchestrator.model.plan import Plan
+    from orchestrator.model.ledger import Ledger
     from orchestrator.model.report import HostResult
 
 Check = Callable[[], None]
@@ -38,55 +39,73 @@ class Engine:
 
     Args:
         broker: the broker's URL.
-        check: raises where our own worker has ended.
+        check: raises if the command's own worker has ended.
     """
 
     broker: str
     check: Check
 
-    def run(
-        self, plan: Plan, planning: Sequence[Event], on_event: OnEvent
-    ) -> dict[str, HostResult]:
-        """Write the plan into the journal and drive it to its end.
+    def ledger(self, *, again: bool) -> Ledger:
+        """Read what earlier runs know of builds and smoke tests; `again` asks no quarantine."""
+        return ledger_at(self.broker, again=again)
+
+    def begin(self, plan: Plan, planning: Sequence[Event]) -> BegunRun:
+        """Write a plan into the journal: from now on the run can be resumed.
 
         Args:
             plan: the run's.
             planning: the events of making it, to be kept with what follows.
-            on_event: is called with each event that follows.
 
         Raises:
-            RunInterruptedError: it can't be driven any more; `resume` goes on.
+            RunInterruptedError: the broker was lost.
         """
         journal = Journal(open_client(self.broker), plan.run)
         with _interruptions(plan.run):
             journal.create(plan)
             last = journal.emit(*planning)
-        return go_on(self.broker, journal, on_event, self.check, last)
+        return BegunRun(plan, journal, self, last)
 
-    def plan(self, run: str) -> Plan:
-        """Give the plan of a run.
-
-        Raises:
-            PayloadError: there is no such run.
-        """
-        return Journal(open_client(self.broker), run).plan()
-
-    def resume(self, run: str, on_event: OnEvent) -> dict[str, HostResult]:
-        """Drive a run to its end from where it is.
+    def resume(self, run: str) -> BegunRun:
+        """Go on with a run from where it is.
 
         Raises:
             PayloadError: there is no such run.
-            RunInterruptedError: it can't be driven any more; `resume` goes on.
         """
         journal = Journal(open_client(self.broker), run)
-        return go_on(self.broker, journal, on_event, self.check)
+        return BegunRun(journal.plan(), journal, self)
+
+
+@dataclass(frozen=True, slots=True)
+class BegunRun:
+    """A run in the journal, ready to be driven.
+
+    Args:
+        plan: what it does.
+        journal: where it stands.
+        engine: who does it.
+        after: the last of its events that was shown already, `0` for none.
+    """
+
+    plan: Plan
+    journal: Journal
+    engine: Engine
+    after: str = "0"
+
+    def drive(self, on_event: OnEvent) -> dict[str, HostResult]:
+        """Drive it to its end; return how it ended for each host.
+
+        Raises:
+            RunInterruptedError: it can't be driven any more; `resume` goes on.
+        """
+        with _interruptions(self.plan.run), sender(self.engine.broker) as send:
+            return drive(self.journal, send, on_event, self.engine.check, self.after)
 
 
 @contextmanager
 def open_engine(invocation: Invocation) -> Iterator[Engine]:
     """Have a broker and workers for the time of the context.
 
-    Beside a private broker that is a worker of our own, else those of the cluster.
+    With a private broker that is a worker of the command's own, otherwise the cluster's.
 
     Raises:
         UsageError: the broker can't be used, or not with its workers.
@@ -102,18 +121,6 @@ def open_engine(invocation: Invocation) -> Iterator[Engine]:
             check = others_work
         warn_of(forgetfulness(client))
         yield Engine(broker, check)
-
-
-def go_on(
-    broker: str, journal: Journal, on_event: OnEvent, check: Check, after: str = "0"
-) -> dict[str, HostResult]:
-    """Drive a run to its end, from wherever it is; events up to `after` were shown before.
-
-    Raises:
-        RunInterruptedError: it can't be driven any more; `resume` goes on.
-    """
-    with _interruptions(journal.run), sender(broker) as send:
-        return drive(journal, send, on_event, check, after)
 
 
 @contextmanager

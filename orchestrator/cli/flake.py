@@ -11,7 +11,7 @@ import msgspec
 from orchestrator.cli import options
 from orchestrator.deploy.prepare.check import check_flake
 from orchestrator.deploy.prepare.prepare import new_run_id
-from orchestrator.deploy.prepare.survey import Surveyor
+from orchestrator.deploy.prepare.survey import SurveyContext
 from orchestrator.stages.evaluate.check import Kind, State
 from orchestrator.transport.connect import connections
 
@@ -51,14 +51,14 @@ def _summary(findings: tuple[FlakeFinding, ...], failed: int) -> str:
 
 async def _check(invocation: Invocation) -> tuple[FlakeFinding, ...]:
     async with connections() as pool:
-        surveyor = Surveyor(
+        context = SurveyContext(
             run=new_run_id(),
             inventory=invocation.inventory,
             pool=pool,
             workspace=invocation.workspace,
             on_event=lambda _: None,
         )
-        return await check_flake(surveyor)
+        return await check_flake(context)
 
 
 def describe(finding: FlakeFinding) -> str:

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import sys
 import tomllib
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import click
 import msgspec
 
-from inventory.host import RebootPolicy
 from inventory.pattern import limited
 from inventory.read import read_inventory
 from inventory.rollout import Size
 from orchestrator.errors import UsageError
 from orchestrator.log import configure_log
 from orchestrator.model.plan import Fanout, Goal
-from orchestrator.transport.become import remember_typed
 from orchestrator.workspace import workspace_for
 
 if TYPE_CHECKING:
@@ -125,67 +121,3 @@ class Invocation:
             message = f"{file}: {error}"
             hint = 'it may hold: broker = "rediss://…" and keep_days = 90'
             raise UsageError(message, hint=hint) from error
-
-
-def ask_become_password(invocation: Invocation, *, for_workers: bool = True) -> None:
-    """Ask for the password of sudo, where the invocation says so.
-
-    It is typed on a terminal, or is the first line of standard input.
-
-    Args:
-        invocation: the command's.
-        for_workers: whether workers need it, and not just this process.
-
-    Raises:
-        UsageError: there is none, or workers elsewhere would need it.
-    """
-    if not invocation.ask_become_password:
-        return
-    if for_workers and invocation.broker is not None:
-        raise UsageError(
-            message="--ask-become-pass: what is typed here can't reach the workers of a cluster",
-            hint="set orchestrate_become_password_file or orchestrate_become_password_command,"
-            " which each worker reads on its own machine",
-        )
-    if sys.stdin.isatty():
-        password = click.prompt("password for sudo", hide_input=True, err=True)
-    else:
-        password = sys.stdin.readline().rstrip("\n")
-    if not password:
-        raise UsageError(
-            message="--ask-become-pass: there is no password on standard input",
-            hint="type it on a terminal, or pipe it in",
-        )
-    remember_typed(password)
-
-
-def ask_for_reboots(invocation: Invocation) -> tuple[str, ...]:
-    """Name the hosts that may reboot in this run: by the inventory, an option, an answer.
-
-    It is asked before the run begins, which can then go on without anybody.
-    Without a terminal nobody answers, and those hosts don't reboot.
-
-    Raises:
-        UsageError: reboots are asked for with a goal that has none.
-    """
-    if invocation.reboot and invocation.goal is not Goal.SWITCH:
-        raise UsageError(
-            message=f"--reboot: goal {invocation.goal} reboots no machine",
-            hint="only what has passed its smoke is rebooted: leave --goal out, or reboot by hand"
-            " and ask `orchestrate smoke`",
-        )
-    if invocation.goal is not Goal.SWITCH or invocation.reboot is False:
-        return ()
-    hosts = invocation.hosts
-    asking = [host.name for host in hosts if host.reboot is RebootPolicy.ASK]
-    granted = bool(invocation.reboot)
-    if asking and invocation.reboot is None:
-        names = ", ".join(asking)
-        if sys.stdin.isatty():
-            question = f"May these reboot after their confirmation, where that is needed: {names}?"
-            granted = click.confirm(question, err=True)
-        else:
-            said = f"orchestrate: {names}: nobody to ask about reboots, so there are none"
-            click.echo(f"{said}; --reboot allows them", err=True)
-    allowed = {RebootPolicy.IF_NEEDED, *([RebootPolicy.ASK] if granted else [])}
-    return tuple(host.name for host in hosts if host.reboot in allowed)

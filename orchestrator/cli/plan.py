@@ -11,9 +11,8 @@ import msgspec
 
 from orchestrator.cli import options
 from orchestrator.cli.render.tables import failure_lines
-from orchestrator.cli.run import ledger_of
 from orchestrator.deploy.prepare.prepare import new_run_id, prepare
-from orchestrator.deploy.prepare.survey import Surveyor
+from orchestrator.deploy.prepare.survey import SurveyContext
 from orchestrator.model.plan import Action
 from orchestrator.model.store import store_name
 from orchestrator.stages.plan.reboot_need import reboot_note
@@ -21,6 +20,7 @@ from orchestrator.transport.connect import connections
 
 if TYPE_CHECKING:
     from orchestrator.cli.invocation import Invocation
+    from orchestrator.model.ledger import Ledger
     from orchestrator.model.plan import Build, Goal, HostPlan, Plan
     from orchestrator.model.policy import Policy
 
@@ -44,19 +44,26 @@ def command(invocation: Invocation) -> int:
     return 3 if plan.unreachable or plan.blocked or plan.failed else 0
 
 
+def _ledger(invocation: Invocation) -> Ledger:
+    # Only a plan that has something to build pays for redis and a server.
+    from orchestrator.cli.broker import ledger_of  # noqa: PLC0415
+
+    return ledger_of(invocation)
+
+
 async def _plan(invocation: Invocation) -> Plan:
     async with connections() as pool:
-        surveyor = Surveyor(
+        context = SurveyContext(
             run=new_run_id(),
             inventory=invocation.inventory,
             pool=pool,
             workspace=invocation.workspace,
             on_event=lambda _: None,
             update_inputs=invocation.update_inputs,
-            read_ledger=partial(ledger_of, invocation),
+            read_ledger=partial(_ledger, invocation),
             retry_failed=invocation.retry_failed,
         )
-        plan, _ = await prepare(surveyor, invocation.hosts)
+        plan, _ = await prepare(context, invocation.hosts)
         return plan
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from inventory.host import Host
     from orchestrator.cli.invocation import Invocation
-    from orchestrator.deploy.prepare.survey import Evaluator, Surveyor
+    from orchestrator.deploy.prepare.survey import Evaluator, SurveyContext
     from orchestrator.model.plan import Plan
 
 
@@ -73,6 +73,6 @@ def _meant(invocation: Invocation, to: str | None) -> int | StateAfterRun | None
 
 
 async def _prepare(
-    surveyor: Surveyor, hosts: Sequence[Host], *, to: int | StateAfterRun | None
+    context: SurveyContext, hosts: Sequence[Host], *, to: int | StateAfterRun | None
 ) -> tuple[Plan, Evaluator | None]:
-    return await plan_rollback(surveyor, hosts, to), None
+    return await plan_rollback(context, hosts, to), None

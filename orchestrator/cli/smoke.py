@@ -9,7 +9,7 @@ import click
 import msgspec
 
 from orchestrator.cli import options
-from orchestrator.cli.invocation import Invocation, ask_become_password
+from orchestrator.cli.consent import ask_become_password
 from orchestrator.cli.render.tables import failure_lines
 from orchestrator.command import printable
 from orchestrator.errors import OrchestrateError
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from inventory.host import Host
+    from orchestrator.cli.invocation import Invocation
     from orchestrator.model.report import SmokeReport
     from orchestrator.transport.connect import ConnectionPool
 

@@ -19,7 +19,8 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from orchestrator.cli.engine import go_on
+from orchestrator.cli.engine import BegunRun
+from orchestrator.cli.engine import Engine as CommandEngine
 from orchestrator.errors import RunInterruptedError, UsageError
 from orchestrator.model.report import Outcome
 from orchestrator.state.journal import Journal
@@ -214,7 +215,8 @@ def test_a_lost_server_is_an_error_that_says_how_to_go_on(engine: Engine) -> Non
 
     with engine.worker() as worker:
         with pytest.raises(RunInterruptedError, match=f"orchestrate resume {plan.run}"):
-            go_on(engine.broker, engine.journal(plan), engine.events.append, kill_in_mid_run)
+            driver = CommandEngine(engine.broker, kill_in_mid_run)
+            BegunRun(plan, engine.journal(plan), driver).drive(engine.events.append)
         # The command ends, and its worker with it.
         kill(worker)
     with private_server(engine.directory / "broker") as broker:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orchestrator.cli.engine import go_on
+from orchestrator.cli.engine import BegunRun
+from orchestrator.cli.engine import Engine as CommandEngine
 from orchestrator.errors import RunInterruptedError
 from orchestrator.model.report import Outcome
 from tasks.worker import own_worker
@@ -60,7 +61,9 @@ def test_a_command_works_by_itself(engine: Engine) -> None:
     journal = engine.journal(plan)
     journal.create(plan)
     with own_worker(engine.broker, engine.directory / "log.jsonl", SETTINGS) as check:
-        ended = go_on(engine.broker, journal, engine.events.append, check)
+        ended = BegunRun(plan, journal, CommandEngine(engine.broker, check)).drive(
+            engine.events.append
+        )
     assert {result.outcome for result in ended.values()} == {Outcome.DEPLOYED}
 
 
@@ -72,7 +75,7 @@ def test_an_own_worker_that_ends_ends_the_command(engine: Engine) -> None:
     with own_worker(engine.broker, engine.directory / "log.jsonl", SETTINGS) as check:
         pass
     with pytest.raises(RunInterruptedError, match="has ended") as caught:
-        go_on(engine.broker, journal, engine.events.append, check)
+        BegunRun(plan, journal, CommandEngine(engine.broker, check)).drive(engine.events.append)
     assert f"orchestrate resume {plan.run}" in caught.value.hint
     assert "log.jsonl" in caught.value.hint
 

@@ -91,8 +91,8 @@ def test_a_host_without_its_controller_reboots_by_itself(fleet: Fleet, host: Hos
     assert state_of(host).boot_id == after.boot_id
 
 
-def test_without_leave_it_needs_hands(fleet: Fleet, host: Host) -> None:
-    """A host that may not reboot is left as it is, and the verdict says that it needs manual repair."""
+def test_without_leave_it_needs_manual_repair(fleet: Fleet, host: Host) -> None:
+    """A host that may not reboot is left as it is, and its verdict is `needs manual repair`."""
     before = state_of(host)
     fleet.change(broken={NAME: "crash"})
     deployment = rebooting(fleet, allowed=False).deploy_json(NAME, "--again")

@@ -23,14 +23,14 @@ from orchestrator.stages.store_contents import ask_builder, ask_store
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from orchestrator.deploy.prepare.survey import Evaluator, Surveyor
+    from orchestrator.deploy.prepare.survey import Evaluator, SurveyContext
     from orchestrator.errors import PlanError
     from orchestrator.model.plan import Evaluation
     from orchestrator.model.store_contents import StoreContents
     from orchestrator.stages.plan.derivations import Needs
 
 
-async def survey_builds(surveyor: Surveyor, evaluator: Evaluator, survey: Survey) -> Survey:
+async def survey_builds(context: SurveyContext, evaluator: Evaluator, survey: Survey) -> Survey:
     """Add what placing builds needs to a survey of the fleet.
 
     Hosts that need a build that failed before are left out, and those that would
@@ -42,28 +42,28 @@ async def survey_builds(surveyor: Surveyor, evaluator: Evaluator, survey: Survey
     moving = {
         name: evaluation
         for name, evaluation in survey.evaluations.items()
-        if action_for(survey.facts[name], evaluation, surveyor.goal) is Action.DEPLOY
+        if action_for(survey.facts[name], evaluation, context.goal) is Action.DEPLOY
     }
     if not moving:
         return survey
     # On a thread: the broker may have to be started, which imports much.
-    reading = asyncio.create_task(asyncio.to_thread(surveyor.read_ledger))
+    reading = asyncio.create_task(asyncio.to_thread(context.read_ledger))
     try:
         needs, builders = await asyncio.gather(
             ask_derivations(evaluator.shell, moving.values()),
-            look(surveyor, surveyor.inventory.builders, LeftOut()),
+            look(context, context.inventory.builders, LeftOut()),
         )
     finally:
         # What it is about to open must not be ended meanwhile.
         await asyncio.wait({reading})
     ledger = reading.result()
-    stores = await ask_stores(surveyor, moving, needs.values())
+    stores = await ask_stores(context, moving, needs.values())
     known = replace(survey, builders=builders, stores=stores, needs=needs, ledger=ledger)
-    return refuse(surveyor, known, moving)
+    return refuse(context, known, moving)
 
 
 async def ask_stores(
-    surveyor: Surveyor, moving: Mapping[str, Evaluation], needs: Collection[Needs]
+    context: SurveyContext, moving: Mapping[str, Evaluation], needs: Collection[Needs]
 ) -> dict[str, StoreContents]:
     """Ask every builder and every host that moves what it has already, all at once.
 
@@ -81,41 +81,43 @@ async def ask_stores(
     wanted: dict[str, tuple[StorePath, ...]] = {
         name: (one.toplevel,) for name, one in moving.items()
     }
-    builders = {builder.name: builder for builder in surveyor.inventory.builders}
+    builders = {builder.name: builder for builder in context.inventory.builders}
     wanted |= dict.fromkeys(builders, outputs)
 
     async def ask(name: str, paths: tuple[StorePath, ...]) -> StoreContents | None:
         try:
-            shell = await surveyor.pool.shell(surveyor.inventory.host(name))
+            shell = await context.pool.shell(context.inventory.host(name))
             if name in builders:
                 return await ask_builder(shell, paths, inputs, builders[name].caches)
             return await ask_store(shell, paths)
         except OrchestrateError as error:
-            surveyor.emit(name, Stage.PLAN, StoreUnknown(error.failure))
+            context.emit(name, Stage.PLAN, StoreUnknown(error.failure))
             return None
 
     answers = await asyncio.gather(*(ask(name, paths) for name, paths in wanted.items()))
     return {name: known for name, known in zip(wanted, answers, strict=True) if known is not None}
 
 
-def refuse(surveyor: Surveyor, survey: Survey, moving: Mapping[str, Evaluation]) -> Survey:
+def refuse(context: SurveyContext, survey: Survey, moving: Mapping[str, Evaluation]) -> Survey:
     """Leave out the hosts that would get what failed a smoke test, or need what failed to build."""
     refused = {}
     for name, evaluation in moving.items():
         error = refusal(survey.facts[name], evaluation, survey.ledger.quarantined)
-        error = error or _failed_before(surveyor, survey, evaluation)
+        error = error or _failed_before(context, survey, evaluation)
         if error is not None:
             refused[name] = error.failure
-            surveyor.emit(name, Stage.PLAN, StageFailed(error.failure))
+            context.emit(name, Stage.PLAN, StageFailed(error.failure))
     evaluations = {name: made for name, made in survey.evaluations.items() if name not in refused}
     return replace(survey, evaluations=evaluations, blocked={**survey.blocked, **refused})
 
 
-def _failed_before(surveyor: Surveyor, survey: Survey, evaluation: Evaluation) -> PlanError | None:
+def _failed_before(
+    context: SurveyContext, survey: Survey, evaluation: Evaluation
+) -> PlanError | None:
     """Return which build of a host failed before, unless it is there or to be tried again."""
-    if surveyor.retry_failed:
+    if context.retry_failed:
         return None
-    holders = (*(builder.name for builder in surveyor.inventory.builders), evaluation.host)
+    holders = (*(builder.name for builder in context.inventory.builders), evaluation.host)
     known = [survey.store(name) for name in holders]
     there = {path for one in known for path in (*one.valid, *one.substitutable)}
     return failed_before(evaluation, survey.ledger, there)

@@ -22,14 +22,14 @@ from orchestrator.stages.evaluate.evaluate import lock_flake
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterable
 
-    from orchestrator.deploy.prepare.survey import Surveyor
+    from orchestrator.deploy.prepare.survey import SurveyContext
     from orchestrator.model.plan import FlakeRef
     from orchestrator.transport.shell import Shell
 
 T = TypeVar("T")
 
 
-async def check_flake(surveyor: Surveyor) -> tuple[FlakeFinding, ...]:
+async def check_flake(context: SurveyContext) -> tuple[FlakeFinding, ...]:
     """Evaluate every host, what its overlays define, and every variant.
 
     No host is looked at: each has the llama.cpp that was last chosen for it, or that
@@ -38,25 +38,25 @@ async def check_flake(surveyor: Surveyor) -> tuple[FlakeFinding, ...]:
     Raises:
         OrchestrateError: there is no flake, no evaluator, or no lock.
     """
-    evaluator = await pick_evaluator(surveyor)
+    evaluator = await pick_evaluator(context)
     shell = evaluator.shell
-    flake = await place_flake(surveyor, evaluator, [])
+    flake = await place_flake(context, evaluator, [])
     await lock_flake(shell, flake, ("user",))
-    slots = asyncio.Semaphore(processes_on(surveyor, evaluator))
-    names = [host.name for host in surveyor.inventory.targets]
+    slots = asyncio.Semaphore(processes_on(context, evaluator))
+    names = [host.name for host in context.inventory.targets]
     machines = await _all(_machine(shell, flake, name, slots) for name in names)
     found = {system for _, system in machines if system}
     packages = await _all(
-        _packages(shell, flake, system, slots) for system in sorted(found or _built(surveyor))
+        _packages(shell, flake, system, slots) for system in sorted(found or _built(context))
     )
     return tuple(
         finding for findings in (*(seen for seen, _ in machines), *packages) for finding in findings
     )
 
 
-def _built(surveyor: Surveyor) -> set[str]:
+def _built(context: SurveyContext) -> set[str]:
     """Return the systems that the builders build, for when no host says what it is."""
-    builders = (host.builder for host in surveyor.inventory.builders)
+    builders = (host.builder for host in context.inventory.builders)
     return {system for builder in builders if builder for system in builder.systems}
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from inventory.host import Host
-    from orchestrator.deploy.prepare.survey import Evaluator, Surveyor
+    from orchestrator.deploy.prepare.survey import Evaluator, SurveyContext
     from orchestrator.model.plan import Plan
     from orchestrator.model.store import DerivationPath
 
@@ -29,20 +29,20 @@ def new_run_id() -> str:
     return f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(2)}"
 
 
-async def prepare(surveyor: Surveyor, hosts: Sequence[Host]) -> tuple[Plan, Evaluator | None]:
+async def prepare(context: SurveyContext, hosts: Sequence[Host]) -> tuple[Plan, Evaluator | None]:
     """Survey `hosts` and plan; nothing is touched.
 
     Raises:
         OrchestrateError: no plan can be made.
     """
-    survey, evaluator = await survey_fleet(surveyor, hosts)
+    survey, evaluator = await survey_fleet(context, hosts)
     if evaluator is not None:
-        survey = await survey_builds(surveyor, evaluator, survey)
-    plan = make_plan(surveyor.run, surveyor.inventory, hosts, survey, surveyor.goal)
-    return replace(plan, retry_failed=surveyor.retry_failed), evaluator
+        survey = await survey_builds(context, evaluator, survey)
+    plan = make_plan(context.run, context.inventory, hosts, survey, context.goal)
+    return replace(plan, retry_failed=context.retry_failed), evaluator
 
 
-async def send_derivations(surveyor: Surveyor, plan: Plan, evaluator: Evaluator) -> None:
+async def send_derivations(context: SurveyContext, plan: Plan, evaluator: Evaluator) -> None:
     """Bring each builder the derivations that it builds, or may have to take over.
 
     After this, no worker needs the evaluator: a build can move to any builder
@@ -60,12 +60,12 @@ async def send_derivations(surveyor: Surveyor, plan: Plan, evaluator: Evaluator)
             wanted.setdefault(builder, []).append(build.derivation)
 
     async def send(builder: Host, derivations: Sequence[DerivationPath]) -> None:
-        shell = await surveyor.pool.shell(builder)
+        shell = await context.pool.shell(builder)
         if shell.host == evaluator.shell.host:
             return
-        surveyor.emit(builder.name, Stage.EVALUATE, StageStarted())
+        context.emit(builder.name, Stage.EVALUATE, StageStarted())
         await copy_derivations(evaluator.shell, shell, tuple(derivations))
-        surveyor.emit(builder.name, Stage.EVALUATE, DerivationsSent(len(derivations)))
+        context.emit(builder.name, Stage.EVALUATE, DerivationsSent(len(derivations)))
 
     builders = {builder.name: builder for builder in plan.builders}
     await asyncio.gather(*(send(builders[name], drvs) for name, drvs in wanted.items()))

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from inventory.host import Host
-    from orchestrator.deploy.prepare.survey import Surveyor
+    from orchestrator.deploy.prepare.survey import SurveyContext
     from orchestrator.model.facts import Facts
     from orchestrator.model.store import StorePath
     from orchestrator.transport.shell import Shell
@@ -63,12 +63,12 @@ class StateAfterRun:
 
 
 async def plan_rollback(
-    surveyor: Surveyor, hosts: Sequence[Host], to: int | StateAfterRun | None
+    context: SurveyContext, hosts: Sequence[Host], to: int | StateAfterRun | None
 ) -> Plan:
     """Plan to take `hosts` to an earlier generation.
 
     Args:
-        surveyor: the run and its connections.
+        context: the run and its connections.
         hosts: the targets.
         to: a generation's number, the same for all; what a run had left on each
             host; None for each host's previous generation.
@@ -76,9 +76,9 @@ async def plan_rollback(
 
     async def one(host: Host) -> HostPlan | OrchestrateError:
         try:
-            return await _plan_host(surveyor, host, to)
+            return await _plan_host(context, host, to)
         except OrchestrateError as error:
-            surveyor.emit(host.name, Stage.PLAN, StageFailed(error.failure))
+            context.emit(host.name, Stage.PLAN, StageFailed(error.failure))
             return error
 
     answers = await asyncio.gather(*map(one, hosts))
@@ -88,25 +88,27 @@ async def plan_rollback(
             left_out.add(host.name, answer)
     ready = [answer for answer in answers if isinstance(answer, HostPlan)]
     return Plan(
-        run=surveyor.run,
-        hosts=in_batches(ready, surveyor.inventory.fleet.rollout),
+        run=context.run,
+        hosts=in_batches(ready, context.inventory.fleet.rollout),
         builders=(),
         builds=(),
         unreachable=left_out.unreachable,
         blocked=left_out.blocked,
         failed=left_out.failed,
-        confirm_timeout=surveyor.inventory.fleet.confirm_timeout,
-        way_back_timeout=surveyor.inventory.fleet.way_back_timeout,
-        policy=policy_of(ready, surveyor.inventory, left_out.unreachable),
+        confirm_timeout=context.inventory.fleet.confirm_timeout,
+        way_back_timeout=context.inventory.fleet.way_back_timeout,
+        policy=policy_of(ready, context.inventory, left_out.unreachable),
     )
 
 
-async def _plan_host(surveyor: Surveyor, host: Host, to: int | StateAfterRun | None) -> HostPlan:
-    shell = await surveyor.pool.shell(host)
+async def _plan_host(
+    context: SurveyContext, host: Host, to: int | StateAfterRun | None
+) -> HostPlan:
+    shell = await context.pool.shell(host)
     facts = await gather_facts(shell)
     toplevel, where = await _goes_to(shell, facts, to)
     evaluation = Evaluation(host.name, None, toplevel, None, None)
-    surveyor.emit(host.name, Stage.PLAN, RollbackPlanned(where, toplevel))
+    context.emit(host.name, Stage.PLAN, RollbackPlanned(where, toplevel))
     return HostPlan(
         target=host,
         facts=facts,

@@ -59,7 +59,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Surveyor:
+class SurveyContext:
     """What a survey needs: the fleet, the connections, a place for the flake.
 
     `update_inputs` are the flake's inputs to lock anew, besides the user's own
@@ -115,7 +115,7 @@ class Evaluator:
 
 
 async def survey_fleet(
-    surveyor: Surveyor, hosts: Sequence[Host]
+    context: SurveyContext, hosts: Sequence[Host]
 ) -> tuple[Survey, Evaluator | None]:
     """Find out what the fleet is and what it should become.
 
@@ -129,13 +129,13 @@ async def survey_fleet(
     for path in {model_path(host.smoke) for host in hosts}:
         read_model(path)
     left_out = LeftOut()
-    facts = await look(surveyor, hosts, left_out, as_target=True)
-    choices = choose(surveyor, hosts, facts, left_out)
+    facts = await look(context, hosts, left_out, as_target=True)
+    choices = choose(context, hosts, facts, left_out)
     chosen = [host for host in hosts if host.name in choices]
-    evaluator = await pick_evaluator(surveyor) if chosen else None
+    evaluator = await pick_evaluator(context) if chosen else None
     evaluations = {}
     if evaluator is not None:
-        evaluations = await evaluate_fleet(surveyor, evaluator, choices, left_out)
+        evaluations = await evaluate_fleet(context, evaluator, choices, left_out)
     survey = Survey(
         facts=facts,
         choices=choices,
@@ -148,7 +148,7 @@ async def survey_fleet(
 
 
 async def look(
-    surveyor: Surveyor, hosts: Sequence[Host], left_out: LeftOut, *, as_target: bool = False
+    context: SurveyContext, hosts: Sequence[Host], left_out: LeftOut, *, as_target: bool = False
 ) -> dict[str, Facts]:
     """Read the facts of `hosts`, all at once; of targets fewer than of builders.
 
@@ -156,14 +156,14 @@ async def look(
     """
 
     async def one(host: Host) -> Facts | None:
-        surveyor.emit(host.name, Stage.FACTS, StageStarted())
+        context.emit(host.name, Stage.FACTS, StageStarted())
         try:
-            facts = await gather_facts(await surveyor.pool.shell(host), as_target=as_target)
+            facts = await gather_facts(await context.pool.shell(host), as_target=as_target)
         except OrchestrateError as error:
             left_out.add(host.name, error)
-            surveyor.emit(host.name, Stage.FACTS, StageFailed(error.failure))
+            context.emit(host.name, Stage.FACTS, StageFailed(error.failure))
             return None
-        surveyor.emit(host.name, Stage.FACTS, FactsRead())
+        context.emit(host.name, Stage.FACTS, FactsRead())
         return facts
 
     answers = await asyncio.gather(*map(one, hosts))
@@ -171,7 +171,7 @@ async def look(
 
 
 def choose(
-    surveyor: Surveyor, hosts: Sequence[Host], facts: dict[str, Facts], left_out: LeftOut
+    context: SurveyContext, hosts: Sequence[Host], facts: dict[str, Facts], left_out: LeftOut
 ) -> dict[str, VariantChoice]:
     """Choose a variant for every host whose facts are known."""
     choices = {}
@@ -182,47 +182,47 @@ def choose(
             choice = choose_variant(host, facts[host.name])
         except OrchestrateError as error:
             left_out.add(host.name, error)
-            surveyor.emit(host.name, Stage.VARIANT, StageFailed(error.failure))
+            context.emit(host.name, Stage.VARIANT, StageFailed(error.failure))
             continue
         choices[host.name] = choice
         chosen = VariantChosen(choice.variant, choice.reason, choice.warnings)
-        surveyor.emit(host.name, Stage.VARIANT, chosen)
+        context.emit(host.name, Stage.VARIANT, chosen)
     return choices
 
 
 async def evaluate_fleet(
-    surveyor: Surveyor,
+    context: SurveyContext,
     evaluator: Evaluator,
     choices: dict[str, VariantChoice],
     left_out: LeftOut,
 ) -> dict[str, Evaluation]:
     """Write the flake of these choices and evaluate it, wherever Nix is."""
-    flake = await place_flake(surveyor, evaluator, list(choices.values()))
-    if surveyor.lock_aside is None:
-        await lock_flake(evaluator.shell, flake, ("user", *surveyor.update_inputs))
+    flake = await place_flake(context, evaluator, list(choices.values()))
+    if context.lock_aside is None:
+        await lock_flake(evaluator.shell, flake, ("user", *context.update_inputs))
     else:
-        flake = await surveyor.lock_aside(evaluator.shell, flake)
-    answers = await _evaluate(surveyor, evaluator, flake, list(choices))
+        flake = await context.lock_aside(evaluator.shell, flake)
+    answers = await _evaluate(context, evaluator, flake, list(choices))
     evaluations = {}
     for name, answer in answers.items():
         if isinstance(answer, Evaluation):
             evaluations[name] = answer
-            surveyor.emit(name, Stage.EVALUATE, Evaluated(answer.toplevel))
+            context.emit(name, Stage.EVALUATE, Evaluated(answer.toplevel))
         else:
             left_out.add(name, answer)
-            surveyor.emit(name, Stage.EVALUATE, StageFailed(answer.failure))
+            context.emit(name, Stage.EVALUATE, StageFailed(answer.failure))
     return evaluations
 
 
 async def _evaluate(
-    surveyor: Surveyor, evaluator: Evaluator, flake: FlakeRef, hosts: Sequence[str]
+    context: SurveyContext, evaluator: Evaluator, flake: FlakeRef, hosts: Sequence[str]
 ) -> dict[str, Evaluation | StageError]:
     """Evaluate the hosts of which it isn't known what this very flake makes of them."""
-    file = surveyor.workspace.evaluation_cache
+    file = context.workspace.evaluation_cache
     mark = await fingerprint(evaluator.shell, flake)
     known = await recall(evaluator.shell, file, mark)
     unknown = [host for host in hosts if host not in known]
-    processes = processes_on(surveyor, evaluator)
+    processes = processes_on(context, evaluator)
     made = await evaluate(evaluator.shell, flake, unknown, processes)
     found = {host: one for host, one in made.items() if isinstance(one, Evaluation)}
     if found:
@@ -231,41 +231,41 @@ async def _evaluate(
     return {host: answers[host] for host in hosts}
 
 
-def processes_on(surveyor: Surveyor, evaluator: Evaluator) -> int:
+def processes_on(context: SurveyContext, evaluator: Evaluator) -> int:
     """Say how many evaluations run at a time on this evaluator."""
-    budget = surveyor.inventory.fleet.evaluation_memory_mib
+    budget = context.inventory.fleet.evaluation_memory_mib
     return process_limit(evaluator.cpu_count, evaluator.memory_available_mib, budget)
 
 
 async def place_flake(
-    surveyor: Surveyor, evaluator: Evaluator, choices: Sequence[VariantChoice]
+    context: SurveyContext, evaluator: Evaluator, choices: Sequence[VariantChoice]
 ) -> FlakeRef:
     """Write the flake to where the evaluator can read it."""
-    directory = surveyor.workspace.flake
+    directory = context.workspace.flake
     if isinstance(evaluator.shell, LocalShell):
-        return FlakeRef(str(write_flake(directory, surveyor.inventory, choices)))
-    return await send_flake(evaluator.shell, surveyor.inventory, choices, directory)
+        return FlakeRef(str(write_flake(directory, context.inventory, choices)))
+    return await send_flake(evaluator.shell, context.inventory, choices, directory)
 
 
-async def pick_evaluator(surveyor: Surveyor) -> Evaluator:
+async def pick_evaluator(context: SurveyContext) -> Evaluator:
     """Choose where Nix evaluates: here if Nix is, otherwise the first builder that answers.
 
     Raises:
         UsageError: no host has Nix, or not the one that the inventory names.
     """
-    wanted = surveyor.inventory.fleet.evaluate_on
+    wanted = context.inventory.fleet.evaluate_on
     if wanted in (None, "controller") and shutil.which("nix"):
         return Evaluator(LocalShell(), os.cpu_count() or 1, _memory_available_mib())
     if wanted == "controller":
         message = "orchestrate_evaluate_on is controller, but nix is not on PATH here"
         raise UsageError(message, stage=Stage.EVALUATE, hint="install Nix here, or name a builder")
-    builders = surveyor.inventory.builders
-    candidates = [surveyor.inventory.host(wanted)] if wanted else builders
+    builders = context.inventory.builders
+    candidates = [context.inventory.host(wanted)] if wanted else builders
     for builder in candidates:
-        facts = await look(surveyor, [builder], LeftOut())
+        facts = await look(context, [builder], LeftOut())
         if builder.name in facts:
             known = facts[builder.name]
-            shell = await surveyor.pool.shell(builder)
+            shell = await context.pool.shell(builder)
             return Evaluator(shell, known.cpu_count, known.memory_available_mib)
     raise UsageError(
         message="there is no Nix to evaluate with: none here, and no builder answers",

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from orchestrator.deploy.prepare.prepare import prepare
-from orchestrator.deploy.prepare.survey import Surveyor
+from orchestrator.deploy.prepare.survey import SurveyContext
 from orchestrator.errors import OrchestrateError
 from orchestrator.model.event import LockSettled
 from orchestrator.model.plan import Action, FlakeRef, Upgrade
@@ -40,20 +40,20 @@ if TYPE_CHECKING:
 class _Fork:
     """The flake that a run locks for itself, once it is known where that is."""
 
-    surveyor: Surveyor
+    context: SurveyContext
     shell: Shell | None = None
     flake: FlakeRef | None = None
 
     async def lock(self, shell: Shell, flake: FlakeRef) -> FlakeRef:
         """Lock a copy of the flake and emit what is new in it."""
         self.shell, self.flake = shell, flake
-        inputs = self.surveyor.update_inputs
+        inputs = self.context.update_inputs
         before = await read_lock(shell, flake)
-        fork = await fork_flake(shell, flake, self.surveyor.run)
+        fork = await fork_flake(shell, flake, self.context.run)
         await lock_flake(shell, fork, ("user", *inputs))
         after = await read_lock(shell, fork)
         for change in input_changes(before, after, inputs):
-            self.surveyor.emit("", Stage.EVALUATE, change)
+            self.context.emit("", Stage.EVALUATE, change)
         return fork
 
     def upgrade(self) -> Upgrade | None:
@@ -61,33 +61,33 @@ class _Fork:
         if self.flake is None or self.shell is None:
             return None
         local = isinstance(self.shell, LocalShell)
-        evaluator = None if local else self.surveyor.inventory.host(self.shell.host)
-        return Upgrade(self.surveyor.update_inputs, self.flake, evaluator)
+        evaluator = None if local else self.context.inventory.host(self.shell.host)
+        return Upgrade(self.context.update_inputs, self.flake, evaluator)
 
     async def drop(self) -> None:
         """Forget the lock."""
         if self.flake is not None and self.shell is not None:
-            await drop_lock(self.shell, self.flake, self.surveyor.run)
+            await drop_lock(self.shell, self.flake, self.context.run)
 
 
 async def prepare_upgrade(
-    surveyor: Surveyor, hosts: Sequence[Host]
+    context: SurveyContext, hosts: Sequence[Host]
 ) -> tuple[Plan, Evaluator | None]:
-    """Survey and plan by a new lock of the surveyor's inputs, and emit what changes.
+    """Survey and plan by a new lock of the context's inputs, and emit what changes.
 
     Raises:
         OrchestrateError: no plan can be made; the lock is as it was.
     """
-    fork = _Fork(surveyor)
+    fork = _Fork(context)
     try:
-        plan, evaluator = await prepare(replace(surveyor, lock_aside=fork.lock), hosts)
+        plan, evaluator = await prepare(replace(context, lock_aside=fork.lock), hosts)
     except OrchestrateError:
         with suppress(OrchestrateError):
             await fork.drop()
         raise
     for host in plan.hosts:
         if host.action is Action.DEPLOY:
-            surveyor.emit(host.name, Stage.PLAN, change_of(host))
+            context.emit(host.name, Stage.PLAN, change_of(host))
     return replace(plan, upgrade=fork.upgrade()), evaluator
 
 

@@ -1,6 +1,6 @@
-"""What a reboot is needed for, known of a system that nobody has built yet. Pure.
+"""What a reboot is needed for, known of a system before it is built. Pure.
 
-The same rule as reboot.sh's, which asks the host once it has the system: a part is
+The same rule as boot_state.sh's, which asks the host once it has the system: a part is
 another one if the new system's link leads to another store path than the link in
 the system that was booted. The report after the copy decides.
 """
@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 
 from inventory.host import RebootPolicy
 from orchestrator.model.boot_part import BootPart
+from orchestrator.model.event import RebootNeeded
 from orchestrator.model.plan import Action, Goal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from orchestrator.model.facts import Facts
-    from orchestrator.model.plan import Evaluation, HostPlan
+    from orchestrator.model.plan import Evaluation, HostPlan, Plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,16 @@ def reboot_note(host: HostPlan, goal: Goal, *, allowed: bool | None = None) -> s
         what = f"whether the {_listed(host.reboot_unknown)} change"
         said.append(f"{what} is known after the copy")
     return "; ".join(said)
+
+
+def reboots_needed(plan: Plan) -> list[tuple[str, RebootNeeded]]:
+    """Return each changing host that needs a reboot, with what that comes to in this run."""
+    found = []
+    for host in plan.hosts:
+        note = reboot_note(host, plan.goal, allowed=host.name in plan.reboots.hosts)
+        if note and host.action is Action.DEPLOY:
+            found.append((host.name, RebootNeeded(host.reboot_for, host.reboot_unknown, note)))
+    return found
 
 
 def _consequence(host: HostPlan, goal: Goal, *, allowed: bool | None) -> str:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 from click.testing import CliRunner
 
+from orchestrator.cli.consent import ask_for_reboots
 from orchestrator.cli.deploy import command as deploy
 from orchestrator.cli.init import inventory_text
-from orchestrator.cli.invocation import Invocation, ask_for_reboots
+from orchestrator.cli.invocation import Invocation
 from orchestrator.errors import UsageError
 from orchestrator.model.plan import Goal
 
@@ -92,7 +93,7 @@ def test_a_limit_leaves_some_of_the_target(inventory: Path) -> None:
 @pytest.mark.parametrize("goal", [Goal.BOOT, Goal.TEST, Goal.DRY_ACTIVATE])
 def test_only_what_was_proven_reboots(inventory: Path, goal: Goal) -> None:
     """Asking for reboots with another goal is refused; an inventory that allows them is not."""
-    with pytest.raises(UsageError, match=f"goal {goal} reboots no machine"):
+    with pytest.raises(UsageError, match=f"goal {goal} reboots no host"):
         ask_for_reboots(Invocation(inventory, goal=goal, reboot=True))
     assert ask_for_reboots(Invocation(inventory, goal=goal)) == ()
 

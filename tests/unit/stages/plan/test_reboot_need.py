@@ -12,13 +12,18 @@ import pytest
 
 from inventory.host import RebootPolicy
 from orchestrator.cli.plan import describe
-from orchestrator.cli.run import reboot_events
 from orchestrator.model.boot_part import BootPart
 from orchestrator.model.plan import Action, Evaluation, FlakeRef, Goal, HostPlan
+from orchestrator.model.policy import Reboots
 from orchestrator.model.variant import Variant, VariantChoice
 from orchestrator.scripts import parse_answer, script
 from orchestrator.stages.evaluate.evaluate import evaluate
-from orchestrator.stages.plan.reboot_need import RebootNeed, reboot_need, reboot_note
+from orchestrator.stages.plan.reboot_need import (
+    RebootNeed,
+    reboot_need,
+    reboot_note,
+    reboots_needed,
+)
 from orchestrator.transport.shell import LocalShell
 from tests.lab.fleet_flake import NIXOS_STANDIN
 from tests.plans import Wanted, facts, host_plan, make_plan, output
@@ -28,6 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from orchestrator.model.store import StorePath
+
 
 needs_nix = pytest.mark.skipif(shutil.which("nix") is None, reason="nix is not on PATH")
 
@@ -142,12 +148,12 @@ def test_the_plan_and_the_deployment_say_it() -> None:
     """`plan` has a line, `deploy` an event for each host that changes."""
     plan = replace(make_plan(), hosts=(planned(IF_NEEDED, KERNEL),))
     assert "  reboot   the kernel changes; it reboots after its confirmation" in describe(plan)
-    (event,) = reboot_events(plan, ("carbon",))
-    assert (event.host, event.stage, event.event) == ("carbon", "plan", "reboot_needed")
-    assert event.line()["parts"] == (KERNEL,)
-    assert event.line()["message"].startswith("the kernel changes; ")
+    ((host, needed),) = reboots_needed(replace(plan, reboots=Reboots(("carbon",))))
+    assert (host, needed.event) == ("carbon", "reboot_needed")
+    assert needed.parts == (KERNEL,)
+    assert needed.message.startswith("the kernel changes; ")
     unchanged = replace(plan.hosts[0], action=Action.UNCHANGED)
-    assert reboot_events(replace(plan, hosts=(unchanged,)), ()) == []
+    assert reboots_needed(replace(plan, hosts=(unchanged,))) == []
 
 
 def evaluated(tmp_path: Path, user: Path) -> Evaluation:

@@ -1,0 +1,95 @@
+"""What a command asks its user before it begins, and warns of."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from inventory.host import RebootPolicy
+from orchestrator.errors import UsageError
+from orchestrator.model.plan import Goal
+from orchestrator.transport.become import remember_typed
+
+if TYPE_CHECKING:
+    from orchestrator.cli.invocation import Invocation
+
+
+def ask_before(invocation: Invocation) -> tuple[str, ...]:
+    """Ask for what a run needs of its user; return the hosts that may reboot in it.
+
+    Raises:
+        UsageError: an answer is missing, or is asked for in vain.
+    """
+    ask_become_password(invocation)
+    if not invocation.check_signatures:
+        click.echo(
+            "orchestrate: --no-check-sigs: the targets take closures that no key vouches for",
+            err=True,
+        )
+    return ask_for_reboots(invocation)
+
+
+def ask_become_password(invocation: Invocation, *, for_workers: bool = True) -> None:
+    """Ask for sudo's password, if the invocation says so.
+
+    It is typed on a terminal, or is the first line of standard input.
+
+    Args:
+        invocation: the command's.
+        for_workers: whether workers need it, and not just this process.
+
+    Raises:
+        UsageError: there is none, or workers elsewhere would need it.
+    """
+    if not invocation.ask_become_password:
+        return
+    if for_workers and invocation.broker is not None:
+        raise UsageError(
+            message="--ask-become-pass: what is typed here can't reach the workers of a cluster",
+            hint="set orchestrate_become_password_file or orchestrate_become_password_command,"
+            " which each worker reads on its own machine",
+        )
+    if sys.stdin.isatty():
+        password = click.prompt("password for sudo", hide_input=True, err=True)
+    else:
+        password = sys.stdin.readline().rstrip("\n")
+    if not password:
+        raise UsageError(
+            message="--ask-become-pass: there is no password on standard input",
+            hint="type it on a terminal, or pipe it in",
+        )
+    remember_typed(password)
+
+
+def ask_for_reboots(invocation: Invocation) -> tuple[str, ...]:
+    """Name the hosts that may reboot in this run: by the inventory, an option, an answer.
+
+    The question comes before the run begins, which then needs no answer any more. If
+    there is no terminal to ask on, hosts whose policy is `ask` don't reboot.
+
+    Raises:
+        UsageError: reboots are asked for with a goal that has none.
+    """
+    if invocation.reboot and invocation.goal is not Goal.SWITCH:
+        raise UsageError(
+            message=f"--reboot: goal {invocation.goal} reboots no host",
+            hint="only a system that has passed its smoke test is rebooted: leave --goal out, or"
+            " reboot by hand and run `orchestrate smoke`",
+        )
+    if invocation.goal is not Goal.SWITCH or invocation.reboot is False:
+        return ()
+    hosts = invocation.hosts
+    asking = [host.name for host in hosts if host.reboot is RebootPolicy.ASK]
+    granted = bool(invocation.reboot)
+    if asking and invocation.reboot is None:
+        names = ", ".join(asking)
+        if sys.stdin.isatty():
+            question = f"May these reboot after their confirmation, if that is needed: {names}?"
+            granted = click.confirm(question, err=True)
+        else:
+            refusal = "will not reboot (no terminal to ask on); pass --reboot to allow it"
+            click.echo(f"orchestrate: {names}: {refusal}", err=True)
+    allowed = {RebootPolicy.IF_NEEDED, *([RebootPolicy.ASK] if granted else [])}
+    return tuple(host.name for host in hosts if host.reboot in allowed)
