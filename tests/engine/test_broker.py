@@ -214,9 +214,10 @@ def test_a_lost_server_is_an_error_that_says_how_to_go_on(engine: Engine) -> Non
             kill_server(killed[0])
 
     with engine.worker() as worker:
+        driver = CommandEngine(engine.broker, kill_in_mid_run)
+        begun = BegunRun(plan, engine.journal(plan), driver)
         with pytest.raises(RunInterruptedError, match=f"orchestrate resume {plan.run}"):
-            driver = CommandEngine(engine.broker, kill_in_mid_run)
-            BegunRun(plan, engine.journal(plan), driver).drive(engine.events.append)
+            begun.drive(engine.events.append)
         # The command ends, and its worker with it.
         kill(worker)
     with private_server(engine.directory / "broker") as broker:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 from orchestrator.errors import BuilderError, CommandError, StageError, UnreachableError
 from orchestrator.model.event import BuilderLost, LogLine
 from orchestrator.model.journal import Step
-from orchestrator.model.stage import Stage
 from orchestrator.stages.build.build import BuildLog, build, stop_build
 from orchestrator.state.build_ledger import BuildLedger
+from orchestrator.transport.retry import reconnecting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from orchestrator.model.ledger import Ledger
     from orchestrator.model.plan import Build
     from orchestrator.model.report import BuildReport
-    from orchestrator.transport.shell import Shell
+    from orchestrator.transport.shell import Shell, SshShell
 
 _RECONNECTIONS = 3
 """How often a build whose connection broke is gone back to before its builder is lost."""
@@ -107,30 +107,21 @@ def _follow(context: Context, wanted: Build, name: str) -> BuildReport:
         StageError: as `build`.
     """
     builder = context.builder(name)
-    pool = context.runtime.pool
     output = _Bounded(
         lambda line: context.emit(name, Step.BUILD, LogLine(line, derivation=wanted.derivation))
     )
     log = BuildLog(output.add)
 
-    async def attempt() -> BuildReport:
-        shell = await pool.shell(builder)
+    async def attempt(shell: SshShell) -> BuildReport:
         following = build(shell, wanted, log, builder.caches)
         return await _unless_cancelled(context, wanted, shell, following)
 
-    async def work() -> BuildReport:
-        for _ in range(_RECONNECTIONS):
-            try:
-                return await attempt()
-            except UnreachableError as error:
-                # No new connection either: the builder itself is gone.
-                if error.stage == Stage.CONNECT:
-                    raise
-                await pool.drop(builder)
-        return await attempt()
-
+    # If a login fails, the builder itself is gone.
+    work = reconnecting(
+        context.runtime.pool, builder, attempt, times=_RECONNECTIONS, logins_too=False
+    )
     try:
-        return context.runtime.run(work())
+        return context.runtime.run(work)
     finally:
         output.end(log.recent)
 

@@ -1,38 +1,31 @@
-"""Perform a reboot: only where it is needed, and waited for until the new system is proven."""
+"""Perform a reboot: only if it is needed, and waited for until the new system is proven."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from orchestrator.errors import CommandError, RebootedError, StageError, UnreachableError
-from orchestrator.model.report import HealthReport, RebootReport, SmokeReport
+from orchestrator.deploy.perform.smoke import health_of, smoke_new_system
+from orchestrator.errors import RebootedError, StageError
+from orchestrator.model.guard import Guard
+from orchestrator.model.report import RebootReport
 from orchestrator.model.stage import Stage
 from orchestrator.stages.activate.reboot import check_rebooted, look, reboot
+from orchestrator.transport.retry import until
 from orchestrator.transport.session import session
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from orchestrator.deploy.perform.context import Context
     from orchestrator.model.plan import HostPlan
+    from orchestrator.model.report import SmokeReport
     from orchestrator.stages.activate.reboot import BootState
 
 T = TypeVar("T")
 
-_INTERVAL = 1.0
-"""Seconds between two looks at a host that reboots."""
 
-
-@dataclass(frozen=True, slots=True)
-class Checks:
-    """What a host must pass in its new boot; it may have no health check of its own."""
-
-    smoke: Callable[[], SmokeReport]
-    health: Callable[[], HealthReport] | None = None
-
-
-def perform_reboot(context: Context, host: HostPlan, checks: Checks) -> RebootReport:
+def perform_reboot(context: Context, host: HostPlan) -> RebootReport:
     """Reboot a host whose kernel, initrd or drivers have changed, and prove what it boots.
 
     Done again after a worker's death, it finds a reboot that is done, and
@@ -40,7 +33,7 @@ def perform_reboot(context: Context, host: HostPlan, checks: Checks) -> RebootRe
 
     Raises:
         StageError: it isn't back in time, or boots another system.
-        RebootedError: it runs the new system, and fails its smoke or health check.
+        RebootedError: it runs the new system, and fails its smoke test or health check.
     """
     began = time.monotonic()
     deadline = began + host.target.reboot_timeout
@@ -55,9 +48,11 @@ def perform_reboot(context: Context, host: HostPlan, checks: Checks) -> RebootRe
         return RebootReport(host.name, (), before.boot_id, 0.0)
     # Its connection may be of before the reboot.
     context.runtime.run(context.runtime.pool.drop(host.target))
-    smoked = passes(host, lambda: _passed(checks.smoke()), deadline)
-    health = checks.health
-    healthy = passes(host, health, deadline) if health is not None else None
+    # It is confirmed: nothing leads back by itself from here.
+    smoked = passes(host, lambda: _passed(smoke_new_system(context, host, Guard.NONE)), deadline)
+    healthy = None
+    if host.target.health is not None:
+        healthy = passes(host, lambda: health_of(context, host, Guard.NONE), deadline)
     seconds = time.monotonic() - began
     return RebootReport(host.name, before.changed, after.boot_id, seconds, smoked, healthy)
 
@@ -76,19 +71,16 @@ def passes(host: HostPlan, check: Callable[[], T], deadline: float) -> T:
 
     Args:
         host: which has booted its new system.
-        check: raises a StageError where the host fails it.
+        check: raises a StageError if the host fails it.
         deadline: when to give up, by the monotonic clock.
 
     Raises:
         RebootedError: it failed to the end; it says where `orchestrate rollback` leads.
     """
-    while True:
-        try:
-            return check()
-        except StageError as error:
-            if time.monotonic() + _INTERVAL >= deadline:
-                raise _failed(host, error) from error
-        time.sleep(_INTERVAL)
+    try:
+        return until(deadline, check, StageError)
+    except StageError as error:
+        raise _failed(host, error) from error
 
 
 def _failed(host: HostPlan, error: StageError) -> RebootedError:
@@ -111,23 +103,22 @@ def _wait(host: HostPlan, boot_id: str, deadline: float) -> BootState:
     Raises:
         StageError: it doesn't in time.
     """
-    while time.monotonic() < deadline:
-        state = _try_look(host)
-        if state is not None and state.boot_id != boot_id:
-            return state
-        time.sleep(_INTERVAL)
-    raise StageError(
-        message=f"it is not back from its reboot within {host.target.reboot_timeout:g} seconds",
-        hint="look at its console: its boot default is the new system, the one before is in its"
-        " boot loader's menu; orchestrate_reboot_timeout is how long it may take",
-        host=host.name,
-        stage=Stage.REBOOT,
-    )
 
-
-def _try_look(host: HostPlan) -> BootState | None:
-    try:
+    def other_boot() -> BootState:
         with session(host.target) as opened:
-            return look(opened, host.evaluation.toplevel)
-    except (UnreachableError, CommandError):
-        return None
+            state = look(opened, host.evaluation.toplevel)
+        if state.boot_id == boot_id:
+            message = "it has not rebooted yet"
+            raise StageError(message, host=host.name, stage=Stage.REBOOT)
+        return state
+
+    try:
+        return until(deadline, other_boot, StageError)
+    except StageError as error:
+        raise StageError(
+            message=f"it is not back from its reboot within {host.target.reboot_timeout:g} seconds",
+            hint="look at its console: its boot default is the new system, the one before is in"
+            " its boot loader's menu; orchestrate_reboot_timeout is how long it may take",
+            host=host.name,
+            stage=Stage.REBOOT,
+        ) from error

@@ -30,6 +30,14 @@ T = TypeVar("T")
 log = structlog.get_logger()
 
 
+class RuntimeClosedError(RuntimeError):
+    """A call came after the runtime was closed: its process is about to end.
+
+    No `OrchestrateError`, because it says nothing of the step that called. That one has
+    neither failed nor ended: its lease ends, and a driver sends it again.
+    """
+
+
 class Runtime:
     """An event loop with a pool of connections on it."""
 
@@ -61,8 +69,12 @@ class Runtime:
                 self._thread.start()
 
     def run(self, work: Coroutine[None, None, T]) -> T:
-        """Run a coroutine on the loop and wait for it, from any other thread."""
-        with self._calling():
+        """Run a coroutine on the loop and wait for it, from any other thread.
+
+        Raises:
+            RuntimeClosedError: the runtime was closed before.
+        """
+        with self._calling(work):
             return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
     def copy_slots(self, limits: CopyLimits) -> CopySlots:
@@ -72,8 +84,8 @@ class Runtime:
     def close(self) -> None:
         """Close the connections and end the loop.
 
-        Where a step still runs, the end of the process closes them: cut off before,
-        it would be taken for one that failed, and not for one to be done again.
+        If a step still runs, the end of the process closes them: cut off before, it
+        would be taken for one that failed, and not for one to be done again.
         """
         with self._lock:
             busy = self._calls
@@ -90,15 +102,16 @@ class Runtime:
         self._runner.close()
 
     @contextmanager
-    def _calling(self) -> Iterator[None]:
+    def _calling(self, work: Coroutine[None, None, object]) -> Iterator[None]:
         with self._lock:
-            closed = self._is_closed
+            if self._is_closed:
+                # It would be warned of as never awaited.
+                work.close()
+                message = "the connections of this process are closed: it is about to end"
+                raise RuntimeClosedError(message)
             self._calls += 1
-            if not (closed or self._is_here or self._thread.is_alive()):
+            if not (self._is_here or self._thread.is_alive()):
                 self._thread.start()
-        if closed:
-            # As above: nobody waits for this thread, which ends with the process.
-            threading.Event().wait()
         try:
             yield
         finally:

@@ -13,6 +13,7 @@ import msgspec
 import redis
 import structlog
 
+from orchestrator.deploy.perform.runtime import RuntimeClosedError
 from orchestrator.deploy.step_events import host_of, step_event
 from orchestrator.errors import OrchestrateError
 from orchestrator.model.event import StageFailed, StageStarted, step_finished
@@ -56,6 +57,7 @@ def carry_out(journal: Journal, key: StepKey, token: int, perform: Perform) -> N
 
     Raises:
         redis.RedisError: the broker was lost; how the step ended is not known.
+        RuntimeClosedError: the process is about to end; the step has not ended.
     """
     try:
         plan = journal.plan()
@@ -65,9 +67,9 @@ def carry_out(journal: Journal, key: StepKey, token: int, perform: Perform) -> N
             report = perform(journal, plan, key)
     except OrchestrateError as error:
         _fail(journal, key, token, error)
-    except redis.RedisError:
+    except (redis.RedisError, RuntimeClosedError) as error:
         # Says nothing of the step: its lease ends, and the driver sends it again.
-        log.exception("the broker was lost in a step")
+        log.warning("a step was cut off", why=f"{type(error).__name__}: {error}")
         raise
     except Exception as error:
         log.exception("step failed by a defect")

@@ -1,0 +1,87 @@
+"""Perform the smoke test and the health check: whether a host's system does its work."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+from orchestrator.errors import PayloadError
+from orchestrator.model.event import Quarantined
+from orchestrator.model.guard import Guard
+from orchestrator.model.journal import Step
+from orchestrator.stages.smoke.health_check import check_health
+from orchestrator.stages.smoke.model import model_path, read_model
+from orchestrator.stages.smoke.smoke import SmokeTest, run_smoke
+from orchestrator.state.quarantine import Quarantine
+from orchestrator.transport.retry import reconnecting
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from inventory.host import Host
+    from orchestrator.deploy.perform.context import Context
+    from orchestrator.model.plan import HostPlan
+    from orchestrator.model.report import HealthReport, SmokeReport
+    from orchestrator.transport.shell import SshShell
+
+T = TypeVar("T")
+
+
+def perform_smoke(context: Context, host: HostPlan) -> SmokeReport:
+    """Run the smoke test of what was switched to, and note what it says of the package."""
+    report = smoke_new_system(context, host, _guard(host))
+    quarantine = Quarantine(context.journal.client)
+    for path in quarantine.judge(report, host.evaluation, context.plan.run):
+        context.emit(host.name, Step.SMOKE, Quarantined(path))
+    return report
+
+
+def _guard(host: HostPlan) -> Guard:
+    """Say what a host does by itself between its switch and its confirmation."""
+    return Guard.until_confirmed(has_previous=host.previous is not None)
+
+
+def smoke_new_system(context: Context, host: HostPlan, guard: Guard) -> SmokeReport:
+    """Run the smoke test of the run's system; an earlier generation may be of another variant."""
+    package = host.evaluation.llama
+    backend = host.choice.variant.backend if package is not None else None
+    return smoke_test(context, host, SmokeTest(host.target.smoke, backend, package), guard)
+
+
+def smoke_test(context: Context, host: HostPlan, test: SmokeTest, guard: Guard) -> SmokeReport:
+    """Run a smoke test with the model that the inventory names, which is on the host.
+
+    Raises:
+        UnreachableError: the connection broke twice.
+        UsageError: the model can't be read here.
+    """
+    model = read_model(model_path(test.smoke))
+    return _on_host(context, host.target, lambda shell: run_smoke(shell, model, test, guard))
+
+
+def perform_health_check(context: Context, host: HostPlan) -> HealthReport:
+    """Run the user's own check of what was switched to.
+
+    Raises:
+        StageError: it failed, or the connection broke twice.
+    """
+    return health_of(context, host, _guard(host))
+
+
+def health_of(context: Context, host: HostPlan, guard: Guard) -> HealthReport:
+    """Run the user's own check; `guard` is what the host does by itself at this moment.
+
+    Raises:
+        PayloadError: the plan has none for it.
+        StageError: it failed, or the connection broke twice.
+    """
+    health = host.target.health
+    if health is None:
+        message = "the plan has no health check for it"
+        raise PayloadError(message, host=host.name, stage=Step.HEALTH)
+    return _on_host(context, host.target, lambda shell: check_health(shell, health, guard))
+
+
+def _on_host(context: Context, host: Host, attempt: Callable[[SshShell], Awaitable[T]]) -> T:
+    """Do something on a host, again over a new connection if the switch cut the old one."""
+    pool = context.runtime.pool
+    return context.runtime.run(reconnecting(pool, host, attempt, times=1, logins_too=True))
