@@ -29,7 +29,7 @@ def make_app(broker: str, settings: WorkerSettings = WorkerSettings()) -> Celery
         settings: what its tasks read from its configuration.
     """
     register_transport()
-    app = Celery("orchestrate", broker=broker, include=["tasks.steps"])
+    app = Celery("orchestrate", broker=broker, include=[f"{__package__}.steps"])
     app.conf.update(
         # A worker that dies gives its message back; the journal's token decides
         # whether the step is begun again.

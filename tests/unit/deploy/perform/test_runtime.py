@@ -48,8 +48,7 @@ def test_a_runtime_in_use_is_not_closed() -> None:
 
     async def work() -> int:
         begun.set()
-        while not goes_on.is_set():
-            await asyncio.sleep(0.01)
+        await asyncio.to_thread(goes_on.wait, 5)
         return 1
 
     results: list[int] = []
