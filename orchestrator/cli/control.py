@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def pause(invocation: Invocation, run: str | None) -> int:
     """Begin nothing new in RUN, or in the last run that has not ended, until `continue`.
 
-    What runs is finished. A machine whose system has begun to change goes on
+    What runs is finished. A host whose system has begun to change goes on
     until it is confirmed or put back.
     """
     told = _tell(invocation, run, Control.PAUSE)
@@ -33,9 +33,7 @@ def pause(invocation: Invocation, run: str | None) -> int:
 def go_on(invocation: Invocation, run: str | None) -> int:
     """Go on with RUN, or with the last run that has not ended, after `pause`."""
     told = _tell(invocation, run, None)
-    click.echo(
-        f"run {told} goes on\n  next: where its controller is dead, orchestrate resume {told}"
-    )
+    click.echo(f"run {told} goes on\n  next: if its controller is dead: orchestrate resume {told}")
     return 0
 
 
@@ -43,14 +41,14 @@ def go_on(invocation: Invocation, run: str | None) -> int:
 def cancel(invocation: Invocation, run: str | None) -> int:
     """Begin nothing more in RUN, or in the last run that has not ended.
 
-    Builds are stopped. A machine whose system has begun to change goes on to a
+    Builds are stopped. A host whose system has begun to change goes on to a
     decision: it is confirmed, or put back.
     """
     told = _tell(invocation, run, Control.CANCEL)
     click.echo(
         f"run {told} is cancelled: what has begun to switch is brought to an end,"
         " the rest is left alone\n"
-        f"  next: where its controller is dead, orchestrate resume {told}"
+        f"  next: if its controller is dead: orchestrate resume {told}"
     )
     return 0
 

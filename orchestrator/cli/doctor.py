@@ -46,7 +46,8 @@ def command(invocation: Invocation) -> int:
     for finding in findings:
         click.echo(f"{'ok  ' if finding.well else 'FAIL'}  {finding.what}: {finding.detail}")
     failed = sum(not finding.well for finding in findings)
-    click.echo(f"{failed} of {len(findings)} checks failed" if failed else "all is well")
+    count = len(findings)
+    click.echo(f"{failed} of {count} checks failed" if failed else f"{count} checks passed")
     return 2 if failed else 0
 
 

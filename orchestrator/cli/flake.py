@@ -24,10 +24,10 @@ _MARKS = {State.OK: "ok    ", State.NEEDS_UNFREE: "unfree", State.FAILED: "FAIL 
 
 @options.command("check", options.JSON)
 def check(invocation: Invocation) -> int:
-    """Evaluate every machine, its overlays and every variant; build nothing.
+    """Evaluate every host, its overlays and every variant; build nothing.
 
-    A variant whose licence no machine accepts is told of, and is no failure: a
-    machine that needs one is.
+    A variant whose licence no host accepts is reported, and is a failure only if
+    a host needs it.
     """
     findings = asyncio.run(_check(invocation))
     for finding in findings:
@@ -45,8 +45,8 @@ def _summary(findings: tuple[FlakeFinding, ...], failed: int) -> str:
         return f"{failed} of {len(findings)} do not evaluate"
     refused = sum(finding.state is State.NEEDS_UNFREE for finding in findings)
     if refused:
-        return f"all that the machines use is well; {refused} variants need an unfree licence"
-    return f"all {len(findings)} are well"
+        return f"all that the hosts use evaluates; {refused} variants need an unfree licence"
+    return f"all {len(findings)} evaluate"
 
 
 async def _check(invocation: Invocation) -> tuple[FlakeFinding, ...]:

@@ -41,7 +41,7 @@ _RUN_HELP = "RUN is an id, the beginning of one, or `last`."
 
 @options.command(
     "history",
-    click.Argument(["wanted"], metavar="TARGET", required=False),
+    click.Argument(["wanted"], metavar="[TARGET]", required=False),
     options.BROKER,
     options.JSON,
 )

@@ -37,9 +37,9 @@ if TYPE_CHECKING:
     options.JSON,
 )
 def command(invocation: Invocation, to: str | None) -> int:
-    """Take each machine back to its previous generation, or to another one.
+    """Take each host back to its previous generation, or to another one.
 
-    With a run (its id, the beginning of it, or `last`), each machine goes to
+    With a run (its id, the beginning of it, or `last`), each host goes to
     what it ran when that run had ended, rolled back or not; that system must
     still be in its store. Digits alone are a generation's number.
 

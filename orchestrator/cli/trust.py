@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     click.Option(["--yes"], is_flag=True, help="Record new keys without asking."),
 )
 def command(invocation: Invocation, *, yes: bool) -> int:
-    """Show the host key of each machine and record it, once you have compared it.
+    """Show the host key of each host and record it, once you have compared it.
 
     Compare with what `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` says on
-    the machine itself. A key that differs from the recorded one is never replaced.
+    the host itself. A key that differs from the recorded one is never replaced.
     """
     # One after the other: the key of a jump host is recorded before it is used.
     trusted = [_trust(host, yes=yes) for host in _jump_hosts_first(invocation)]
@@ -51,7 +51,7 @@ def _trust(host: Host, *, yes: bool) -> bool:
         click.echo(f"{shown}: ANOTHER KEY IS RECORDED", err=True)
         click.echo("  next: find out why; then remove the old key with ssh-keygen -R", err=True)
         return False
-    if not yes and not click.confirm(f"{shown}. Is it this machine's?"):
+    if not yes and not click.confirm(f"{shown}. Is it this host's?"):
         return False
     record_key(host.connection, key)
     click.echo(f"{shown}: recorded")

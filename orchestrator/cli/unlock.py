@@ -1,4 +1,4 @@
-"""`orchestrate unlock`: whose lock a machine has, and the end of a dead run's."""
+"""`orchestrate unlock`: which run has a host's lock, and the end of a dead run's."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _unlock(client: redis.Redis, host: Host, *, force: bool) -> str:
     """Free a host's lock and say whose it was.
 
     Raises:
-        UsageError: its run is alive, and nobody forces it.
+        UsageError: its run is alive, and `force` isn't given.
     """
     lock = find_lock(client, host)
     seen = now(client)

@@ -47,7 +47,7 @@ def test_all_is_well(fleet: Fleet) -> None:
     assert {"x86_64-linux.llama-cpp", "x86_64-linux.llama-cpp-cuda"} <= packages
     assert {finding["state"] for finding in found.values()} == {"ok"}
     shown = fleet.orchestrate("flake", "check").stdout
-    assert f"all {len(found)} are well" in shown
+    assert f"all {len(found)} evaluate" in shown
     assert fleet.states() == before
 
 
