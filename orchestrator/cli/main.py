@@ -105,20 +105,22 @@ def main() -> None:
         click.echo("orchestrate: interrupted", err=True)
         code = 130
     except Exception as error:  # noqa: BLE001 - the last resort: every end has a message and a code
-        if "--debug" in sys.argv[1:]:
+        debug = "--debug" in sys.argv[1:]
+        if debug:
             traceback.print_exc()
-        code = _report(error)
+        code = _report(error, debug=debug)
     startup.end_at_once(code or 0)
 
 
-def _report(error: Exception) -> int:
+def _report(error: Exception, *, debug: bool) -> int:
     """Say what went wrong, and return the exit code that stands for it."""
     if isinstance(error, OrchestrateError):
         click.echo(f"orchestrate: {error}", err=True)
         return error.exit_code
+    following = (
+        "report it with the traceback" if debug else "run it again with --debug, and report it"
+    )
     click.echo(
-        f"orchestrate: a defect: {type(error).__name__}: {error}\n"
-        "  next: run it again with --debug and report what it prints",
-        err=True,
+        f"orchestrate: a defect: {type(error).__name__}: {error}\n  next: {following}", err=True
     )
     return 1

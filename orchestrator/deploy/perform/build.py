@@ -171,8 +171,8 @@ class _Bounded:
 
 def _failed_before(wanted: Build, what: str) -> StageError:
     return StageError(
-        message=f"it is not built again, for it has failed before: {what}",
-        hint="change what failed, or try the very same again with --retry-failed",
+        message=f"not rebuilt: this derivation failed before: {what}",
+        hint="change what failed, or retry it unchanged with --retry-failed",
         host=wanted.builder,
         stage=Step.BUILD,
     )

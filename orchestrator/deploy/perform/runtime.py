@@ -57,8 +57,12 @@ class Runtime:
         """Run a coroutine on the loop in this thread, once and before anything else.
 
         An interruption cancels it, as with `asyncio.run`.
+
+        Raises:
+            RuntimeClosedError: the runtime was closed before.
         """
         with self._lock:
+            self._refuse_if_closed(work)
             self._is_here = True
         try:
             return self._runner.run(work)
@@ -104,11 +108,7 @@ class Runtime:
     @contextmanager
     def _calling(self, work: Coroutine[None, None, object]) -> Iterator[None]:
         with self._lock:
-            if self._is_closed:
-                # It would be warned of as never awaited.
-                work.close()
-                message = "the connections of this process are closed: it is about to end"
-                raise RuntimeClosedError(message)
+            self._refuse_if_closed(work)
             self._calls += 1
             if not (self._is_here or self._thread.is_alive()):
                 self._thread.start()
@@ -117,6 +117,13 @@ class Runtime:
         finally:
             with self._lock:
                 self._calls -= 1
+
+    def _refuse_if_closed(self, work: Coroutine[None, None, object]) -> None:
+        if self._is_closed:
+            # It would be warned of as never awaited.
+            work.close()
+            message = "the connections of this process are closed: it is about to end"
+            raise RuntimeClosedError(message)
 
 
 @cache

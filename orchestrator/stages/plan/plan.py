@@ -100,9 +100,9 @@ def failed_before(
     for derivation, output in filter(None, packages):
         if derivation in ledger.failed and output not in there:
             return PlanError(
-                message=f"{derivation_name(derivation)} is not built again, for it has failed"
-                f" before: {ledger.failed[derivation]}",
-                hint="change what failed, or try the very same again with --retry-failed",
+                message=f"{derivation_name(derivation)} is not rebuilt: it failed before:"
+                f" {ledger.failed[derivation]}",
+                hint="change what failed, or retry it unchanged with --retry-failed",
                 host=evaluation.host,
                 stage=Stage.PLAN,
             )

@@ -224,7 +224,7 @@ def test_what_failed_before_keeps_its_host_out(failing: str) -> None:
     error = failed_before(evaluation("carbon"), ledger)
     assert error is not None
     assert (error.host, error.stage) == ("carbon", "plan")
-    assert error.message.startswith(f"{failing} is not built again")
+    assert error.message.startswith(f"{failing} is not rebuilt")
     assert "paint is still wet" in error.message
     assert "--retry-failed" in error.hint
     assert failed_before(evaluation("carbon"), Ledger()) is None
