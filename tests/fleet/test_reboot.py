@@ -45,7 +45,7 @@ def test_a_needed_reboot_is_told_and_left_to_the_user(booted: Fleet) -> None:
     result = deployment.hosts["carbon"]
     assert (deployment.returncode, result["outcome"]) == (0, "deployed"), deployment.why()
     assert result["message"] == "it needs a reboot: initrd"
-    assert "carbon: nobody to ask" in deployment.stderr
+    assert "carbon: will not reboot (no terminal to ask on)" in deployment.stderr
     assert state_of(booted["carbon"]).boot_id == before.boot_id
 
 
