@@ -126,7 +126,7 @@ def _as_it_is_now(context: Context, host: HostPlan) -> HostPlan:
 
 
 def activation_of(plan: Plan, host: HostPlan) -> Activation:
-    """Say what the run activates on a host."""
+    """Return what the run activates on a host."""
     return Activation(
         host=host.name,
         toplevel=host.evaluation.toplevel,

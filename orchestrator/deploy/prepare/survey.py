@@ -232,7 +232,7 @@ async def _evaluate(
 
 
 def processes_on(context: SurveyContext, evaluator: Evaluator) -> int:
-    """Say how many evaluations run at a time on this evaluator."""
+    """Return how many evaluations run at a time on this evaluator."""
     budget = context.inventory.fleet.evaluation_memory_mib
     return process_limit(evaluator.cpu_count, evaluator.memory_available_mib, budget)
 

@@ -38,7 +38,7 @@ class Run:
     Args:
         plan: what it is to do.
         records: which steps were sent, and where they stand.
-        control: what it was told, if anything.
+        control: what the user asked of it, if anything.
         now: when that was, in seconds of the journal's clock; infinity for what
             comes in the end.
     """
