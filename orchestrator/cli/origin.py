@@ -1,4 +1,4 @@
-"""Where a run comes from: who runs the command, on which machine, when."""
+"""Where a run comes from: who runs the command, on which host, when."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def command(invocation: Invocation, to: str | None) -> int:
     what it ran when that run had ended, rolled back or not; that system must
     still be in its store. Digits alone are a generation's number.
 
-    The same guard as a deployment: way back armed, smoke, confirmation.
+    The same guard as a deployment: automatic rollback, smoke test, confirmation.
     """
     return run(invocation, partial(_prepare, to=_meant(invocation, to)))
 

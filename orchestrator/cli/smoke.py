@@ -89,7 +89,7 @@ def describe(report: SmokeReport | OrchestrateError) -> str:
         return "\n".join(failure_lines(report.failure))
     if not report.passed:
         lines = (
-            f"{report.host}: smoke: {report.failure}",
+            f"{report.host}: smoke test: {report.failure}",
             *(f"  | {x}" for x in report.last_lines),
         )
         return "\n".join(map(printable, lines))

@@ -75,6 +75,6 @@ def end_at_once(code: int) -> NoReturn:
         sys.stdout.flush()
         sys.stderr.flush()
     except OSError:
-        # Whoever read it has gone: Python has its own words and exit code for that.
+        # The reader has gone: Python has its own words and exit code for that.
         sys.exit(code)
     os._exit(code)
