@@ -1,4 +1,4 @@
-"""`make bench-builds`: how often a shared package is built, and where builds end first.
+"""`make bench-builds`: how often a shared package is built, and which builds end first.
 
 1. 30 hosts with three variants: builder invocations of llama.cpp, counted in the
    builders' own journals. The 30 are names in an inventory; four hosts of the lab
@@ -6,7 +6,7 @@
 2. Eight packages on two unequal builders, by `orchestrate build` and by Nix with
    `--builders`, which take turns: seconds from the first build's start to the last
    one's end, by the builders' own notes. What is built is a wait whose length
-   depends on the package and the builder, one at a time on each: a machine that one
+   depends on the package and the builder, one at a time on each: a host that one
    build keeps busy.
 """
 
@@ -127,7 +127,7 @@ def waiting_llama(directory: Path, nonce: str) -> Path:
 
 
 def makespan(notes: str, outputs: Sequence[str]) -> float:
-    """Give the seconds from the first start to the last end of these builds.
+    """Return the seconds from the first start to the last end of these builds.
 
     Raises:
         ValueError: one of them was not built once.
@@ -144,7 +144,7 @@ def makespan(notes: str, outputs: Sequence[str]) -> float:
 
 
 def nix_builders(lab: Lab, factors: Mapping[str, float]) -> str:
-    """Give the builders for `--builders`: machine, system, key, jobs, speed, features."""
+    """Return the builders for `--builders`: host, system, key, jobs, speed, features."""
     return " ; ".join(
         f"ssh-ng://{name} x86_64-linux {lab.private_key} 1 {factors[name]:g}"
         f" {','.join(lab[name].spec.features)} -"
