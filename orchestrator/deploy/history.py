@@ -85,7 +85,7 @@ def run_record(run: Run, results: Mapping[str, HostResult] | None) -> RunRecord:
 
 
 def _host_record(host: HostRun | None, name: str, result: HostResult | None) -> HostRecord:
-    """Return what is told of a target; one that was left out of the plan has no host in it."""
+    """Return the record of a target; one that was left out of the plan has no host in it."""
     return HostRecord(
         host=name,
         result=result,

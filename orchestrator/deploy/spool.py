@@ -1,7 +1,7 @@
 """Runs that had nothing to do, kept in files until a server is there to take them.
 
-Who finds every host as it should be waits for no server and imports no client for
-one. The next command that opens the server imports them, before it asks for any.
+A command that finds every host as it should be waits for no server and imports no
+client for one. The next command that opens the server imports them, before it asks for any.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class SpooledRun:
 
 
 def spool_run(directory: Path, ended: SpooledRun) -> None:
-    """Keep a run; a reader finds all of it or nothing."""
+    """Spool a run; a reader finds all of it or nothing."""
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     file = directory / f"{ended.plan.run}.json"
     part = file.with_suffix(".new")

@@ -121,7 +121,7 @@ def _note_what_is_there(journal: Journal, plan: Plan) -> None:
 def _pass_on(journal: Journal, seen: str, on_event: Callable[[Event], None]) -> str:
     """Pass on events until a step ends, or for a while; return the id of the last one.
 
-    Most events tell of what goes on, and nothing is decided anew for them.
+    Most events report progress, and nothing is decided anew because of them.
     """
     until = time.monotonic() + _WAIT_SECONDS
     ended = False

@@ -51,7 +51,7 @@ class RunLocks:
             self.locks.renew(host)
 
     def release(self, host: str, result: HostResult) -> None:
-        """Let go of a host that has come to an end."""
+        """Release a host that has ended."""
         self.held.discard(host)
         self.locks.release(host, result.current or "")
 
@@ -77,7 +77,7 @@ class RunLocks:
         return not key.step.begins_something or self.locks.journal.attempts(key) > 0
 
     def _give_up(self, key: StepKey, record: StepRecord | None, lock: HostLock) -> None:
-        """Fail what we were at and the rollback, which would undo what another run did."""
+        """Fail the step we were at, and the rollback, which would undo what another run did."""
         failure = Failure(
             message=f"run {lock.previous_run} has changed it since this run began to,"
             " and it stays as that one left it",

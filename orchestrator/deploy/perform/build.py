@@ -151,7 +151,7 @@ async def _unless_cancelled(
 
 
 class _Bounded:
-    """Hands on the first lines of a log; of the rest how many they were, and the last."""
+    """Passes on the first lines of a log; of the rest their number, and the last ones."""
 
     def __init__(self, on_line: Callable[[str], None]) -> None:
         self._on_line = on_line

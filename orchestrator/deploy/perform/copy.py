@@ -75,7 +75,7 @@ def perform_copy(context: Context, host: HostPlan) -> CopyReport:
 
 
 async def _emit_sizes(context: Context, host: HostPlan, shell: SshShell) -> None:
-    """Emit what the new closure takes beside the old one; not to know it stops nothing."""
+    """Emit what the new closure takes beside the old one; without it the copy goes on."""
     old = (host.previous,) if host.previous else ()
     asked = await shell.run(closure_sizes(*old, host.evaluation.toplevel))
     sizes = read_sizes(read(asked)) if asked.returncode == 0 else ()

@@ -36,7 +36,7 @@ log = structlog.get_logger()
 
 
 def claim(journal: Journal, key: StepKey, token: int) -> bool:
-    """Begin a step; False if it isn't this worker's to do.
+    """Begin a step; return False if it isn't this worker's to do.
 
     Args:
         journal: the run's.

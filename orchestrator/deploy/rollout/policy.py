@@ -90,7 +90,7 @@ class HostState:
 class Decision:
     """Which hosts may begin to change now, or after a pause; which are left alone, and why.
 
-    `notices` are to be told to people.
+    `notices` are to be shown to people.
     """
 
     may_begin: frozenset[str] = frozenset()
@@ -228,7 +228,7 @@ def _budget_of(one: HostState, spent: Iterable[_Spent]) -> str:
 
 
 def _no_room(policy: Policy, lost: Collection[str]) -> dict[str, str]:
-    """Return the hosts that others, lost for good, keep from ever leaving service, and why."""
+    """Return the hosts that can't leave service because others are lost for good, and why."""
     found: dict[str, str] = {}
     for cap in policy.caps:
         down = [host for host in cap.hosts if host in lost]
