@@ -30,7 +30,7 @@ class Draft:
     """The tree under `root`. Steps change it in memory, one after the other.
 
     `files` are the Nix files that belong to it, relative to `root`. `notes` is
-    what a step has to tell the user.
+    what a step has to report to the user.
     """
 
     root: Path

@@ -98,7 +98,7 @@ class Installer:
         return attribute
 
     def _settle(self, source: Source, modules: list[Node], wanted: str | None) -> str | None:
-        """Make one llama.cpp of those that modules list already; give it."""
+        """Make one llama.cpp of those that modules list already; return it."""
         found = [ref for node in modules for ref in references(node, SYSTEM, self.known)]
         sure = [reference for reference in found if reference.sure]
         keep = next((ref for ref in sure if _fits(ref, wanted)), None)

@@ -58,7 +58,7 @@ class _Removal:
 
 
 def remove_old_overlays(draft: Draft) -> frozenset[str]:
-    """Remove them with all that refers to them; give the attributes that they defined."""
+    """Remove them with all that refers to them; return the attributes that they defined."""
     sources = [each for each in draft.sources(naming=_MARK) if each.path != OVERLAY_FILE]
     files = {source.path: overlay_names(source.expression) for source in sources}
     removal = _Removal({path: names for path, names in files.items() if names})

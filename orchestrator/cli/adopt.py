@@ -61,7 +61,7 @@ def command(
     changes are shown and nothing is touched.
 
     A machine gets the variant of --variant, otherwise the inventory's pin, otherwise what
-    its configuration lists already, else llama-cpp, which chooses the CPU's
+    its configuration lists already, otherwise llama-cpp, which chooses the CPU's
     code at run time.
     """
     wanted = dict(_variant(text) for text in variants)

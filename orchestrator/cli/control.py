@@ -1,4 +1,4 @@
-"""`orchestrate pause`, `continue` and `cancel`: say what becomes of a run."""
+"""`orchestrate pause`, `continue` and `cancel`: control a run."""
 
 from __future__ import annotations
 

@@ -103,7 +103,7 @@ class BegunRun:
 
 @contextmanager
 def open_engine(invocation: Invocation) -> Iterator[Engine]:
-    """Have a broker and workers for the time of the context.
+    """Provide a broker and workers for the time of the context.
 
     With a private broker that is a worker of the command's own, otherwise the cluster's.
 

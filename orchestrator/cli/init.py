@@ -50,7 +50,7 @@ def command(  # noqa: PLR0913 - each is one option of the command line
     """Write an inventory for HOSTs, and say what to do next.
 
     Builders are machines with Nix that the heavy builds go to; without one, the
-    first host is made its own builder. --standalone is for users without a flake:
+    first host is its own builder. --standalone is for users without a flake:
     it writes a whole one beside the inventory, each machine a file in machines/.
     """
     inventory = invocation.inventory_path
@@ -85,7 +85,7 @@ def write_standalone(directory: Path, names: Sequence[str], key: str) -> tuple[P
     """Write a NixOS flake with a machine for each name; return what its owner has to edit.
 
     Without a key no machine of it evaluates: its first deployment would lock
-    everybody out.
+    every user out.
     """
     template = template_directory() / "standalone"
     machines = directory / "machines"

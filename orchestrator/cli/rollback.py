@@ -58,7 +58,7 @@ def _meant(invocation: Invocation, to: str | None) -> int | StateAfterRun | None
         return None
     if to.isdecimal():
         return int(to)
-    # Who names no run doesn't pay for redis and a server here.
+    # A command that names no run doesn't pay for redis and a server here.
     from orchestrator.cli.broker import open_journal  # noqa: PLC0415
     from orchestrator.state.journal import Journal  # noqa: PLC0415
     from orchestrator.state.runs import find_run  # noqa: PLC0415

@@ -93,7 +93,7 @@ def resume(invocation: Invocation, run_id: str) -> int:
 
 @contextmanager
 def _started(invocation: Invocation) -> Iterator[_Command]:
-    """Have a command's connections, its display and, once it asks for one, its engine."""
+    """Provide a command's connections, its display and, once it asks for one, its engine."""
     # The log has to be there before a worker is.
     _ = invocation.workspace
     with (

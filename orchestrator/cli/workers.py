@@ -1,4 +1,4 @@
-"""`orchestrate workers`: who serves what, is busy with what, and which queues no worker serves."""
+"""`orchestrate workers`: what each serves and is busy with, and which queues no worker serves."""
 
 from __future__ import annotations
 
