@@ -62,7 +62,7 @@ class Bench:
     flake: Path
 
     def orchestrate(self, inventory: Path, *args: str) -> str:
-        """Run a command of the product; give what it prints."""
+        """Run a command of the product; return what it prints."""
         argv = [*ORCHESTRATE, *args, "--inventory", str(inventory)]
         env = {"PYTHONPATH": str(REPOSITORY)}
         return self.controller.run(argv, env=env, cwd=self.directory).stdout
@@ -153,7 +153,7 @@ def nix_builders(lab: Lab, factors: Mapping[str, float]) -> str:
 
 
 def run_contender(bench: Bench, name: str, number: int) -> float:
-    """Have the eight packages built anew by one contender; give its makespan."""
+    """Have the eight packages built anew by one contender; return its makespan."""
     llama = waiting_llama(bench.directory / f"llama-{name}-{number}", f"{name} {number}")
     hosts = {
         f"node-{index}": {"orchestrate_llama_variant": variant, "orchestrate_llama_web_ui": web_ui}

@@ -84,7 +84,7 @@ class Site:
         return tuple(f"node-{number}" for number in range(1, size + 1))
 
     def orchestrate(self, *arguments: str, eager: bool = True) -> list[dict[str, object]]:
-        """Run a command of the product and give its events.
+        """Run a command of the product and return its events.
 
         Raises:
             SystemExit: it didn't end well.
@@ -98,7 +98,7 @@ class Site:
         return [json.loads(line) for line in done.stdout.splitlines()]
 
     def change(self, size: int) -> Change:
-        """Change every machine's system, and have the change built."""
+        """Change every host's system, and have the change built."""
         hosts = self.hosts(max(SIZES))
         write_fleet_flake(self.flake, greeting=f"hello {next(_number)}", further=hosts)
         target = ":".join(self.hosts(size))
@@ -159,7 +159,7 @@ class Site:
 
 
 def changed(site: Site, size: int) -> tuple[Comparison, dict[str, int]]:
-    """Let the contenders take turns; give their seconds, and logins a host at the last."""
+    """Let the contenders take turns; return their seconds, and logins a host at the last."""
     contenders: Mapping[str, Callable[[Change], None]] = {
         OURS: site.ours,
         PARALLEL: site.bare_parallel,

@@ -46,7 +46,7 @@ _BOUNDED = ("--maxmemory-policy", "noeviction")
 
 @contextmanager
 def private_server(directory: Path) -> Iterator[str]:
-    """Have a private server with its data in `directory`; give its URL.
+    """Provide a private server with its data in `directory`; yield its URL.
 
     Raises:
         UsageError: there is no server to start, or it doesn't start.
@@ -177,7 +177,7 @@ def _start_keeper(directory: Path, path: Path) -> subprocess.Popen[bytes] | None
 def _await_server(directory: Path, path: Path) -> None:
     """Wait for the server, and start it if it has no keeper.
 
-    A keeper that ends lets go of the users' lock a moment before its own: what
+    A keeper that ends releases the users' lock a moment before its own: what
     looks kept may turn out not to be.
     """
     deadline = time.monotonic() + _START_SECONDS

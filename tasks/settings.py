@@ -16,7 +16,7 @@ PERFORMER = "orchestrator.deploy.perform.perform:perform"
 
 @dataclass(frozen=True, slots=True)
 class WorkerSettings:
-    """What a worker does with a step, and how long others wait for its signs.
+    """What a worker does with a step, and how long other processes wait for its signs.
 
     Args:
         performer: the function that does a step, as `module:name`.

@@ -82,7 +82,7 @@ def own_worker(
     log: Path,
     settings: WorkerSettings = WorkerSettings(),  # noqa: B008 - frozen
 ) -> Iterator[Callable[[], None]]:
-    """Have a worker of all queues on a thread of this process for the time of the context.
+    """Provide a worker of all queues on a thread of this process for the time of the context.
 
     Steps that run then, of other commands on the same server, have some seconds to
     end. Without any it is not waited for: what it may take in its last moment is sent

@@ -75,7 +75,7 @@ def test_back_to_what_ran_and_not_to_the_next_lower_generation(fleet: Fleet, hos
     assert_rolled_back(deployment)
     after = state_of(host)
     assert after.running == older
-    # No one asked for another boot default than the one that was there.
+    # The boot default stays the one that was there before.
     assert after.boot_default == newest
     assert not after.rollback_armed
 
