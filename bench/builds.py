@@ -1,4 +1,4 @@
-"""`make bench-builds`: how often a shared package is built, and where builds end first.
+"""`make bench-builds`: how often a shared package is built, and which builds end first.
 
 1. 30 hosts with three variants: builder invocations of llama.cpp, counted in the
    builders' own journals. The 30 are names in an inventory; four hosts of the lab
@@ -6,7 +6,7 @@
 2. Eight packages on two unequal builders, by `orchestrate build` and by Nix with
    `--builders`, which take turns: seconds from the first build's start to the last
    one's end, by the builders' own notes. What is built is a wait whose length
-   depends on the package and the builder, one at a time on each: a machine that one
+   depends on the package and the builder, one at a time on each: a host that one
    build keeps busy.
 """
 
@@ -62,7 +62,7 @@ class Bench:
     flake: Path
 
     def orchestrate(self, inventory: Path, *args: str) -> str:
-        """Run a command of the product; give what it prints."""
+        """Run a command of the product; return what it prints."""
         argv = [*ORCHESTRATE, *args, "--inventory", str(inventory)]
         env = {"PYTHONPATH": str(REPOSITORY)}
         return self.controller.run(argv, env=env, cwd=self.directory).stdout
@@ -127,7 +127,7 @@ def waiting_llama(directory: Path, nonce: str) -> Path:
 
 
 def makespan(notes: str, outputs: Sequence[str]) -> float:
-    """Give the seconds from the first start to the last end of these builds.
+    """Return the seconds from the first start to the last end of these builds.
 
     Raises:
         ValueError: one of them was not built once.
@@ -144,7 +144,7 @@ def makespan(notes: str, outputs: Sequence[str]) -> float:
 
 
 def nix_builders(lab: Lab, factors: Mapping[str, float]) -> str:
-    """Give the builders for `--builders`: machine, system, key, jobs, speed, features."""
+    """Return the builders for `--builders`: host, system, key, jobs, speed, features."""
     return " ; ".join(
         f"ssh-ng://{name} x86_64-linux {lab.private_key} 1 {factors[name]:g}"
         f" {','.join(lab[name].spec.features)} -"
@@ -153,7 +153,7 @@ def nix_builders(lab: Lab, factors: Mapping[str, float]) -> str:
 
 
 def run_contender(bench: Bench, name: str, number: int) -> float:
-    """Have the eight packages built anew by one contender; give its makespan."""
+    """Have the eight packages built anew by one contender; return its makespan."""
     llama = waiting_llama(bench.directory / f"llama-{name}-{number}", f"{name} {number}")
     hosts = {
         f"node-{index}": {"orchestrate_llama_variant": variant, "orchestrate_llama_web_ui": web_ui}

@@ -140,7 +140,7 @@ def _timed(contender: Callable[[str], None], path: str) -> float:
 
 
 def slowed(site: Site, stack: ExitStack) -> Site:
-    """Give the same lab with a long way between the controller and every host."""
+    """Return the same lab with a long way between the controller and every host."""
     endpoints = {
         name: stack.enter_context(site.lab[name].latency(LATENCY_MILLISECONDS))
         for name in (BUILDER, *TARGETS)

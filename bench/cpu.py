@@ -44,7 +44,7 @@ def cpu_flags(cpuinfo: str) -> tuple[str, ...]:
 
 
 def builds_expression(flags: Sequence[str]) -> str:
-    """Give the Nix expression of the three builds, for a processor with these flags."""
+    """Render the Nix expression of the three builds, for a processor with these flags."""
     features = " ".join(json.dumps(feature) for feature in ggml_features(flags))
     packages = f'import {NIXOS_STANDIN} {{ system = "x86_64-linux"; config = {{ }}; }}'
     march = psabi_level(flags)
@@ -58,7 +58,7 @@ def builds_expression(flags: Sequence[str]) -> str:
 
 
 def build(lab: Lab, builder: Host, flags: Sequence[str]) -> dict[str, str]:
-    """Have every build on the builder, from the cache where it was made before."""
+    """Have every build on the builder, from the cache if it was made before."""
     programs = {}
     for name in BUILDS:
         argv = ("nix-instantiate", "--expr", f"({builds_expression(flags)}).{name}")

@@ -2,7 +2,7 @@
 
 A change of 4 hosts and of 16 is deployed by ours, by bare commands in a shell (one
 host after another, and all at once) and by ansible-core, which take turns with
-changes of their own. Each change is built before the clock runs, for everybody; ours
+changes of their own. Each change is built before the clock runs, for all contenders; ours
 evaluates and finds that out. Then a fleet without any change, beside one plain login
 to each host, all at once.
 """
@@ -52,7 +52,7 @@ _number = count(1)
 
 @dataclass(frozen=True)
 class Change:
-    """A change that is built and that nobody has: what it is deployed to, and which systems."""
+    """A change that is built and that no host has: what it is deployed to, and which systems."""
 
     target: str
     toplevels: Mapping[str, str]
@@ -84,7 +84,7 @@ class Site:
         return tuple(f"node-{number}" for number in range(1, size + 1))
 
     def orchestrate(self, *arguments: str, eager: bool = True) -> list[dict[str, object]]:
-        """Run a command of the product and give its events.
+        """Run a command of the product and return its events.
 
         Raises:
             SystemExit: it didn't end well.
@@ -98,7 +98,7 @@ class Site:
         return [json.loads(line) for line in done.stdout.splitlines()]
 
     def change(self, size: int) -> Change:
-        """Change every machine's system, and have the change built."""
+        """Change every host's system, and have the change built."""
         hosts = self.hosts(max(SIZES))
         write_fleet_flake(self.flake, greeting=f"hello {next(_number)}", further=hosts)
         target = ":".join(self.hosts(size))
@@ -141,7 +141,7 @@ class Site:
         self.controller.run(argv, env=env, timeout=300)
 
     def check(self, change: Change) -> None:
-        """See that every host runs and boots the change, whoever brought it.
+        """Check that every host runs and boots the change.
 
         Raises:
             SystemExit: one doesn't.
@@ -159,7 +159,7 @@ class Site:
 
 
 def changed(site: Site, size: int) -> tuple[Comparison, dict[str, int]]:
-    """Let the contenders take turns; give their seconds, and logins a host at the last."""
+    """Let the contenders take turns; return their seconds, and logins a host at the last."""
     contenders: Mapping[str, Callable[[Change], None]] = {
         OURS: site.ours,
         PARALLEL: site.bare_parallel,
@@ -196,7 +196,7 @@ def not_at_once(site: Site, size: int) -> Comparison:
 
 
 def unchanged(site: Site, size: int) -> Comparison:
-    """Deploy where there is nothing to do, beside a plain login to each host."""
+    """Deploy with nothing to do, beside a plain login to each host."""
     site.ours(site.change(size))
     target = ":".join(site.hosts(size))
     script = plain_logins(site.hosts(size), site.ssh)
@@ -223,10 +223,10 @@ def _timed(contender: Callable[[], object]) -> float:
 
 
 def one_thread_each(lab: Lab) -> None:
-    """Have llama.cpp use one thread on every host, whoever asks it over ssh.
+    """Have llama.cpp use one thread on every host, for every ssh login.
 
     Its threads wait by spinning: many hosts on a few cores would spend their time
-    on that, which no fleet of real machines does.
+    on that, which no fleet of real hosts does.
     """
     drop_in = "/etc/ssh/sshd_config.d/bench.conf"
     for host in lab.hosts.values():

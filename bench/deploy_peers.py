@@ -22,18 +22,18 @@ NIX_COPY = "nix --extra-experimental-features nix-command copy --no-check-sigs"
 
 
 def smoke_line(model: str, prompt: str, tokens: int) -> str:
-    """Give the inference by which ours judges a host (smoke.sh), as one line."""
+    """Return the inference by which ours judges a host (smoke.sh), as one line."""
     options = f"-m {shlex.quote(model)} -p {shlex.quote(prompt)} -n {tokens}"
     return f"{LLAMA_CLI} {options} --temp 0 --seed 1 -ngl 99 -st </dev/null >/dev/null 2>&1"
 
 
 def copy_line(builder: str, host: str, toplevel: str) -> str:
-    """Give the copy of a system from its builder to a host."""
+    """Return the copy of a system from its builder to a host."""
     return f"{NIX_COPY} --from ssh-ng://{builder} --to ssh-ng://{host} {toplevel}"
 
 
 def switch_lines(toplevel: str) -> tuple[str, str]:
-    """Give the two commands by which a host runs and boots a system."""
+    """Return the two commands by which a host runs and boots a system."""
     set_profile = f"nix-env --profile {PROFILE} --set {toplevel}"
     return set_profile, f"{toplevel}/bin/switch-to-configuration switch"
 
@@ -41,10 +41,10 @@ def switch_lines(toplevel: str) -> tuple[str, str]:
 def bare_script(
     builder: str, toplevels: Mapping[str, str], smoke: str, ssh: str, *, parallel: bool
 ) -> str:
-    """Give the shell's loop over hosts: two logins each, one of them `nix copy`'s.
+    """Return the shell's loop over hosts: two logins each, one of them `nix copy`'s.
 
     Args:
-        builder: who has the systems.
+        builder: the one that has the systems.
         toplevels: per host the system that it gets.
         smoke: the inference.
         ssh: the command that logs in to a host.
@@ -59,12 +59,12 @@ def bare_script(
 
 
 def plain_logins(hosts: tuple[str, ...], ssh: str) -> str:
-    """Give the shell's way to log in to every host at once, and do nothing there."""
+    """Return the shell's way to log in to every host at once, and do nothing there."""
     return "\n".join((*(f"{ssh} {host} true &" for host in hosts), "wait"))
 
 
 def playbook(builder: str, target: str, toplevels: Mapping[str, str], smoke: str) -> str:
-    """Give the same steps as a play, on all hosts at once.
+    """Return the same steps as a play, on all hosts at once.
 
     The steps are `raw`: as NixOS comes, it has no Python for Ansible's modules, and
     without them Ansible is faster.
@@ -90,7 +90,7 @@ def playbook(builder: str, target: str, toplevels: Mapping[str, str], smoke: str
 
 
 def ansible_environment(ssh_config: Path, directory: Path, forks: int) -> dict[str, str]:
-    """Give the settings that make Ansible quick: many forks, one connection a host.
+    """Return the settings that make Ansible quick: many forks, one connection a host.
 
     Each run has sockets of its own, so that none is logged in from the run before.
     """

@@ -22,11 +22,11 @@ class Spread:
     most: float
 
     def __str__(self) -> str:
-        """Give it for a table: the middle, and in brackets how far it goes."""
+        """Render it for a table: the middle, and in brackets how far it goes."""
         return f"{self.median:.2f} ({self.least:.2f} to {self.most:.2f})"
 
     def as_data(self) -> dict[str, float]:
-        """Give it as JSON."""
+        """Render it as JSON."""
         figures = {"min": self.least, "median": self.median, "max": self.most}
         return {name: round(figure, 4) for name, figure in figures.items()}
 
@@ -92,7 +92,7 @@ def table(comparisons: Sequence[Comparison]) -> str:
 
 
 def json_line(name: str, comparisons: Sequence[Comparison], **facts: object) -> str:
-    """Give the last line that a benchmark prints: every ratio with its spread."""
+    """Render the last line that a benchmark prints: every ratio with its spread."""
     ratios = {
         comparison.what: {
             f"{contender}/{comparison.base}": found.as_data()

@@ -40,7 +40,7 @@ _BUILDER_KEYS = tuple(definition.key for definition in definitions_of(Builder))
 
 
 def host_of(
-    variables: Variables, groups: tuple[str, ...], everyone: Mapping[str, Variables]
+    variables: Variables, groups: tuple[str, ...], all_variables: Mapping[str, Variables]
 ) -> Host:
     """Interpret one host.
 
@@ -56,7 +56,7 @@ def host_of(
             variables,
             name=variables.host,
             groups=groups,
-            connection=_connection(variables, everyone),
+            connection=_connection(variables, all_variables),
             become=_become(variables),
             nixos_name=NIXOS_NAME.read(variables) or variables.host,
             builder=builder,
@@ -85,7 +85,7 @@ def _refuse_secrets(variables: Variables) -> None:
         )
 
 
-def _connection(variables: Variables, everyone: Mapping[str, Variables]) -> Connection:
+def _connection(variables: Variables, all_variables: Mapping[str, Variables]) -> Connection:
     kind = CONNECTION_PLUGIN.read(variables).removeprefix("ansible.builtin.")
     if kind not in _SSH:
         raise InventoryError(
@@ -97,7 +97,7 @@ def _connection(variables: Variables, everyone: Mapping[str, Variables]) -> Conn
         variables,
         address=ADDRESS.read(variables) or variables.host,
         user=user_of(variables),
-        jump=jump_of(variables, everyone),
+        jump=jump_of(variables, all_variables),
     )
 
 

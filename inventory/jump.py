@@ -40,12 +40,12 @@ _INSTEAD = {
 }
 
 
-def jump_of(variables: Variables, everyone: Mapping[str, Variables]) -> JumpHost | None:
+def jump_of(variables: Variables, all_variables: Mapping[str, Variables]) -> JumpHost | None:
     """Find the host that a host is reached through.
 
     Args:
         variables: of the host.
-        everyone: the variables of all hosts, as a jump may be one of them.
+        all_variables: the variables of all hosts, as a jump may be one of them.
 
     Raises:
         InventoryError: it is malformed, goes in circles, or the ssh arguments
@@ -57,11 +57,11 @@ def jump_of(variables: Variables, everyone: Mapping[str, Variables]) -> JumpHost
     jump = named or (_proxy_jump(arguments) if arguments else None)
     if jump is None or jump == "none":
         return None
-    if jump not in everyone:
+    if jump not in all_variables:
         return _address(jump)
     if jump == variables.host:
         raise InventoryError(message="the host is its own jump host")
-    return _host(everyone[jump])
+    return _host(all_variables[jump])
 
 
 def _host(through: Variables) -> JumpHost:

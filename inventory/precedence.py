@@ -1,4 +1,4 @@
-"""Who wins when a variable is set in several places.
+"""Which value wins if a variable is set in several places.
 
 Ansible's page "Using variables", section "Variable precedence: where should I
 put a variable?", and for groups "How variables are merged" of "How to build your

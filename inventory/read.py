@@ -86,17 +86,19 @@ def interpret(source: Source) -> Inventory:
         InventoryError: a variable is unknown, wrong or refused.
     """
     everywhere = Variables("", source.everywhere, source.base)
-    everyone = {name: Variables(name, values, source.base) for name, values in source.hosts.items()}
+    all_variables = {
+        name: Variables(name, values, source.base) for name, values in source.hosts.items()
+    }
     groups = {name: members(source.groups, name) for name in source.groups}
     _check_known(everywhere)
-    for variables in everyone.values():
+    for variables in all_variables.values():
         _check_known(variables)
         check_not_lower(variables, everywhere)
         check_set_by_group(variables, _groups_of(variables.host, groups), source.group_variables)
     fleet = fleet_of(everywhere, rollout_of(everywhere, source.group_variables, groups))
     hosts = tuple(
-        host_of(variables, _groups_of(name, groups), everyone)
-        for name, variables in everyone.items()
+        host_of(variables, _groups_of(name, groups), all_variables)
+        for name, variables in all_variables.items()
     )
     _check_evaluator(fleet.evaluate_on, hosts)
     return Inventory(str(source.path), hosts, groups, fleet)

@@ -40,8 +40,8 @@ def make_app(broker: str, settings: WorkerSettings = WorkerSettings()) -> Celery
             "polling_interval": _POLL_SECONDS,
             "unacked_restore_interval": settings.restore_interval,
             "unacked_restore_throttle": 1,
-            # Of our own, so that the timeout of somebody else's Celery on this
-            # server holds for none of our messages.
+            # Of our own, so that the timeout of another Celery application on
+            # this server applies to none of our messages.
             "unacked_key": UNACKED,
             "unacked_index_key": f"{UNACKED}:index",
             "unacked_mutex_key": f"{UNACKED}:mutex",

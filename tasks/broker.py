@@ -1,7 +1,7 @@
-"""The broker: a private server for one machine, or the checks of somebody's own.
+"""The broker: a private server for one host, or the checks of the user's own.
 
 The private server listens on a unix socket and on no port. Commands on one
-machine that run at the same time share it; a keeper ends it when the last one has
+host that run at the same time share it; a keeper ends it when the last one has
 gone, however that ended, and starts it again when it dies.
 """
 
@@ -46,7 +46,7 @@ _BOUNDED = ("--maxmemory-policy", "noeviction")
 
 @contextmanager
 def private_server(directory: Path) -> Iterator[str]:
-    """Have a private server with its data in `directory`; give its URL.
+    """Provide a private server with its data in `directory`; yield its URL.
 
     Raises:
         UsageError: there is no server to start, or it doesn't start.
@@ -79,9 +79,9 @@ def _client(broker: str, _process: int) -> redis.Redis:
 
 
 def answers(broker: str, seconds: float) -> bool:
-    """Whether a broker answers within this time, for whom it isn't worth waiting."""
+    """Whether a broker answers within this time."""
     if urlsplit(broker).scheme == "redis+socket":
-        # Nobody waits for one on this machine.
+        # One on this host answers at once, or is started.
         return True
     bounds: dict[str, Any] = {"socket_connect_timeout": seconds, "socket_timeout": seconds}
     asking = redis.Redis.from_url(broker, retry=Retry(NoBackoff(), 0), **bounds)
@@ -114,7 +114,7 @@ def check_broker(client: redis.Redis) -> None:
 
 
 def forgetfulness(client: redis.Redis) -> str:
-    """Say what a server forgets when it restarts; empty where it keeps its data on disk."""
+    """Describe what a server forgets when it restarts; empty if it keeps its data on disk."""
     if _setting(client, "appendonly", "yes") == "no" and not _setting(client, "save", "unknown"):
         return (
             "the broker keeps nothing on disk: when it restarts, no run can be resumed\n"
@@ -133,7 +133,7 @@ def _setting(client: redis.Redis, name: str, unknown: str) -> str:
 
 
 def _socket_path(directory: Path) -> Path:
-    """Put the socket beside the data, or under a short name where that is too long."""
+    """Put the socket beside the data, or under a short name if that is too long."""
     beside = directory.resolve() / "socket"
     if len(os.fsencode(beside)) <= _SOCKET_PATH_LIMIT:
         return beside
@@ -146,7 +146,7 @@ def _socket_path(directory: Path) -> Path:
 
 
 def _start_keeper(directory: Path, path: Path) -> subprocess.Popen[bytes] | None:
-    """Start a keeper, which starts the server; None where there is one."""
+    """Start a keeper, which starts the server; None if there is one."""
     argv = [_server_binary(), "--dir", str(directory), "--unixsocket", str(path)]
     with (
         (directory / "keeper.lock").open("a") as kept,
@@ -175,9 +175,9 @@ def _start_keeper(directory: Path, path: Path) -> subprocess.Popen[bytes] | None
 
 
 def _await_server(directory: Path, path: Path) -> None:
-    """Wait for the server, and start it where nobody keeps it.
+    """Wait for the server, and start it if it has no keeper.
 
-    A keeper that ends lets go of the users' lock a moment before its own: what
+    A keeper that ends releases the users' lock a moment before its own: what
     looks kept may turn out not to be.
     """
     deadline = time.monotonic() + _START_SECONDS
@@ -228,8 +228,8 @@ def _lock_at_once(file: IO[str]) -> bool:
 
 
 def _stop(path: Path) -> None:
-    """Tell a server whose keeper was killed to end with its data on disk."""
+    """Stop a server whose keeper was killed, with its data on disk."""
     with closing(socket(AF_UNIX, SOCK_STREAM)) as client, suppress(OSError):
-        # Where this fails there is none.
+        # If this fails, there is none.
         client.connect(str(path))
         client.sendall(b"SHUTDOWN\r\n")

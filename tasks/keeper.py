@@ -21,7 +21,7 @@ _STARTS = 5
 
 
 def supervise(directory: Path, alive: int, command: list[str]) -> int:
-    """Keep the server that `command` starts; 1 where it died too often.
+    """Keep the server that `command` starts; return 1 if it died too often.
 
     Args:
         directory: where the locks are.
@@ -41,7 +41,7 @@ def supervise(directory: Path, alive: int, command: list[str]) -> int:
 
 
 def _end_when_unused(directory: Path) -> None:
-    """Wait until nobody else has the lock; holding it keeps new users waiting."""
+    """Wait until no other process has the lock; holding it keeps new users waiting."""
     users = os.open(directory / "users.lock", os.O_RDWR | os.O_CREAT, 0o600)
     fcntl.flock(users, fcntl.LOCK_EX)
     signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)

@@ -42,7 +42,7 @@ class Channel(kombu_redis.Channel):
     qos: Any
 
     def _brpop_read(self, **options: Any) -> Any:  # noqa: ANN401 - kombu's
-        """Deliver what a queue gave."""
+        """Deliver a message of a queue."""
         self.qos.last = None
         try:
             return super()._brpop_read(**options)  # type: ignore[misc]
@@ -70,6 +70,6 @@ class Transport(kombu_redis.Transport):
 
 
 def register_transport() -> None:
-    """Have kombu use it for every Redis URL of this process."""
+    """Make kombu use it for every Redis URL of this process."""
     for scheme in ("redis", "rediss"):
         TRANSPORT_ALIASES[scheme] = f"{__name__}:{Transport.__name__}"

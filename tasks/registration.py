@@ -1,6 +1,6 @@
 """What this worker process shows of itself on the broker: it is there, and what it does.
 
-Celery's own remote control stays off: it answers only who asks at the right
+Celery's own remote control stays off: it answers only a question at the right
 moment, and costs every worker a channel that all others talk on.
 """
 
@@ -43,7 +43,7 @@ class Registration:
 
     @contextmanager
     def busy(self, work: Work) -> Iterator[None]:
-        """Show a step for the time of the context; whoever does it doesn't wait for that."""
+        """Show a step for the time of the context; the step doesn't wait for that."""
         self._change(self._busy.append, work)
         try:
             yield
@@ -95,5 +95,5 @@ class Registration:
 
 @cache
 def process_registration() -> Registration:
-    """Give this process's presence, made when first asked for."""
+    """Return this process's presence, made when first asked for."""
     return Registration()

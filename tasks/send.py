@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def sender(broker: str) -> Iterator[Callable[[str, str, StepKey, int], None]]:
-    """Give the function that sends: queue, run, step, fencing token."""
+    """Return the function that sends: queue, run, step, fencing token."""
     app = make_app(broker)
 
     def send(queue: str, run: str, key: StepKey, token: int) -> None:

@@ -1,4 +1,4 @@
-"""What a worker is told."""
+"""The settings of a worker."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from orchestrator.model.cluster import LONGEST_STEP_SECONDS, VISIBILITY_TIMEOUT_
 from orchestrator.model.journal import LEASE_SECONDS
 
 RESTORE_SECONDS = 60.0
-"""How often a worker looks for messages that nobody acknowledged in time."""
+"""How often a worker looks for messages that were not acknowledged in time."""
 
 PERFORMER = "orchestrator.deploy.perform.perform:perform"
-"""Where the function that does a step is, as `module:name`."""
+"""The function that does a step, as `module:name`."""
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerSettings:
-    """What a worker does with a step, and how long others wait for its signs.
+    """What a worker does with a step, and how long other processes wait for its signs.
 
     Args:
         performer: the function that does a step, as `module:name`.

@@ -60,7 +60,7 @@ def serve(
 ) -> int:
     """Serve queues until interrupted; a running step is finished first.
 
-    Gives the exit status: 0 where it was told to stop. Celery's own command line
+    Returns the exit status: 0 if it was told to stop. Celery's own command line
     ends with 0 whatever happened, and no service manager would restart it.
 
     Raises:
@@ -82,7 +82,7 @@ def own_worker(
     log: Path,
     settings: WorkerSettings = WorkerSettings(),  # noqa: B008 - frozen
 ) -> Iterator[Callable[[], None]]:
-    """Have a worker of all queues on a thread of this process for the time of the context.
+    """Provide a worker of all queues on a thread of this process for the time of the context.
 
     Steps that run then, of other commands on the same server, have some seconds to
     end. Without any it is not waited for: what it may take in its last moment is sent
@@ -90,11 +90,11 @@ def own_worker(
 
     Args:
         broker: the broker's URL.
-        log: where this process logs, for who asks why the worker has ended.
+        log: this process's log, which says why the worker has ended.
         settings: what it does with a step.
 
     Yields:
-        What to call now and then: it raises `RunInterruptedError` where the worker
+        What to call now and then: it raises `RunInterruptedError` if the worker
         has ended.
     """
     app = make_app(broker, settings)
@@ -123,7 +123,7 @@ def own_worker(
 def _made(make: Any, queues: Sequence[str], concurrency: int) -> tuple[Any, int]:  # noqa: ANN401 - untyped in Celery
     """Make a worker, and a file descriptor that, written to, ends its wait for a message.
 
-    It would else notice that it is to stop by the next message, or after a second.
+    Otherwise it would notice a stop only at the next message, or after a second.
     """
     read, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 

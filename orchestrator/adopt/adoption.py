@@ -26,7 +26,7 @@ def adopt(
 
     Args:
         draft: the user's files.
-        wanted: the overlay's attribute, for machines where one was asked for.
+        wanted: the overlay's attribute, for machines that one was asked for.
         pins: the same from an inventory, which may have machines of other flakes.
         home_manager: a file that is to have llama.cpp in its home.packages.
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A file's bytes before and after; None where it doesn't exist."""
+    """A file's bytes before and after; None if it doesn't exist."""
 
     path: str
     before: bytes | None
@@ -30,7 +30,7 @@ class Draft:
     """The tree under `root`. Steps change it in memory, one after the other.
 
     `files` are the Nix files that belong to it, relative to `root`. `notes` is
-    what a step has to tell the user.
+    what a step has to report to the user.
     """
 
     root: Path
@@ -40,7 +40,7 @@ class Draft:
     _parsed: dict[str, Source] = field(default_factory=dict)
 
     def text(self, path: str) -> bytes | None:
-        """Give a file's bytes as they are now; None where there is no file.
+        """Return a file's bytes as they are now; None if there is no file.
 
         Raises:
             UsageError: it is reached through a link that leads out of the tree.
@@ -51,7 +51,7 @@ class Draft:
         return self._texts[path]
 
     def source(self, path: str) -> Source | None:
-        """Give a file parsed as it is now; None where there is no file."""
+        """Return a file parsed as it is now; None if there is no file."""
         text = self.text(path)
         if text is None:
             return None
@@ -60,7 +60,7 @@ class Draft:
         return self._parsed[path]
 
     def sources(self, *, naming: bytes) -> Iterator[Source]:
-        """Give the files of the tree in whose text something occurs."""
+        """Return the files of the tree in whose text something occurs."""
         for path in self.files:
             if naming in (self.text(path) or b"") and (source := self.source(path)):
                 yield source
@@ -70,12 +70,12 @@ class Draft:
         self.put(source.path, apply(source.text, edits))
 
     def put(self, path: str, text: bytes | None) -> None:
-        """Give a file another text, or none."""
+        """Replace a file's text, or delete the file."""
         self._inside(path)
         self._texts[path] = text
 
     def changes(self) -> tuple[Change, ...]:
-        """Give what differs from the disk, by path."""
+        """Return what differs from the disk, by path."""
         found = []
         for path, after in sorted(self._texts.items()):
             file = self._inside(path)
@@ -85,7 +85,7 @@ class Draft:
         return tuple(found)
 
     def resolve(self, origin: str, literal: str) -> str | None:
-        """Give the file that a path in a file means: itself or its default.nix.
+        """Return the file that a path in a file means: itself or its default.nix.
 
         None for what is outside of the tree, computed, or not there.
         """
@@ -107,12 +107,12 @@ class Draft:
 
 
 def relative(origin: str, literal: str) -> str | None:
-    """Give the file that a path in a file names, whether it exists or not."""
+    """Return the file that a path in a file names, whether it exists or not."""
     return normal(PurePosixPath(origin).parent / literal)
 
 
 def normal(path: PurePosixPath) -> str | None:
-    """Give a path without `.` and `..`; None where it leaves the tree."""
+    """Return a path without `.` and `..`; None if it leaves the tree."""
     parts: list[str] = []
     for part in path.parts:
         if part == ".." and not parts:

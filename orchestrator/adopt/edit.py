@@ -26,7 +26,7 @@ class Edit:
 
 
 def apply(text: bytes, edits: Iterable[Edit]) -> bytes:
-    """Give the text with all edits made; they may come in any order.
+    """Return the text with all edits made; they may come in any order.
 
     Raises:
         ValueError: two of them overlap.
@@ -49,7 +49,7 @@ def replaced(node: Node, replacement: bytes) -> Edit:
 def member(source: Source, container: Node, lines: tuple[bytes, ...]) -> Edit:
     """Add a member behind the last of a list, an attribute set or a let.
 
-    On one line where the container is on one, else on lines of its own in the
+    On one line if the container is on one, otherwise on lines of its own in the
     indentation of its neighbours. A comment in `lines` needs its own line.
     """
     opening = _opening(container)
@@ -92,7 +92,7 @@ def formal(source: Source, formals: Node, name: bytes) -> Edit:
 
 
 def removed(source: Source, node: Node) -> Edit:
-    """Take a member out: with its lines where nothing else is on them."""
+    """Take a member out: with its lines if nothing else is on them."""
     text = source.text
     start, end = node.start_byte, node.end_byte
     following = node.next_named_sibling
@@ -120,7 +120,7 @@ def block(source: Source, indent: bytes, lines: tuple[bytes, ...]) -> bytes:
 
 
 def indentation(text: bytes, position: int) -> bytes:
-    """Give the blanks that the line around a position begins with."""
+    """Return the blanks that the line around a position begins with."""
     line_start = text.rfind(b"\n", 0, position) + 1
     line = text[line_start:position]
     return line[: len(line) - len(line.lstrip(_BLANKS))]
@@ -135,7 +135,7 @@ def _inline(text: bytes, anchor: Node, lines: tuple[bytes, ...]) -> Edit:
 
 
 def _opening(container: Node) -> Node:
-    """Give the bracket or keyword behind which the members begin."""
+    """Return the bracket or keyword behind which the members begin."""
     for child in container.children:
         if child.type in {"[", "{", "let"}:
             return child
@@ -143,7 +143,7 @@ def _opening(container: Node) -> Node:
 
 
 def _last_inside(container: Node) -> Node | None:
-    """Give the last member or comment between a container's ends."""
+    """Return the last member or comment between a container's ends."""
     closing = next(child for child in container.children if child.type in {"]", "}", "in"})
     inside: list[Node] = []
     for child in container.named_children:

@@ -20,7 +20,7 @@ FLAKE = "flake.nix"
 
 
 def flake_source(draft: Draft) -> Source:
-    """Give the flake as it is now.
+    """Return the flake as it is now.
 
     Raises:
         UsageError: there is none.
@@ -33,7 +33,7 @@ def flake_source(draft: Draft) -> Source:
 
 
 def flake_attrset(source: Source) -> Node:
-    """Give the attribute set that a flake is.
+    """Return the attribute set that a flake is.
 
     Raises:
         UsageError: it is something else.
@@ -46,7 +46,7 @@ def flake_attrset(source: Source) -> Node:
 
 
 def add_input(draft: Draft) -> None:
-    """Add the input where the flake has none of its name."""
+    """Add the input if the flake has none of its name."""
     source = flake_source(draft)
     flake = flake_attrset(source)
     if not _has_input(flake):

@@ -68,7 +68,7 @@ class Installer:
             )
 
     def _install(self, machine: Machine) -> str:
-        """Give a machine its package: in its own file, else in the flake."""
+        """Install a machine's package: in its own file, otherwise in the flake."""
         wanted = self.wanted.get(machine.name, self.pins.get(machine.name))
         if machine.file is not None:
             source = self.draft.source(machine.file)
@@ -98,7 +98,7 @@ class Installer:
         return attribute
 
     def _settle(self, source: Source, modules: list[Node], wanted: str | None) -> str | None:
-        """Make one llama.cpp of those that modules list already; give it."""
+        """Make one llama.cpp of those that modules list already; return it."""
         found = [ref for node in modules for ref in references(node, SYSTEM, self.known)]
         sure = [reference for reference in found if reference.sure]
         keep = next((ref for ref in sure if _fits(ref, wanted)), None)
@@ -155,7 +155,7 @@ class Installer:
         if variants <= {attribute} or source.path == self.home_manager:
             return None if valid else replacement(reference, attribute)
         self.draft.notes.append(
-            f"{source.path}: its llama.cpp is taken out, for it would hide "
+            f"{source.path}: its llama.cpp is taken out, because it would hide "
             f"{', '.join(sorted(variants))} in that user's PATH; "
             f"to keep one there: --home-manager {source.path}"
         )
@@ -176,7 +176,7 @@ class Installer:
 
 
 def _fits(reference: Reference, wanted: str | None) -> bool:
-    """Say whether a machine can keep what it lists: what was asked for, or any that we have."""
+    """Return whether a machine can keep what it lists: what was asked for, or any that we have."""
     if wanted is None:
         return reference.attribute in ATTRIBUTES
     return reference.attribute == wanted
@@ -188,7 +188,7 @@ def _system_of(source: Source, machine: Machine) -> System:
 
 
 def _reached_by(found: list[Machine], chosen: Mapping[str, str]) -> dict[str, set[str]]:
-    """Give for each file the packages of the machines that reach it."""
+    """Return for each file the packages of the machines that reach it."""
     reached: dict[str, set[str]] = {}
     for machine in found:
         for path in machine.reach:

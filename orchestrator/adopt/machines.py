@@ -19,8 +19,8 @@ from orchestrator.adopt.syntax import (
     keys,
     let_value,
     own_lists,
-    said,
     selected,
+    text_of,
     values,
     walk,
 )
@@ -37,7 +37,7 @@ _MANY = "*"
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """One call of nixosSystem; `name` is None where it makes several machines."""
+    """One call of nixosSystem; `name` is None if it makes several machines."""
 
     name: str | None
     call: Node
@@ -46,7 +46,7 @@ class System:
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """A machine, its own file where it has one, and all files that it reaches."""
+    """A machine, its own file if it has one, and all files that it reaches."""
 
     name: str
     file: str | None
@@ -54,7 +54,7 @@ class Machine:
 
 
 def systems(source: Source) -> list[System]:
-    """Give the flake's calls of nixosSystem.
+    """Return the flake's calls of nixosSystem.
 
     Raises:
         UsageError: there is none, or one that can't be followed.
@@ -84,7 +84,7 @@ def _system(source: Source, call: Node) -> System:
 
 
 def _name(call: Node) -> str | None:
-    """Give the name under nixosConfigurations, or that of a let; None in a function."""
+    """Return the name under nixosConfigurations, or that of a let; None in a function."""
     path: tuple[str, ...] = ()
     for node in around(call):
         if node.type == "function_expression" and not path:
@@ -100,7 +100,7 @@ def _name(call: Node) -> str | None:
 
 
 def module_lists(modules: Node) -> list[Node]:
-    """Give the lists that the modules are in, also those that a let has a name for."""
+    """Return the lists that the modules are in, also those that a let has a name for."""
     found = own_lists(modules)
     for operand in _operands(modules):
         if operand.type == "variable_expression" and (value := let_value(operand)):
@@ -118,7 +118,7 @@ def _operands(node: Node) -> Iterator[Node]:
 
 
 def inline_modules(modules: Node) -> list[Node]:
-    """Give the modules that are written in the flake itself."""
+    """Return the modules that are written in the flake itself."""
     return [
         node
         for found in module_lists(modules)
@@ -128,7 +128,7 @@ def inline_modules(modules: Node) -> list[Node]:
 
 
 def machines(draft: Draft, source: Source) -> list[Machine]:
-    """Give every machine that can be told from the flake's source."""
+    """Return every machine that the flake's source names."""
     found: list[Machine] = []
     for system in systems(source):
         literals = _paths(system.call)
@@ -155,7 +155,7 @@ def _machine(draft: Draft, source: Source, name: str, literals: list[str]) -> Ma
 
 
 def _machines_by_file(draft: Draft, source: Source, literals: list[str]) -> list[Machine]:
-    """Give a machine for each file that a path like `./machines/${name}.nix` means."""
+    """Return a machine for each file that a path like `./machines/${name}.nix` means."""
     common = [text for text in literals if "${" not in text]
     found = []
     for literal in literals:
@@ -191,11 +191,11 @@ def _words(file: str) -> tuple[str, ...]:
 
 
 def _paths(node: Node) -> list[str]:
-    return [said(found) for found in walk(node) if found.type == "path_expression"]
+    return [text_of(found) for found in walk(node) if found.type == "path_expression"]
 
 
 def _reach(draft: Draft, files: list[str]) -> frozenset[str]:
-    """Give the files that are imported from these, and from those, and so on."""
+    """Return the files that are imported from these, and from those, and so on."""
     reached: set[str] = set()
     waiting = list(files)
     while waiting:

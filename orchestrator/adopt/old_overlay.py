@@ -1,6 +1,6 @@
 """Step 6, first half: overlays of before that define llama.cpp's variants are removed.
 
-An overlay is old where every attribute that it defines is a llama.cpp. Either all
+An overlay is old if every attribute that it defines is a llama.cpp. Either all
 that refers to it can go, or nothing of it is touched and the user is told why.
 """
 
@@ -24,8 +24,8 @@ from orchestrator.adopt.syntax import (
     keys,
     listed_elements,
     module_body,
-    said,
     selected,
+    text_of,
     unwrapped,
     walk,
 )
@@ -58,7 +58,7 @@ class _Removal:
 
 
 def remove_old_overlays(draft: Draft) -> frozenset[str]:
-    """Remove them with all that refers to them; give the attributes that they defined."""
+    """Remove them with all that refers to them; return the attributes that they defined."""
     sources = [each for each in draft.sources(naming=_MARK) if each.path != OVERLAY_FILE]
     files = {source.path: overlay_names(source.expression) for source in sources}
     removal = _Removal({path: names for path, names in files.items() if names})
@@ -82,7 +82,7 @@ def remove_old_overlays(draft: Draft) -> frozenset[str]:
 
 
 def overlay_names(expression: Node) -> frozenset[str]:
-    """Give what an overlay defines where that is llama.cpp and nothing else."""
+    """Return what an overlay defines if that is llama.cpp and nothing else."""
     functions = []
     node = inner(expression)
     while node.type == "function_expression":
@@ -99,7 +99,7 @@ def overlay_names(expression: Node) -> frozenset[str]:
 
 
 def _defined_by(draft: Draft, source: Source, node: Node, removal: _Removal) -> frozenset[str]:
-    """Give what an expression defines as an old overlay; nothing where it is none."""
+    """Return what an expression defines as an old overlay; nothing if it is none."""
     literal = imported(node)
     if literal is not None:
         file = draft.resolve(source.path, literal)
@@ -129,17 +129,17 @@ def _collect_binding(source: Source, binding: Node, removal: _Removal) -> None:
     if scope is None or scope.type != "let_expression":
         return
     for node in walk(scope):
-        if node.type == "variable_expression" and said(node) == path[0]:
+        if node.type == "variable_expression" and text_of(node) == path[0]:
             if node.parent is not None and node.parent.type == "list_expression":
                 removal.take(source, node)
             else:
                 removal.blockers.append(source.at(node))
-        elif node.type == "inherit" and path[0] in said(field(node, "attrs")).split():
+        elif node.type == "inherit" and path[0] in text_of(field(node, "attrs")).split():
             removal.blockers.append(source.at(node))
 
 
 def _collect_outputs(source: Source, removal: _Removal) -> None:
-    """Take `self.overlays.<name>` out of lists, where that overlay goes."""
+    """Take `self.overlays.<name>` out of lists, if that overlay goes."""
     gone = {
         path[-1]
         for nodes in removal.nodes.values()
@@ -156,7 +156,7 @@ def _find_blockers(draft: Draft, source: Source, removal: _Removal) -> None:
     for node in walk(source.expression):
         if node.type != "path_expression" or removal.takes(source, node):
             continue
-        if draft.resolve(source.path, said(node)) in removal.files:
+        if draft.resolve(source.path, text_of(node)) in removal.files:
             removal.blockers.append(source.at(node))
 
 
@@ -172,7 +172,7 @@ def _carry_out(draft: Draft, removal: _Removal) -> frozenset[str]:
 
 
 def note_lost_names(draft: Draft, defined: frozenset[str]) -> None:
-    """Tell where a package is still named that only an old overlay had."""
+    """Note each place where a package is still named that only an old overlay had."""
     lost = defined - ATTRIBUTES - {"llamaPackages"}
     if not lost:
         return

@@ -20,7 +20,7 @@ from orchestrator.adopt.syntax import (
     let_value,
     module_body,
     own_lists,
-    said,
+    text_of,
     universal_of,
     unwrapped,
     values,
@@ -55,7 +55,7 @@ def write_overlay(draft: Draft) -> None:
 
 
 def use_overlay(draft: Draft) -> None:
-    """Give every machine of the flake the overlay, one edit after the other."""
+    """Add the overlay to every machine of the flake, one edit after the other."""
     _take_argument(draft)
     while True:
         source = flake_source(draft)
@@ -67,7 +67,7 @@ def use_overlay(draft: Draft) -> None:
 
 
 def outputs_function(source: Source) -> Node:
-    """Give the function that a flake's outputs are.
+    """Return the function that a flake's outputs are.
 
     Raises:
         UsageError: they are something else.
@@ -81,7 +81,7 @@ def outputs_function(source: Source) -> Node:
 
 
 def _take_argument(draft: Draft) -> None:
-    """Let the outputs take the new input, where they name what they take."""
+    """Let the outputs take the new input, if they name what they take."""
     source = flake_source(draft)
     function = outputs_function(source)
     formals = formals_of(function)
@@ -108,7 +108,7 @@ def _bind(draft: Draft, source: Source) -> bool:
 
 
 def _element(source: Source) -> str:
-    """Give the overlay as an element of a list."""
+    """Return the overlay as an element of a list."""
     body = unwrapped(field(outputs_function(source), "body"))
     if body.type == "let_expression":
         value = bound_to(body, OVERLAY_NAME)
@@ -153,7 +153,7 @@ def module_added(source: Source, system: System, module: str) -> Edit:
     lists = own_lists(system.modules)
     if lists:
         return edit.member(source, lists[0], (module.encode(),))
-    text = said(system.modules)
+    text = text_of(system.modules)
     simple = system.modules.type in _SIMPLE or system.modules.type == "binary_expression"
     text = text if simple else f"({text})"
     return edit.replaced(system.modules, f"{text} ++ [ {module} ]".encode())

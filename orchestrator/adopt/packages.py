@@ -57,7 +57,7 @@ class Reference:
 
 
 def references(root: Node, option: tuple[str, str], known: frozenset[str]) -> list[Reference]:
-    """Give every llama.cpp in the lists of an option, anywhere below `root`."""
+    """Return every llama.cpp in the lists of an option, anywhere below `root`."""
     return [
         Reference(element, *package, listed in own_lists(value))
         for value in _option_values(root, option)
@@ -68,7 +68,7 @@ def references(root: Node, option: tuple[str, str], known: frozenset[str]) -> li
 
 
 def _option_values(root: Node, option: tuple[str, str]) -> Iterator[Node]:
-    """Give what an option is bound to, however deep, as `a.b` or `a = { b = …; }`."""
+    """Return what an option is bound to, however deep, as `a.b` or `a = { b = …; }`."""
     for node in walk(root):
         if node.type != "binding":
             continue
@@ -81,7 +81,7 @@ def _option_values(root: Node, option: tuple[str, str]) -> Iterator[Node]:
 
 
 def _package(element: Node, known: frozenset[str]) -> tuple[str, str] | None:
-    """Give the attribute of pkgs that an element is, and its prefix; None for others.
+    """Return the attribute of pkgs that an element is, and its prefix; None for others.
 
     An overridden package counts as the package.
     """
@@ -113,7 +113,7 @@ def replacement(reference: Reference, attribute: str) -> Edit:
 def addition(
     source: Source, module: Node, option: tuple[str, str], attribute: str
 ) -> list[Edit] | None:
-    """Add a package to a module's option; None where it can't be written there."""
+    """Add a package to a module's option; None if it can't be written there."""
     body = module_body(module)
     if body is None:
         return None
@@ -150,7 +150,7 @@ def _new_binding(
 
 
 def _pkgs(source: Source, module: Node) -> tuple[str, list[Edit]]:
-    """Give the name of pkgs in a module, and what has to be edited to have it."""
+    """Return the name of pkgs in a module, and what has to be edited to have it."""
     function = _module_function(module)
     if function is None:
         start = module.start_byte

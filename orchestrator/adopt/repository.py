@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 async def tracked_files(shell: Shell, root: Path) -> tuple[str, ...]:
-    """Give the Nix files that git tracks in a directory, which are all that a flake sees.
+    """Return the Nix files that git tracks in a directory, which are all that a flake sees.
 
     Raises:
         UsageError: it is in no git work tree.
@@ -43,7 +43,7 @@ async def require_clean(shell: Shell, root: Path) -> None:
 
 
 async def write(shell: Shell, root: Path, changes: Sequence[Change]) -> tuple[str, ...]:
-    """Write the changes, and tell git of new files, for a flake sees no others.
+    """Write the changes, and add new files to git's index: a flake sees no others.
 
     Returns:
         the new files, added by `git add --intent-to-add`: their content is not staged.

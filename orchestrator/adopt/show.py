@@ -14,7 +14,7 @@ _NOWHERE = "/dev/null"
 
 
 def diff_lines(change: Change) -> Iterator[str]:
-    """Give a change's lines, without their line breaks."""
+    """Return a change's lines, without their line breaks."""
     yield f"diff --git a/{change.path} b/{change.path}"
     if change.before is None:
         yield "new file mode 100644"

@@ -70,7 +70,7 @@ def parse(path: str, text: bytes) -> Source:
 
 
 def _last_comma(root: Node) -> int | None:
-    """Give the first comma that stands between a function's last argument and the brace."""
+    """Return the first comma that stands between a function's last argument and the brace."""
     for node in walk(root):
         if node.type != "formals" or not node.has_error:
             continue
@@ -82,7 +82,7 @@ def _last_comma(root: Node) -> int | None:
 
 
 def _leaves(node: Node) -> Iterator[Node]:
-    """Give the tokens of a node that are in the text, without its comments."""
+    """Return the tokens of a node that are in the text, without its comments."""
     if node.type == "comment" or node.is_missing:
         return
     if node.child_count == 0:
@@ -109,14 +109,14 @@ def _first_error(node: Node) -> Node | None:
 
 
 def walk(node: Node) -> Iterator[Node]:
-    """Give a node and all below it, in the order of the text."""
+    """Return a node and all below it, in the order of the text."""
     yield node
     for child in node.named_children:
         yield from walk(child)
 
 
 def around(node: Node) -> Iterator[Node]:
-    """Give what a node is in, from the inside out."""
+    """Return what a node is in, from the inside out."""
     above = node.parent
     while above is not None:
         yield above
@@ -124,7 +124,7 @@ def around(node: Node) -> Iterator[Node]:
 
 
 def field(node: Node, name: str) -> Node:
-    """Give a part that the grammar promises."""
+    """Return a part that the grammar promises."""
     found = node.child_by_field_name(name)
     if found is None:
         message = f"a {node.type} without {name}"
@@ -132,27 +132,27 @@ def field(node: Node, name: str) -> Node:
     return found
 
 
-def said(node: Node) -> str:
-    """Give a node's own text."""
+def text_of(node: Node) -> str:
+    """Return a node's own text."""
     return (node.text or b"").decode()
 
 
 def unwrapped(node: Node) -> Node:
-    """Give an expression without the parentheses around it."""
+    """Return an expression without the parentheses around it."""
     while node.type == "parenthesized_expression":
         node = field(node, "expression")
     return node
 
 
 def inner(node: Node) -> Node:
-    """Give the value behind parentheses, `with`, `let` and `assert`."""
+    """Return the value behind parentheses, `with`, `let` and `assert`."""
     while node.type in _AROUND:
         node = field(node, _AROUND[node.type])
     return node
 
 
 def module_body(expression: Node) -> Node | None:
-    """Give the attribute set that a module is, whether it is a function or not."""
+    """Return the attribute set that a module is, whether it is a function or not."""
     node = inner(expression)
     while node.type == "function_expression":
         node = inner(field(node, "body"))
@@ -160,13 +160,13 @@ def module_body(expression: Node) -> Node | None:
 
 
 def attrset(node: Node) -> Node | None:
-    """Give an expression as a literal attribute set."""
+    """Return an expression as a literal attribute set."""
     node = unwrapped(node)
     return node if node.type in _ATTRSETS else None
 
 
 def bindings(container: Node) -> list[Node]:
-    """Give the `name = value;` of an attribute set or a let."""
+    """Return the `name = value;` of an attribute set or a let."""
     return [node for node in _members(container) if node.type == "binding"]
 
 
@@ -177,7 +177,7 @@ def _members(container: Node) -> Iterator[Node]:
 
 
 def bound_to(container: Node, name: str) -> Node | None:
-    """Give what a plain name is bound to in an attribute set or a let."""
+    """Return what a plain name is bound to in an attribute set or a let."""
     for binding in bindings(container):
         if keys(field(binding, "attrpath")) == (name,):
             return field(binding, "expression")
@@ -185,17 +185,17 @@ def bound_to(container: Node, name: str) -> Node | None:
 
 
 def let_value(variable: Node) -> Node | None:
-    """Give what the nearest let around a variable binds its name to."""
+    """Return what the nearest let around a variable binds its name to."""
     for above in around(variable):
-        if above.type == "let_expression" and (value := bound_to(above, said(variable))):
+        if above.type == "let_expression" and (value := bound_to(above, text_of(variable))):
             return value
     return None
 
 
 def inherited(container: Node) -> set[str]:
-    """Give the names that an attribute set or a let takes over by `inherit`."""
+    """Return the names that an attribute set or a let takes over by `inherit`."""
     return {
-        said(attr)
+        text_of(attr)
         for node in _members(container)
         if node.type in {"inherit", "inherit_from"}
         for attr in field(node, "attrs").named_children
@@ -203,20 +203,20 @@ def inherited(container: Node) -> set[str]:
 
 
 def keys(attrpath: Node) -> tuple[str, ...] | None:
-    """Give a path's names; None where one is computed."""
+    """Return a path's names; None if one is computed."""
     names = []
     for attr in attrpath.children_by_field_name("attr"):
         if attr.type == "identifier":
-            names.append(said(attr))
-        elif attr.type == "string_expression" and "${" not in said(attr):
-            names.append(said(attr)[1:-1])
+            names.append(text_of(attr))
+        elif attr.type == "string_expression" and "${" not in text_of(attr):
+            names.append(text_of(attr)[1:-1])
         else:
             return None
     return tuple(names)
 
 
 def bound(container: Node, path: tuple[str, ...]) -> Iterator[Node]:
-    """Give the bindings of an attribute path, in whichever way it is split up."""
+    """Return the bindings of an attribute path, in whichever way it is split up."""
     for binding in bindings(container):
         names = keys(field(binding, "attrpath"))
         if names is None:
@@ -228,23 +228,23 @@ def bound(container: Node, path: tuple[str, ...]) -> Iterator[Node]:
 
 
 def values(container: Node, path: tuple[str, ...]) -> Iterator[Node]:
-    """Give what is bound to an attribute path."""
+    """Return what is bound to an attribute path."""
     for binding in bound(container, path):
         yield field(binding, "expression")
 
 
 def own_lists(node: Node) -> list[Node]:
-    """Give the literal lists that an expression always consists of."""
+    """Return the literal lists that an expression always consists of."""
     node = inner(node)
     if node.type == "list_expression":
         return [node]
-    if node.type == "binary_expression" and said(field(node, "operator")) == "++":
+    if node.type == "binary_expression" and text_of(field(node, "operator")) == "++":
         return own_lists(field(node, "left")) + own_lists(field(node, "right"))
     return []
 
 
 def all_lists(node: Node) -> list[Node]:
-    """Give these, and those that only a condition or a priority adds."""
+    """Return these, and those that only a condition or a priority adds."""
     node = inner(node)
     if node.type == "list_expression":
         return [node]
@@ -258,45 +258,45 @@ def all_lists(node: Node) -> list[Node]:
 
 
 def listed_elements(root: Node) -> Iterator[Node]:
-    """Give the elements of all lists below a node."""
+    """Return the elements of all lists below a node."""
     for node in walk(root):
         if node.type == "list_expression":
             yield from elements(node)
 
 
 def elements(list_expression: Node) -> list[Node]:
-    """Give a list's elements, without its comments."""
+    """Return a list's elements, without its comments."""
     return list_expression.children_by_field_name("element")
 
 
 def is_pkgs(text: str) -> bool:
-    """Say whether an expression is a module's pkgs: `pkgs` or `args.pkgs`."""
+    """Return whether an expression is a module's pkgs: `pkgs` or `args.pkgs`."""
     return text == "pkgs" or text.endswith(".pkgs")
 
 
 def within_pkgs(node: Node) -> bool:
-    """Say whether names around a node come from `with pkgs;`."""
+    """Return whether names around a node come from `with pkgs;`."""
     for above in around(node):
         if above.type == "binding":
             return False
-        if above.type == "with_expression" and is_pkgs(said(field(above, "environment"))):
+        if above.type == "with_expression" and is_pkgs(text_of(field(above, "environment"))):
             return True
     return False
 
 
 def selected(node: Node) -> tuple[str, ...] | None:
-    """Give the names of `a.b.c` or `a`; None for anything else."""
+    """Return the names of `a.b.c` or `a`; None for anything else."""
     if node.type == "variable_expression":
-        return (said(node),)
+        return (text_of(node),)
     if node.type != "select_expression":
         return None
     root = field(node, "expression")
-    names = [said(attr) for attr in field(node, "attrpath").children_by_field_name("attr")]
-    return (said(root), *names)
+    names = [text_of(attr) for attr in field(node, "attrpath").children_by_field_name("attr")]
+    return (text_of(root), *names)
 
 
 def called(node: Node) -> Node:
-    """Give the function of a call, behind all its arguments."""
+    """Return the function of a call, behind all its arguments."""
     node = unwrapped(node)
     while node.type == "apply_expression":
         node = unwrapped(field(node, "function"))
@@ -304,35 +304,35 @@ def called(node: Node) -> Node:
 
 
 def imported(node: Node) -> str | None:
-    """Give the path of `import ./path` with any arguments behind it, or of `./path` itself."""
+    """Return the path of `import ./path` with any arguments behind it, or of `./path` itself."""
     node = unwrapped(node)
     while node.type == "apply_expression":
         function = unwrapped(field(node, "function"))
         argument = unwrapped(field(node, "argument"))
-        if function.type == "variable_expression" and said(function) == "import":
-            return said(argument) if argument.type == "path_expression" else None
+        if function.type == "variable_expression" and text_of(function) == "import":
+            return text_of(argument) if argument.type == "path_expression" else None
         node = function
-    return said(node) if node.type == "path_expression" else None
+    return text_of(node) if node.type == "path_expression" else None
 
 
 def formals_of(function: Node) -> Node | None:
-    """Give the `{ a, b, ... }` of a function."""
+    """Return the `{ a, b, ... }` of a function."""
     return function.child_by_field_name("formals")
 
 
 def universal_of(function: Node) -> str | None:
-    """Give the name that a function has for all of its argument."""
+    """Return the name that a function has for all of its argument."""
     found = function.child_by_field_name("universal")
-    return None if found is None else said(found)
+    return None if found is None else text_of(found)
 
 
 def has_ellipsis(formals: Node) -> bool:
-    """Say whether a function takes more than it names."""
+    """Return whether a function takes more than it names."""
     return any(child.type == "ellipses" for child in formals.named_children)
 
 
 def formal_names(formals: Node) -> list[str]:
-    """Give the names that a function takes."""
+    """Return the names that a function takes."""
     return [
-        said(field(child, "name")) for child in formals.named_children if child.type == "formal"
+        text_of(field(child, "name")) for child in formals.named_children if child.type == "formal"
     ]

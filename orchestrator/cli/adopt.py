@@ -60,8 +60,8 @@ def command(
     machine's package; overlays and packages of before go. Without --write the
     changes are shown and nothing is touched.
 
-    A machine gets the variant of --variant, else the inventory's pin, else what
-    its configuration lists already, else llama-cpp, which chooses the CPU's
+    A machine gets the variant of --variant, otherwise the inventory's pin, otherwise what
+    its configuration lists already, otherwise llama-cpp, which chooses the CPU's
     code at run time.
     """
     wanted = dict(_variant(text) for text in variants)
@@ -111,7 +111,7 @@ def _variant(text: str) -> tuple[str, str]:
 
 
 def _pins(inventory: Path) -> dict[str, str]:
-    """Give the variants that an inventory pins, by the machines' names in the flake."""
+    """Return the variants that an inventory pins, by the machines' names in the flake."""
     if not inventory.exists():
         return {}
     return {

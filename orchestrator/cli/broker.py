@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def open_broker(invocation: Invocation) -> Iterator[str]:
-    """Give the URL of the broker: the configured one, or a private one for us.
+    """Yield the URL of the broker: the configured one, or a private one for us.
 
     Raises:
         UsageError: it can't be used.
@@ -53,12 +53,12 @@ def ledger_at(url: str, *, again: bool) -> Ledger:
 
 @contextmanager
 def open_journal(invocation: Invocation) -> Iterator[redis.Redis]:
-    """Give a client on the broker, to read what runs have left there."""
+    """Yield a client on the broker, to read what runs have left there."""
     with open_broker(invocation) as url:
         yield open_client(url)
 
 
 def warn_of(risk: str) -> None:
-    """Tell the user of something that is no error, if it is anything."""
+    """Warn the user of a risk, if there is one."""
     if risk:
         click.echo(f"orchestrate: warning: {risk}", err=True)

@@ -49,7 +49,7 @@ def ask_become_password(invocation: Invocation, *, for_workers: bool = True) -> 
         raise UsageError(
             message="--ask-become-pass: what is typed here can't reach the workers of a cluster",
             hint="set orchestrate_become_password_file or orchestrate_become_password_command,"
-            " which each worker reads on its own machine",
+            " which each worker reads on its own host",
         )
     if sys.stdin.isatty():
         password = click.prompt("password for sudo", hide_input=True, err=True)

@@ -1,4 +1,4 @@
-"""`orchestrate pause`, `continue` and `cancel`: say what becomes of a run."""
+"""`orchestrate pause`, `continue` and `cancel`: control a run."""
 
 from __future__ import annotations
 
@@ -24,16 +24,18 @@ def pause(invocation: Invocation, run: str | None) -> int:
     What runs is finished. A host whose system has begun to change goes on
     until it is confirmed or put back.
     """
-    told = _tell(invocation, run, Control.PAUSE)
-    click.echo(f"run {told} pauses\n  next: orchestrate continue {told}")
+    run_id = _set_control(invocation, run, Control.PAUSE)
+    click.echo(f"run {run_id} pauses\n  next: orchestrate continue {run_id}")
     return 0
 
 
 @options.command("continue", options.OPEN_RUN, options.BROKER)
 def go_on(invocation: Invocation, run: str | None) -> int:
     """Go on with RUN, or with the last run that has not ended, after `pause`."""
-    told = _tell(invocation, run, None)
-    click.echo(f"run {told} goes on\n  next: if its controller is dead: orchestrate resume {told}")
+    run_id = _set_control(invocation, run, None)
+    click.echo(
+        f"run {run_id} goes on\n  next: if its controller is dead: orchestrate resume {run_id}"
+    )
     return 0
 
 
@@ -44,17 +46,17 @@ def cancel(invocation: Invocation, run: str | None) -> int:
     Builds are stopped. A host whose system has begun to change goes on to a
     decision: it is confirmed, or put back.
     """
-    told = _tell(invocation, run, Control.CANCEL)
+    run_id = _set_control(invocation, run, Control.CANCEL)
     click.echo(
-        f"run {told} is cancelled: what has begun to switch is brought to an end,"
+        f"run {run_id} is cancelled: what has begun to switch is brought to an end,"
         " the rest is left alone\n"
-        f"  next: if its controller is dead: orchestrate resume {told}"
+        f"  next: if its controller is dead: orchestrate resume {run_id}"
     )
     return 0
 
 
-def _tell(invocation: Invocation, run: str | None, control: Control | None) -> str:
-    """Tell a run, and give its id.
+def _set_control(invocation: Invocation, run: str | None, control: Control | None) -> str:
+    """Set a run's control, and return its id.
 
     Raises:
         PayloadError: there is no such run.

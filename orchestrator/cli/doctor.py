@@ -41,7 +41,7 @@ class Finding:
 
 @options.command("doctor", options.BROKER)
 def command(invocation: Invocation) -> int:
-    """Check this machine, the broker, and every host; change nothing."""
+    """Check the controller, the broker, and every host; change nothing."""
     findings = [*_here(invocation), *asyncio.run(_everywhere(invocation.inventory.hosts))]
     for finding in findings:
         click.echo(f"{'ok  ' if finding.well else 'FAIL'}  {finding.what}: {finding.detail}")
@@ -63,7 +63,7 @@ def _here(invocation: Invocation) -> list[Finding]:
         Finding("evaluation", bool(nix or builders), nix or "no nix here: on a builder"),
         _try("broker", lambda: _broker(invocation)),
         *(
-            _try("smoke model", partial(_model, path))
+            _try("smoke test model", partial(_model, path))
             for path in sorted({model_path(host.smoke) for host in inventory.targets})
         ),
     ]

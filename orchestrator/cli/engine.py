@@ -82,7 +82,7 @@ class BegunRun:
     Args:
         plan: what it does.
         journal: where it stands.
-        engine: who does it.
+        engine: what does it.
         after: the last of its events that was shown already, `0` for none.
     """
 
@@ -103,7 +103,7 @@ class BegunRun:
 
 @contextmanager
 def open_engine(invocation: Invocation) -> Iterator[Engine]:
-    """Have a broker and workers for the time of the context.
+    """Provide a broker and workers for the time of the context.
 
     With a private broker that is a worker of the command's own, otherwise the cluster's.
 
@@ -125,7 +125,7 @@ def open_engine(invocation: Invocation) -> Iterator[Engine]:
 
 @contextmanager
 def _interruptions(run: str) -> Iterator[None]:
-    """Say of every end before the run's own how to go on."""
+    """Add how to go on to every error that interrupts the run."""
     resume = f"go on with `orchestrate resume {run}`"
     try:
         yield

@@ -62,7 +62,7 @@ async def _check(invocation: Invocation) -> tuple[FlakeFinding, ...]:
 
 
 def describe(finding: FlakeFinding) -> str:
-    """Render one finding: a line, and what to do about it where that is known."""
+    """Render one finding: a line, and what to do about it if that is known."""
     what = f"{finding.name} overlays" if finding.kind is Kind.OVERLAYS else finding.name
     line = f"{_MARKS[finding.state]}  {what}: {finding.detail}"
     return f"{line}\n        next: {finding.hint}" if finding.hint else line

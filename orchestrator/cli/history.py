@@ -1,4 +1,4 @@
-"""`orchestrate history`, `show` and `logs`: what was done, by whom, and what came of it.
+"""`orchestrate history`, `show` and `logs`: what was done, by which user, and how it ended.
 
 They only read: no worker is started, no host is asked.
 """

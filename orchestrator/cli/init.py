@@ -50,7 +50,7 @@ def command(  # noqa: PLR0913 - each is one option of the command line
     """Write an inventory for HOSTs, and say what to do next.
 
     Builders are machines with Nix that the heavy builds go to; without one, the
-    first host is made its own builder. --standalone is for users without a flake:
+    first host is its own builder. --standalone is for users without a flake:
     it writes a whole one beside the inventory, each machine a file in machines/.
     """
     inventory = invocation.inventory_path
@@ -82,10 +82,10 @@ def command(  # noqa: PLR0913 - each is one option of the command line
 
 
 def write_standalone(directory: Path, names: Sequence[str], key: str) -> tuple[Path, ...]:
-    """Write a NixOS flake with a machine for each name; give what its owner has to edit.
+    """Write a NixOS flake with a machine for each name; return what its owner has to edit.
 
     Without a key no machine of it evaluates: its first deployment would lock
-    everybody out.
+    every user out.
     """
     template = template_directory() / "standalone"
     machines = directory / "machines"
@@ -102,7 +102,7 @@ def write_standalone(directory: Path, names: Sequence[str], key: str) -> tuple[P
 
 def _refuse_standalone(directory: Path, flake: str, user: str) -> None:
     if user != "root":
-        message = "--standalone writes machines that let root log in, and nobody else"
+        message = "--standalone writes machines that only root can log in to"
         raise UsageError(message, hint="leave out --user; add users to the machines later")
     if flake != ".":
         message = "--standalone writes the flake beside the inventory; --flake names another"
@@ -124,7 +124,7 @@ def _public_key(file: Path | None) -> str:
 
 
 def inventory_text(hosts: tuple[str, ...], builders: tuple[str, ...], flake: str, user: str) -> str:
-    """Give the inventory's text: Ansible's YAML, with our variables."""
+    """Return the inventory's text: Ansible's YAML, with our variables."""
     targets = dict(_host(host) for host in hosts)
     building = dict(_host(host) for host in builders)
     own_builder = {"systems": ["x86_64-linux"], "features": ["big-parallel"]}

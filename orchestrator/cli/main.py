@@ -60,7 +60,7 @@ class LazyGroup(click.Group):
     """Imports a command's module when that command is asked for, and no other."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        """Give the commands in the order of a newcomer's first day."""
+        """Return the commands in the order of a newcomer's first day."""
         return list(_COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
@@ -113,7 +113,7 @@ def main() -> None:
 
 
 def _report(error: Exception, *, debug: bool) -> int:
-    """Say what went wrong, and return the exit code that stands for it."""
+    """Print what went wrong, and return the exit code that stands for it."""
     if isinstance(error, OrchestrateError):
         click.echo(f"orchestrate: {error}", err=True)
         return error.exit_code

@@ -1,4 +1,4 @@
-"""Where a run comes from: who runs the command, on which machine, when."""
+"""Where a run comes from: who runs the command, on which host, when."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def origin_of(invocation: Invocation) -> Origin:
     """Read who runs this command, and the command without options that may hold a secret."""
-    # A user who has become root by sudo is still the one he was (sudo(8)).
+    # A user who has become root by sudo is still the same user (sudo(8)).
     user = os.environ.get("SUDO_USER") or getpass.getuser()
     command = click.get_current_context().info_name or ""
     limit = f"--limit {invocation.limit}" if invocation.limit else ""

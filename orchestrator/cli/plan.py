@@ -120,7 +120,7 @@ def _batch_lines(plan: Plan) -> list[str]:
 
 
 def _rules(policy: Policy) -> list[str]:
-    """Say in words what holds the run back."""
+    """Render in words what holds the run back."""
     rules = []
     if policy.batch_pause:
         rules.append(f"between batches: {policy.batch_pause:g} s")

@@ -22,7 +22,7 @@ def command(invocation: Invocation, run: str | None) -> int:
 
 
 def meant_run(invocation: Invocation, wanted: str | None) -> str:
-    """Give the run that `wanted` means, or the newest that has not ended.
+    """Return the run that `wanted` means, or the newest that has not ended.
 
     Raises:
         UsageError: there is none.

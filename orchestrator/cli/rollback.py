@@ -43,7 +43,7 @@ def command(invocation: Invocation, to: str | None) -> int:
     what it ran when that run had ended, rolled back or not; that system must
     still be in its store. Digits alone are a generation's number.
 
-    The same guard as a deployment: way back armed, smoke, confirmation.
+    The same guard as a deployment: automatic rollback, smoke test, confirmation.
     """
     return run(invocation, partial(_prepare, to=_meant(invocation, to)))
 
@@ -58,7 +58,7 @@ def _meant(invocation: Invocation, to: str | None) -> int | StateAfterRun | None
         return None
     if to.isdecimal():
         return int(to)
-    # Who names no run doesn't pay for redis and a server here.
+    # A command that names no run doesn't pay for redis and a server here.
     from orchestrator.cli.broker import open_journal  # noqa: PLC0415
     from orchestrator.state.journal import Journal  # noqa: PLC0415
     from orchestrator.state.runs import find_run  # noqa: PLC0415

@@ -1,7 +1,7 @@
 """A run from the command line: survey, plan, begin, drive, report.
 
 Only a command that has something to do pays for an engine: Celery, redis and fabric take
-a quarter of a second to import on a small machine, and a private server has to start.
+a quarter of a second to import on a small host, and a private server has to start.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def resume(invocation: Invocation, run_id: str) -> int:
 
 @contextmanager
 def _started(invocation: Invocation) -> Iterator[_Command]:
-    """Have a command's connections, its display and, once it asks for one, its engine."""
+    """Provide a command's connections, its display and, once it asks for one, its engine."""
     # The log has to be there before a worker is.
     _ = invocation.workspace
     with (
@@ -108,7 +108,7 @@ class _Command:
     """A command at work.
 
     Args:
-        invocation: what it was told.
+        invocation: what the user asked for.
         runtime: its connections.
         show: shows an event to the user.
         opened: what ends with it.

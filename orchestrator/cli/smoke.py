@@ -49,7 +49,7 @@ def command(invocation: Invocation) -> int:
 def as_data(host: str, answer: SmokeReport | OrchestrateError) -> dict[str, Any]:
     """Return what `--json` prints of a host: its report, or why there is none.
 
-    `failure` is a text in both; `error` has the parts of what kept the test from running.
+    `failure` is a text in both cases; `error` is there if the test could not run.
     """
     if isinstance(answer, OrchestrateError):
         return {"host": host, "passed": False, "failure": str(answer), "error": answer.failure}
@@ -89,7 +89,7 @@ def describe(report: SmokeReport | OrchestrateError) -> str:
         return "\n".join(failure_lines(report.failure))
     if not report.passed:
         lines = (
-            f"{report.host}: smoke: {report.failure}",
+            f"{report.host}: smoke test: {report.failure}",
             *(f"  | {x}" for x in report.last_lines),
         )
         return "\n".join(map(printable, lines))

@@ -1,8 +1,8 @@
 """What makes a command start and end sooner, each trick with what it gains.
 
 Nothing here changes what a command does, and nothing of it happens to a program that
-imports this project as a library: only `main` calls it. Whichever trick is too clever
-for you can go without loss of anything else. Gains were measured on two cores of an
+imports this project as a library: only `main` calls it. Each trick can be removed
+without loss of anything else. Gains were measured on two cores of an
 EPYC, Python 3.11, as medians of 20 interleaved starts; tests/unit/cli/test_startup.py
 fails when a library has changed so that its trick is for nothing.
 """
@@ -75,6 +75,6 @@ def end_at_once(code: int) -> NoReturn:
         sys.stdout.flush()
         sys.stderr.flush()
     except OSError:
-        # Whoever read it has gone: Python has its own words and exit code for that.
+        # The reader has gone: Python has its own words and exit code for that.
         sys.exit(code)
     os._exit(code)

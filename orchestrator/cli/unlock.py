@@ -68,7 +68,7 @@ def _unlock(client: redis.Redis, host: Host, *, force: bool) -> str:
 
 
 def describe(lock: HostLock, seen: float) -> str:
-    """Say whose a lock is, since when, and when its run gave its last sign. Pure.
+    """Describe whose a lock is, since when, and when its run gave its last sign. Pure.
 
     Args:
         lock: one that has not ended.
@@ -77,6 +77,6 @@ def describe(lock: HostLock, seen: float) -> str:
     since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(lock.since))
     silent = max(0.0, min(silent_seconds(lock, seen), LOCK_SECONDS))
     return (
-        f"run {lock.run} of {lock.author or 'somebody'} has its lock since {since}"
+        f"run {lock.run} of {lock.author or 'an unknown user'} has its lock since {since}"
         f" (last sign {silent:.0f} s ago)"
     )

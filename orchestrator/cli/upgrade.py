@@ -1,4 +1,4 @@
-"""`orchestrate upgrade`: newer inputs for the fleet, kept only where the rollout succeeds."""
+"""`orchestrate upgrade`: newer inputs for the fleet, kept only if the rollout succeeds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`orchestrate workers`: who serves what, is busy with what, and which queues no worker serves."""
+"""`orchestrate workers`: what each serves and is busy with, and which queues no worker serves."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def _missed_by(state: QueueState) -> str:
 
 
 def _span(seconds: float) -> str:
-    """Say how long, in the largest unit that there is more than one of."""
+    """Render a duration in the largest unit that there is more than one of."""
     for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
         if seconds >= 2 * size:
             return f"{seconds / size:.0f} {unit}"

@@ -85,7 +85,7 @@ def run_record(run: Run, results: Mapping[str, HostResult] | None) -> RunRecord:
 
 
 def _host_record(host: HostRun | None, name: str, result: HostResult | None) -> HostRecord:
-    """Return what is told of a target; one that was left out of the plan has no host in it."""
+    """Return the record of a target; one that was left out of the plan has no host in it."""
     return HostRecord(
         host=name,
         result=result,
@@ -131,7 +131,7 @@ class OpenRun:
     wanted: StorePath
 
     def describe(self, running: StorePath | None) -> str:
-        """Say which of the two a host runs, and that this may not stay so. Pure."""
+        """Describe which of the two a host runs, and that this may not stay so. Pure."""
         names = {self.previous: "its old system", self.wanted: "its new system, unconfirmed"}
         at = f"at {self.stage}" if self.stage else "before its first stage"
         return f"run {self.run} is {at} there, on {names.get(running, 'neither of its systems')}"
@@ -140,7 +140,7 @@ class OpenRun:
 def read_open(journal: Journal) -> dict[str, OpenRun]:
     """Return the hosts that an open run has not brought to an end, and where it is with them.
 
-    Nothing if its plan can't be read: other hosts' states are no less true for it.
+    Nothing if its plan can't be read: the states of other hosts stay right.
     """
     try:
         run = Run.of(journal.plan(), journal.look())
@@ -159,7 +159,7 @@ def read_open(journal: Journal) -> dict[str, OpenRun]:
 
 
 def is_about(event: Event, host: str, plan: Plan) -> bool:
-    """Whether an event is of a host, or of a build that it needs. Pure.
+    """Whether an event is about a host, or about a build that it needs. Pure.
 
     A build's events have its builder's name.
     """

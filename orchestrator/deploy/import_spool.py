@@ -43,7 +43,7 @@ def import_spooled_runs(client: redis.Redis, directory: Path) -> None:
 
 @contextmanager
 def _alone(directory: Path) -> Iterator[None]:
-    """Let one process at a time take in what waits there."""
+    """Let one process at a time import what waits there."""
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -1,7 +1,7 @@
 """Runs that had nothing to do, kept in files until a server is there to take them.
 
-Who finds every host as it should be waits for no server and imports no client for
-one. Whoever opens the server next brings it these runs, before it asks for any.
+A command that finds every host as it should be waits for no server and imports no
+client for one. The next command that opens the server imports them, before it asks for any.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MOST_KEPT = 1000
 
 @dataclass(frozen=True, slots=True)
 class SpooledRun:
-    """A run that ended without any step: its plan, how it ended, what was told."""
+    """A run that ended without any step: its plan, how it ended, its events."""
 
     plan: Plan
     results: dict[str, HostResult]
@@ -32,7 +32,7 @@ class SpooledRun:
 
 
 def spool_run(directory: Path, ended: SpooledRun) -> None:
-    """Keep a run; a reader finds all of it or nothing."""
+    """Spool a run; a reader finds all of it or nothing."""
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     file = directory / f"{ended.plan.run}.json"
     part = file.with_suffix(".new")
@@ -43,12 +43,12 @@ def spool_run(directory: Path, ended: SpooledRun) -> None:
 
 
 def waiting_runs(directory: Path) -> list[Path]:
-    """Give the files of the runs that wait, the oldest first: ids sort by time."""
+    """Return the files of the runs that wait, the oldest first: ids sort by time."""
     return sorted(directory.glob("*.json"))
 
 
 def read_run(file: Path) -> SpooledRun | None:
-    """Read a run back; None where it can't be read, or is gone."""
+    """Read a run back; None if it can't be read, or is gone."""
     try:
         return msgspec.json.decode(file.read_bytes(), type=SpooledRun)
     except (OSError, msgspec.DecodeError):

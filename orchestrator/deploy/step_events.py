@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def step_event(run: str, host: str, key: StepKey, body: Body) -> Event:
-    """Return an event of a step that happens now; a build's names its derivation."""
+    """Build an event of a step that happens now; a build's names its derivation."""
     if key.step is Step.BUILD:
         body = msgspec.structs.replace(body, derivation=DerivationPath(key.subject))
     return event_now(run, host, key.step, body)

@@ -40,7 +40,7 @@ class Engine:
         self.events: list[Event] = []
 
     def journal(self, plan: Plan) -> Journal:
-        """Give the journal of a plan's run."""
+        """Return the journal of a plan's run."""
         return Journal(open_client(self.broker), plan.run, SETTINGS.lease_seconds)
 
     def worker(
@@ -66,7 +66,7 @@ class Engine:
         return self.drive(plan)
 
     def ran(self, plan: Plan) -> list[str]:
-        """Give the steps that a worker ran, in order, each time that it ran."""
+        """Return the steps that a worker ran, in order, each time that it ran."""
         found: Any = open_client(self.broker).lrange(ran_key(plan.run), 0, -1)
         return [step.decode() for step in found]
 
@@ -102,6 +102,6 @@ def kill(process: subprocess.Popen[bytes]) -> None:
 
 @pytest.fixture
 def engine(tmp_path: Path) -> Iterator[Engine]:
-    """Give a private server without a worker."""
+    """Yield a private server without a worker."""
     with private_server(tmp_path / "broker") as broker:
         yield Engine(tmp_path, broker)

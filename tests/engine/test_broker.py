@@ -1,4 +1,4 @@
-"""The private server, its end and its beginning, and the checks of somebody's own."""
+"""The private server, its end and its beginning, and the checks of the user's own."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 def server_pid(broker: str) -> int:
-    """Give the process of the server behind a URL."""
+    """Return the process of the server behind a URL."""
     info: Any = open_client(broker).info("server")
     return int(info["process_id"])
 
@@ -54,13 +54,13 @@ def kill_server(process: int) -> None:
 
 
 def keeper_of(server: int) -> int:
-    """Give the process that keeps a server: its parent."""
+    """Return the process that keeps a server: its parent."""
     stat = Path(f"/proc/{server}/stat").read_text()
     return int(stat.rpartition(")")[2].split()[1])
 
 
 def test_a_start_is_quick(tmp_path: Path) -> None:
-    """Nobody waits for the server: it starts, and ends, well within a second."""
+    """The server keeps no command waiting: it starts, and ends, well within a second."""
     begun = time.monotonic()
     with private_server(tmp_path) as broker:
         assert open_client(broker).ping()
@@ -174,7 +174,7 @@ def test_a_killed_users_server_ends(tmp_path: Path) -> None:
 
 
 def test_a_server_whose_keeper_was_killed_is_replaced(tmp_path: Path) -> None:
-    """A server that nobody would end any more is ended, and its data is taken over."""
+    """A server that has lost its keeper is ended, and its data is taken over."""
     with private_server(tmp_path) as broker:
         orphan = server_pid(broker)
         open_client(broker).set("kept", "yes")
@@ -245,7 +245,7 @@ def test_a_worker_outlives_a_short_absence_of_the_broker(engine: Engine) -> None
 
 
 def listens(path: Path) -> bool:
-    """Whether somebody takes connections there; a socket's file is there before that."""
+    """Whether a server takes connections there; a socket's file is there before that."""
     with socket(AF_UNIX) as client:
         return client.connect_ex(str(path)) == 0
 
@@ -310,7 +310,7 @@ def test_a_server_that_keeps_nothing_is_warned_of(tmp_path: Path) -> None:
 
 
 def test_a_server_that_forbids_config_is_not_warned_of(tmp_path: Path) -> None:
-    """Where nobody may ask, its operator knows."""
+    """If it may not be asked, its operator knows."""
     with own_server(tmp_path, "--rename-command", "CONFIG", "") as client:
         assert forgetfulness(client) == ""
 

@@ -23,7 +23,7 @@ CUDA = derivation("llama-cpp-cuda-0.0.0")
 
 @pytest.fixture
 def ledger(engine: Engine) -> BuildLedger:
-    """Give a ledger whose leases are short."""
+    """Return a ledger whose leases are short."""
     return BuildLedger(open_client(engine.broker), lease_seconds=0.4)
 
 
@@ -41,7 +41,7 @@ def test_a_lost_builder_is_replaced_once(ledger: BuildLedger) -> None:
     assert ledger.take(CUDA, "smithy", instead_of="forge") == "anvil"
 
 
-def test_a_lease_that_nobody_renews_ends(ledger: BuildLedger) -> None:
+def test_a_lease_that_is_not_renewed_ends(ledger: BuildLedger) -> None:
     """A follower keeps the lease; without one another builder can be taken."""
     ledger.take(CUDA, "forge")
     with ledger.following(CUDA, "run-1"):
@@ -78,7 +78,7 @@ def test_ends_are_remembered(ledger: BuildLedger) -> None:
 
 
 def test_a_damaged_entry_is_one_clear_error(ledger: BuildLedger) -> None:
-    """What somebody else wrote into the ledger is named, with how to be rid of it."""
+    """A foreign value in the ledger is named, with how to be rid of it."""
     ledger.client.hset("orchestrate:builds:failed", CUDA, b"{")
     with pytest.raises(PayloadError, match="orchestrate:builds:failed") as caught:
         ledger.read()

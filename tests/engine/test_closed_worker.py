@@ -1,4 +1,4 @@
-"""A step on a worker whose process is ending: nobody may take it for one that failed."""
+"""A step on a worker whose process is ending: it must not count as failed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Workers show themselves on a real broker, and what nobody serves is known."""
+"""Workers show themselves on a real broker, and queues that no worker serves are known."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ def test_a_killed_worker_is_gone_when_its_entry_expires(engine: Engine) -> None:
     wait_until(lambda: not cluster.workers())
 
 
-def test_a_queue_is_missed_until_somebody_serves_it(engine: Engine) -> None:
-    """Queues are missed that a run needs or messages wait in, while nobody serves them."""
+def test_a_queue_is_missed_until_a_worker_serves_it(engine: Engine) -> None:
+    """Queues are missed that a run needs or messages wait in, while no worker serves them."""
     cluster = Cluster(open_client(engine.broker))
     plan = make_plan(Wanted("carbon"))
     engine.journal(plan).create(plan)
@@ -75,7 +75,7 @@ def test_a_queue_is_missed_until_somebody_serves_it(engine: Engine) -> None:
         assert not any(state.is_missed for state in cluster.queues(cluster.workers()))
 
 
-def test_a_run_tells_of_a_queue_that_nobody_serves(engine: Engine) -> None:
+def test_a_run_names_a_queue_that_no_worker_serves(engine: Engine) -> None:
     """It names the queue and the command once, goes on waiting, and ends well with a worker."""
     plan = make_plan(Wanted("carbon"))
     plan = replace(plan, builds=tuple(replace(build, features=("cuda",)) for build in plan.builds))
@@ -93,7 +93,7 @@ def test_a_run_tells_of_a_queue_that_nobody_serves(engine: Engine) -> None:
     ]
 
 
-def test_a_run_that_nobody_serves_can_be_cancelled(engine: Engine) -> None:
+def test_a_run_that_no_worker_serves_can_be_cancelled(engine: Engine) -> None:
     """What was sent to a queue without a worker is taken back; a late worker begins nothing."""
     plan = make_plan(Wanted("carbon"))
     with engine.driving(plan) as ended:
@@ -107,7 +107,7 @@ def test_a_run_that_nobody_serves_can_be_cancelled(engine: Engine) -> None:
 
 
 def test_a_damaged_entry_is_no_worker(engine: Engine) -> None:
-    """What can't be read in the registry ends nobody's run and nobody's command."""
+    """What can't be read in the registry ends no run and no command."""
     client = open_client(engine.broker)
     for name, entry in (("a:1", b"\xff"), ("b:2", b'{"name": 3}')):
         client.set(f"orchestrate:worker:{name}", entry)

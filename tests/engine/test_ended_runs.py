@@ -35,7 +35,7 @@ DAY = 24 * 3600
 
 
 def ended(run: str, days_ago: float = 0.0) -> SpooledRun:
-    """Give a run of ada's that found carbon as it should be."""
+    """Return a run of ada's that found carbon as it should be."""
     origin = Origin("ada@desk", time.time() - days_ago * DAY, "deploy fleet", keep_days=3)
     plan = make_plan(Wanted("carbon", action=Action.UNCHANGED), run=run)
     plan = replace(plan, origin=origin)
@@ -45,7 +45,7 @@ def ended(run: str, days_ago: float = 0.0) -> SpooledRun:
 
 
 def told(engine: Engine, directory: Path, command: click.Command, *args: str) -> str:
-    """Give what a command prints that opens the broker."""
+    """Return what a command prints that opens the broker."""
     inventory = directory / "inventory.yml"
     inventory.write_text(inventory_text(("carbon",), ("forge",), ".", "root"))
     options = ["--inventory", str(inventory), "--broker", engine.broker]
@@ -89,7 +89,7 @@ def test_a_later_end_stays_the_last(engine: Engine, tmp_path: Path) -> None:
 
 
 def test_what_is_over_or_damaged_is_forgotten(engine: Engine, tmp_path: Path) -> None:
-    """A run older than its days and a file that is none stop nobody, and go."""
+    """A run older than its days and a file that is none stop no command, and go."""
     directory = tmp_path / "kept"
     spool_run(directory, ended("20250101-aa", days_ago=4))
     (directory / "20250102-bb.json").write_text("{")
@@ -121,7 +121,7 @@ def test_a_lost_server_finds_them_the_next_time(tmp_path: Path) -> None:
 
 
 def test_a_broker_that_is_down_is_known_at_once(engine: Engine) -> None:
-    """Nobody waits for one longer than it is worth."""
+    """No command waits for one longer than it is worth."""
     assert answers(engine.broker, 2.0)
     began = time.monotonic()
     assert not answers("redis://127.0.0.1:1/0", 2.0)

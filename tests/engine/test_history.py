@@ -60,26 +60,26 @@ class Told:
         self.options = ["--inventory", str(inventory), "--broker", engine.broker]
 
     def text(self, command: click.Command, *args: str) -> str:
-        """Give what a command prints."""
+        """Return what a command prints."""
         done = CliRunner().invoke(command, [*args, *self.options], catch_exceptions=False)
         assert done.exit_code == 0
         return done.output
 
     def objects(self, command: click.Command, *args: str) -> list[dict[str, Any]]:
-        """Give what a command prints with `--json`."""
+        """Return what a command prints with `--json`."""
         return [json.loads(line) for line in self.text(command, *args, "--json").splitlines()]
 
 
 @pytest.fixture
 def told(engine: Engine, tmp_path: Path) -> Told:
-    """Give the commands, with an inventory of carbon and boron."""
+    """Return the commands, with an inventory of carbon and boron."""
     inventory = tmp_path / "inventory.yml"
     inventory.write_text(inventory_text(("carbon", "boron"), ("forge",), ".", "root"))
     return Told(engine, inventory)
 
 
 def plan_of(run: str, *hosts: str) -> Plan:
-    """Give a plan of ada's, in which boron did not answer."""
+    """Return a plan of ada's, in which boron did not answer."""
     plan = make_plan(*map(Wanted, hosts), run=run)
     return replace(plan, origin=ORIGIN, unreachable={"boron": LOST})
 
@@ -100,7 +100,7 @@ def do(journal: Journal, step: Step, subject: str, report: Report) -> None:
 
 
 def smoked(host: str) -> SmokeReport:
-    """Give the report of a good smoke."""
+    """Return the report of a good smoke test."""
     return SmokeReport(host, True, Backend.CPU, "CPU", 80.5, 200.0, "Paris")  # noqa: FBT003
 
 
@@ -237,7 +237,7 @@ def test_a_run_is_found_by_its_beginning(engine: Engine) -> None:
 
 
 def test_a_run_is_kept_for_its_own_days(engine: Engine) -> None:
-    """Every key expires with the plan, whoever writes it; then the run isn't listed any more."""
+    """Every key of a run expires with its plan; then the run isn't listed any more."""
     plan = deployed(engine, "run-1", "carbon")
     client = engine.journal(plan).client
     # Who knows nothing of the plan, as a worker does.
@@ -252,7 +252,7 @@ def test_a_run_is_kept_for_its_own_days(engine: Engine) -> None:
 
 
 def test_a_damaged_header_is_one_clear_error(engine: Engine, told: Told) -> None:
-    """What somebody else wrote there is named."""
+    """A foreign value there is named."""
     plan = plan_of("run-1", "carbon")
     journal = engine.journal(plan)
     journal.create(plan)

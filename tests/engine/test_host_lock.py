@@ -31,13 +31,13 @@ SWITCH = StepKey(Step.SWITCH, "carbon")
 
 
 def plan_of(run: str, *names: str) -> Plan:
-    """Give a plan of ada's."""
+    """Return a plan of ada's."""
     plan = make_plan(*map(Wanted, names), run=run)
     return replace(plan, origin=Origin("ada@desk", command="deploy fleet"))
 
 
 def locks_of(engine: Engine, run: str, seconds: float = 60.0) -> HostLocks:
-    """Give the locks as a run takes them."""
+    """Return the locks as a run takes them."""
     return HostLocks(engine.journal(plan_of(run, "carbon")), seconds)
 
 
@@ -55,7 +55,7 @@ def test_one_run_has_a_host_at_a_time(engine: Engine) -> None:
     assert taken.token > mine.token
 
 
-def test_a_lock_that_nobody_renews_ends(engine: Engine) -> None:
+def test_a_lock_that_is_not_renewed_ends(engine: Engine) -> None:
     """While it is renewed it lasts; then another run has it and the first one hasn't."""
     first, second = locks_of(engine, "run-1", 0.4), locks_of(engine, "run-2")
     first.take(CARBON, "ada@desk")
@@ -69,7 +69,7 @@ def test_a_lock_that_nobody_renews_ends(engine: Engine) -> None:
 
 
 def test_a_run_takes_its_own_lock_again(engine: Engine) -> None:
-    """Resumed after its lock ended, a run goes on as before, if nobody else had it."""
+    """Resumed after its lock ended, a run goes on as before, if no other run had it."""
     locks = locks_of(engine, "run-1", 0.1)
     token = locks.take(CARBON, "ada@desk").lock.token
     time.sleep(0.2)
@@ -124,7 +124,7 @@ def test_two_runs_of_one_host_go_one_after_the_other(engine: Engine) -> None:
     assert waits.body.sentence.startswith("run run-1 of ada@desk has held its host lock since ")
 
 
-def test_a_dead_run_holds_nobody_up_for_long(engine: Engine) -> None:
+def test_a_dead_run_holds_no_run_up_for_long(engine: Engine) -> None:
     """A run whose driver and worker are dead loses the host, and another one goes on."""
     locks_of(engine, "run-1", 0.5).take(CARBON, "ada@desk")
     plan = plan_of("run-2", "carbon")
@@ -156,7 +156,7 @@ def test_an_overtaken_run_undoes_nothing(engine: Engine) -> None:
 
 
 def test_a_switch_starts_from_what_another_run_left(engine: Engine) -> None:
-    """What a host ran before its switch is where the way back leads, whatever was planned."""
+    """The automatic rollback leads to what a host ran before its switch, whatever was planned."""
     plan = plan_of("run-1", "carbon", "boron")
     journal = engine.journal(plan)
     journal.create(plan)
@@ -197,7 +197,7 @@ def test_unlock_says_whose_it_is(engine: Engine, tmp_path: Path) -> None:
 
 
 def test_a_damaged_lock_is_one_clear_error(engine: Engine) -> None:
-    """What somebody else wrote there is named, with how to be rid of it."""
+    """A foreign value there is named, with how to be rid of it."""
     client = locks_of(engine, "run-1").journal.client
     client.hset("orchestrate:locks", "carbon:22", b"[]")
     with pytest.raises(PayloadError, match="the lock of carbon:22") as caught:

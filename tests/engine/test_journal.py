@@ -45,7 +45,7 @@ def test_a_token_begins_a_step_once(engine: Engine) -> None:
     assert not journal.claim(StepKey(Step.SMOKE, "carbon"), 1)
 
 
-def test_only_what_nobody_ever_began_is_withdrawn(engine: Engine) -> None:
+def test_only_what_never_began_is_withdrawn(engine: Engine) -> None:
     """A step that was sent and not begun is as if never sent; one that was begun once stays."""
     journal = engine.journal(PLAN)
     token = again(journal)

@@ -20,7 +20,7 @@ NO_MESSAGES = (b"not a message at all", b"", b"\xff\xfe", b"null", b"{}", b"[" *
 WRONG: tuple[object, ...] = (None, 3, "x", [], {}, {"a": 1}, "\ud800")
 
 
-def test_bytes_that_are_no_message_stop_nobody(engine: Engine) -> None:
+def test_bytes_that_are_no_message_stop_no_worker(engine: Engine) -> None:
     """A worker refuses garbage for good, says so in its log, and does the step behind it."""
     plan = make_plan(Wanted("carbon"))
     client = open_client(engine.broker)
@@ -54,7 +54,7 @@ def test_no_damage_to_a_message_ends_a_worker(engine: Engine) -> None:
 
 
 def damages(value: Any) -> Iterator[Any]:  # noqa: ANN401 - JSON
-    """Give a JSON object with each part of it, at any depth, missing or replaced."""
+    """Yield a JSON object with each part of it, at any depth, missing or replaced."""
     yield from WRONG
     if isinstance(value, dict):
         for name, part in value.items():

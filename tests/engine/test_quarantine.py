@@ -24,12 +24,12 @@ SYSTEM, PACKAGE = CARBON.toplevel, output("llama-shared")
 
 @pytest.fixture
 def quarantine(engine: Engine) -> Quarantine:
-    """Give a quarantine with nothing in it."""
+    """Return a quarantine with nothing in it."""
     return Quarantine(open_client(engine.broker))
 
 
 def smoke(fault: Fault | None) -> SmokeReport:
-    """Give carbon's report: a good one, or a crash that speaks against this."""
+    """Return carbon's report: a good one, or a crash that speaks against this."""
     failure = "llama-cli exited with 139" if fault else ""
     return SmokeReport("carbon", not fault, None, "", None, None, "", failure, fault=fault)
 
@@ -93,7 +93,7 @@ def test_who_runs_the_package_already_gets_nothing_new(quarantine: Quarantine) -
 
 
 def test_a_damaged_entry_is_one_clear_error(quarantine: Quarantine) -> None:
-    """What somebody else wrote there is named, with how to be rid of it."""
+    """A foreign value there is named, with how to be rid of it."""
     quarantine.client.hset("orchestrate:quarantine", PACKAGE, b"{")
     with pytest.raises(PayloadError, match="orchestrate:quarantine") as caught:
         quarantine.read()

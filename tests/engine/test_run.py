@@ -87,7 +87,7 @@ def test_a_paused_run_waits_and_goes_on(engine: Engine) -> None:
 
 
 def test_what_means_nothing_to_a_run_is_an_error(engine: Engine) -> None:
-    """A control that somebody else wrote ends the driver with one clear error."""
+    """A foreign control ends the driver with one clear error."""
     plan = make_plan(Wanted("carbon"))
     engine.journal(plan).create(plan)
     open_client(engine.broker).set(f"orchestrate:run:{plan.run}:control", "dance")
@@ -96,7 +96,7 @@ def test_what_means_nothing_to_a_run_is_an_error(engine: Engine) -> None:
 
 
 def test_a_resumed_run_has_its_policy(engine: Engine) -> None:
-    """A second batch waits out its pause by the server's clock, whoever drives by then."""
+    """A second batch waits out its pause by the server's clock, also under another driver."""
     plan = make_plan(Wanted("carbon"), Wanted("boron", batch=1))
     plan = replace(plan, policy=Policy(batch_pause=1.5))
     journal = engine.journal(plan)
@@ -225,7 +225,7 @@ def test_garbage_in_the_queue_stops_nothing(engine: Engine) -> None:
 
 
 def test_a_message_that_outlived_its_driver_is_dropped(engine: Engine) -> None:
-    """A step sent long ago is not begun by whoever serves the queue today."""
+    """A step sent long ago is not begun by the worker that serves the queue today."""
     plan = make_plan(Wanted("carbon"))
     journal = engine.journal(plan)
     journal.create(plan)

@@ -143,17 +143,17 @@ def test_a_timeout_shorter_than_a_step(engine: Engine) -> None:
 
 
 def dropped(engine: Engine) -> list[str]:
-    """Give the steps whose messages the worker took and did nothing with."""
+    """Return the steps whose messages the worker took and did nothing with."""
     log = (engine.directory / "worker.jsonl").read_text().splitlines()
     entries = [json.loads(line) for line in log]
     return [entry["step"] for entry in entries if entry["event"] == "message dropped"]
 
 
 def told(engine: Engine) -> list[str]:
-    """Give the hosts that have ended."""
+    """Return the hosts that have ended."""
     return [event.host for event in engine.events if event.event == "host_finished"]
 
 
 def record(engine: Engine, plan: Plan, key: StepKey) -> StepRecord:
-    """Give where a step stands."""
+    """Return where a step stands."""
     return engine.journal(plan).records()[key]

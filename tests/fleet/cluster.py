@@ -1,4 +1,4 @@
-"""A broker and a worker of the test's own, as somebody runs them for a cluster."""
+"""A broker and a worker of the test's own, as a user runs them for a cluster."""
 
 from __future__ import annotations
 
@@ -81,6 +81,6 @@ def kill_workers(fleet: Fleet) -> None:
 
 
 def workers(fleet: Fleet) -> list[int]:
-    """Give the processes of workers; the shell that keeps one names it too."""
+    """Return the processes of workers; the shell that keeps one names it too."""
     lines = fleet.running().items()
     return [pid for pid, line in lines if line.split()[1:4] == ["-m", "orchestrator", "worker"]]

@@ -40,5 +40,5 @@ def first_deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[First
 
 @pytest.fixture
 def fleet(first_deployment: FirstDeployment) -> Fleet:
-    """Give the fleet, deployed to before; who breaks a host puts it back."""
+    """Return the fleet, deployed to before; a test that breaks a host puts it back."""
     return first_deployment.fleet

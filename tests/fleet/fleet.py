@@ -77,7 +77,7 @@ class Deployment:
     stderr: str
 
     def find(self, **wanted: str) -> list[dict[str, Any]]:
-        """Give the events whose fields are as wanted."""
+        """Return the events whose fields are as wanted."""
         return [
             event
             for event in self.events
@@ -85,7 +85,7 @@ class Deployment:
         ]
 
     def why(self) -> str:
-        """Say how it ended, for the message of a failed test."""
+        """Render how it ended, for the message of a failed test."""
         messages = {name: result["message"] for name, result in self.hosts.items()}
         return f"{self.returncode} {self.outcomes()} {messages}\n{self.stderr}"
 
@@ -94,7 +94,7 @@ class Deployment:
         return json.dumps(self.hosts[host]["failure"], ensure_ascii=False)
 
     def outcomes(self) -> dict[str, str]:
-        """Give each host's outcome."""
+        """Return each host's outcome."""
         return {name: result["outcome"] for name, result in self.hosts.items()}
 
 
@@ -131,16 +131,16 @@ class Fleet:
     options: tuple[str, ...] = ()
 
     def __getitem__(self, name: str) -> Host:
-        """Give the host of this name."""
+        """Return the host of this name."""
         return self.lab[name]
 
     def argv(self, *args: str) -> list[str]:
-        """Give the command line of a command of the product, with this inventory."""
+        """Return the command line of a command of the product, with this inventory."""
         return [*ORCHESTRATE, *args, "--inventory", str(self.inventory), *self.options]
 
     @property
     def env(self) -> dict[str, str]:
-        """Give what makes the controller's Python find this checkout."""
+        """Return what makes the controller's Python find this checkout."""
         return {"PYTHONPATH": str(REPOSITORY)}
 
     def orchestrate(
@@ -199,7 +199,7 @@ class Fleet:
         host_vars: Mapping[str, Mapping[str, Any]] | None = None,
         controller: Controller | None = None,
     ) -> Fleet:
-        """Give the same fleet by another inventory, with these variables on top."""
+        """Return the same fleet by another inventory, with these variables on top."""
         everywhere = {**self.fleet_vars, **(fleet_vars or {})}
         extra = host_vars or {}
         single = {
@@ -221,11 +221,11 @@ class Fleet:
         return {name: state_of(self.lab[name]) for name in names}
 
     def processes(self) -> list[str]:
-        """Give the command lines of the product's processes on the controller."""
+        """Return the command lines of the product's processes on the controller."""
         return [line for line in self.running().values() if line]
 
     def running(self) -> dict[int, str]:
-        """Give the processes on the controller, by their number, with their command lines."""
+        """Return the processes on the controller, by their number, with their command lines."""
         group = self.lab.site.cgroup / "controller" / "cgroup.procs"
         return {int(pid): _command_line(pid) for pid in group.read_text().split()}
 

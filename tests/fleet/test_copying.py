@@ -45,14 +45,14 @@ MEGABYTE = 1_000_000
 
 
 def payload(name: str, megabytes: int, source: str = RANDOM, count: int = 1) -> str:
-    """Give a module with `count` paths of that size together."""
+    """Return a module with `count` paths of that size together."""
     numbers = " ".join(map(str, range(count)))
     size = megabytes * MEGABYTE // count
     return PAYLOAD.format(name=name, source=source, bytes=size, numbers=numbers)
 
 
 def report_of(deployment: Deployment, host: str) -> dict[str, Any]:
-    """Give what the deployment says of the copy to a host."""
+    """Return what the deployment says of the copy to a host."""
     (event,) = deployment.find(host=host, stage="copy_closure", event="stage_finished")
     report: dict[str, Any] = event["report"]
     return report
@@ -263,5 +263,5 @@ def cache_of(fleet: Fleet, builder: str, path: str, directory: Path) -> Iterator
 
 
 def nix(*arguments: str) -> list[str]:
-    """Give the command line of a new command of Nix."""
+    """Return the command line of a new command of Nix."""
     return ["nix", "--extra-experimental-features", "nix-command", *arguments]

@@ -55,7 +55,7 @@ SSHD_SESSIONS_DIE = """
 
 @pytest.fixture
 def host(fleet: Fleet) -> Iterator[Host]:
-    """Give a host that runs and boots a deployed system, and leave it so."""
+    """Yield a host that runs and boots a deployed system, and leave it so."""
     fleet.change()
     assert fleet.deploy_json(NAME).outcomes()[NAME] == "deployed"
     yield fleet[NAME]
@@ -75,7 +75,7 @@ def test_back_to_what_ran_and_not_to_the_next_lower_generation(fleet: Fleet, hos
     assert_rolled_back(deployment)
     after = state_of(host)
     assert after.running == older
-    # Nobody asked for another boot default than the one that was there.
+    # The boot default stays the one that was there before.
     assert after.boot_default == newest
     assert not after.rollback_armed
 
@@ -228,7 +228,7 @@ def is_active(host: Host, unit: str) -> bool:
 
 
 def activation_log(host: Host) -> str:
-    """Give what the activation said."""
+    """Return what the activation printed."""
     return host.shell("cat /run/orchestrate/activation.log 2>/dev/null || true")
 
 
@@ -241,7 +241,7 @@ def wait_until(done: Callable[[], bool]) -> None:
 
 
 def generations(host: Host) -> str:
-    """Give the profile's generations and what each is."""
+    """Return the profile's generations and what each is."""
     return host.shell("cd /nix/var/nix/profiles; for link in system-*; do readlink -f $link; done")
 
 

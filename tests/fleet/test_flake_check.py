@@ -31,7 +31,7 @@ def findings(fleet: Fleet, *, returncode: int) -> dict[tuple[str, str], dict[str
 
 
 def names(found: dict[tuple[str, str], dict[str, Any]], kind: str) -> set[str]:
-    """Give what was found of one kind."""
+    """Return what was found of one kind."""
     return {name for its_kind, name in found if its_kind == kind}
 
 

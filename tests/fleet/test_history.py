@@ -1,4 +1,4 @@
-"""What is remembered of real runs, and the way back to what one of them had left."""
+"""What is remembered of real runs, and the rollback to what one of them had left."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.lab
 
 
 def run_of(deployment: Deployment) -> str:
-    """Give the id of a deployment's run."""
+    """Return the id of a deployment's run."""
     return str(deployment.events[-1]["run"])
 
 
@@ -54,7 +54,7 @@ def test_a_run_is_remembered(fleet: Fleet) -> None:
 
 
 def test_a_run_with_nothing_to_do_is_remembered(fleet: Fleet) -> None:
-    """It starts no server; whoever asks for the history next finds it there, host by host."""
+    """It starts no server; the next `orchestrate history` finds it there, host by host."""
     before = deployed(fleet)
     again = fleet.deploy_json("carbon")
     assert again.outcomes() == {"carbon": "unchanged"}, again.why()

@@ -33,7 +33,7 @@ HANGS_LATER = """
 
 @pytest.fixture
 def host(fleet: Fleet) -> Iterator[Host]:
-    """Give a host whose running system will hang when it is activated again."""
+    """Yield a host whose running system will hang when it is activated again."""
     fleet.change(extra={NAME: HANGS_LATER})
     assert fleet.deploy_json(NAME).outcomes()[NAME] == "deployed"
     fleet[NAME].shell("touch /run/hang")
@@ -44,7 +44,7 @@ def host(fleet: Fleet) -> Iterator[Host]:
 
 
 def rebooting(fleet: Fleet, *, allowed: bool) -> Fleet:
-    """Give the fleet with short limits, and the last resort allowed or not."""
+    """Return the fleet with short limits, and the last resort allowed or not."""
     return fleet.with_vars(
         {
             "orchestrate_confirm_timeout": CONFIRM_SECONDS,
@@ -72,7 +72,7 @@ def test_a_rollback_that_hangs_reboots_into_the_old_system(fleet: Fleet, host: H
 
 
 def test_a_host_without_its_controller_reboots_by_itself(fleet: Fleet, host: Host) -> None:
-    """If nobody confirms and the automatic rollback hangs, the host reboots, and only once."""
+    """If nothing confirms and the automatic rollback hangs, the host reboots, and only once."""
     before = state_of(host)
     fleet.change()
     process = rebooting(fleet, allowed=True).start("deploy", NAME, "--json")
@@ -106,7 +106,7 @@ def test_without_leave_it_needs_manual_repair(fleet: Fleet, host: Host) -> None:
 
 
 def boot_id(host: Host) -> str:
-    """Give the id of the present boot, empty while it is between two."""
+    """Return the id of the present boot, empty while it is between two."""
     try:
         return host.exec("cat", "/proc/sys/kernel/random/boot_id", check=False).stdout.strip()
     except LabError:

@@ -102,7 +102,7 @@ def test_the_automatic_rollback_ends_a_script_that_does_not_let_go(fleet: Fleet)
 
 @pytest.mark.faults
 def test_a_host_that_is_held_for_good_is_told_of(fleet: Fleet) -> None:
-    """Where nobody lets go the run changes nothing, names the process, and says what to do."""
+    """If no process lets go, the run changes nothing, names the process, and says what to do."""
     before = settled(fleet[NAME])
     begun = attempt(fleet, Moment.TEST, {"orchestrate_way_back_timeout": 1})
     holding = (

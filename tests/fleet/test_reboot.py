@@ -20,25 +20,25 @@ NAMES = ("carbon", "boron")
 
 
 def another_initrd(word: str) -> Mapping[str, str]:
-    """Give a module for each machine with a kernel module in its initrd."""
+    """Return a module for each machine with a kernel module in its initrd."""
     return dict.fromkeys(NAMES, f'{{ boot.kernelModules = [ "{word}" ]; }}')
 
 
 @pytest.fixture
 def booted(fleet: Fleet) -> Fleet:
-    """Give the fleet with machines that have booted what they run."""
+    """Return the fleet with machines that have booted what they run."""
     for name in NAMES:
         fleet[name].reboot()
     return fleet
 
 
 def rebooting(fleet: Fleet, policy: str, seconds: float = 60) -> Fleet:
-    """Give the fleet with this policy for reboots."""
+    """Return the fleet with this policy for reboots."""
     return fleet.with_vars({"orchestrate_reboot": policy, "orchestrate_reboot_timeout": seconds})
 
 
 def test_a_needed_reboot_is_told_and_left_to_the_user(booted: Fleet) -> None:
-    """By default, and where nobody is there to be asked, no machine reboots."""
+    """By default, and without a terminal to ask on, no host reboots."""
     before = state_of(booted["carbon"])
     booted.change(extra=another_initrd("dummy"))
     deployment = rebooting(booted, "ask").deploy_json("carbon")
@@ -108,7 +108,7 @@ def test_machines_reboot_one_by_one_where_needed(booted: Fleet) -> None:
 
 
 def test_the_health_check_decides_after_a_reboot_as_well(booted: Fleet) -> None:
-    """It is asked again until it passes; where it never does, the message says the way back."""
+    """It is asked again until it passes; if it never does, the message says how to roll back."""
     before = state_of(booted["carbon"])
     # /run is new in each boot.
     booted["boron"].shell("touch /run/ready")

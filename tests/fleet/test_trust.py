@@ -17,7 +17,7 @@ pytestmark = pytest.mark.lab
 
 @pytest.fixture
 def stranger(fleet: Fleet, tmp_path: Path) -> Fleet:
-    """Give the fleet by an inventory whose known_hosts file isn't there yet."""
+    """Return the fleet by an inventory whose known_hosts file isn't there yet."""
     path = tmp_path / "inventory.yml"
     text = fleet.inventory.read_text()
     path.write_text(text.replace(str(fleet.lab.known_hosts), str(tmp_path / "known_hosts")))

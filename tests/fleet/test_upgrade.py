@@ -51,7 +51,7 @@ class Moving:
 
 @pytest.fixture
 def moving(fleet: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Moving:
-    """Give a fleet with a llama.cpp of its own, deployed to carbon."""
+    """Return a fleet with a llama.cpp of its own, deployed to carbon."""
     monkeypatch.setenv("XDG_STATE_HOME", str(fleet.controller.env["XDG_STATE_HOME"]))
     source = tmp_path / "llama-cpp"
     own = fleet.with_vars({"orchestrate_llama_cpp": str(source)})
@@ -63,7 +63,7 @@ def moving(fleet: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Mov
 
 
 def settled(deployment: Deployment) -> str:
-    """Give what was said of the lock."""
+    """Return what was printed about the lock."""
     (event,) = deployment.find(event="lock_settled")
     return str(event["message"])
 
@@ -105,7 +105,7 @@ def test_a_failed_upgrade_leaves_the_old_lock(moving: Moving) -> None:
 
 
 def test_a_killed_upgrade_leaves_the_old_lock_until_it_is_resumed(moving: Moving) -> None:
-    """Whoever deploys in between gets the old one; a run that then ends well keeps its own."""
+    """A deployment in between gets the old one; a run that then ends well keeps its own."""
     before = moving.lock
     moving.release("3.0.0")
     process = moving.fleet.start("upgrade", NAME, "--json")

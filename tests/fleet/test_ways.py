@@ -201,7 +201,7 @@ def test_a_typed_password_is_for_the_smoke_by_hand_too(fleet: Fleet) -> None:
 
 
 def _known_of_processes(fleet: Fleet) -> set[str]:
-    """Give the arguments and environments of all processes on the controller."""
+    """Return the arguments and environments of all processes on the controller."""
     group = fleet.lab.site.cgroup / "controller" / "cgroup.procs"
     found = set()
     for pid in group.read_text().split():

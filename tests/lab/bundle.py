@@ -29,7 +29,7 @@ _APPLETS = (
 
 
 def nix_bundle() -> Path:
-    """Give the folder whose `bin` has a `nix` that runs on this machine."""
+    """Return the folder whose `bin` has a `nix` that runs on this machine."""
     # The programs name their libraries by absolute path, so the place is part of it.
     recipe = Path(__file__).read_bytes()
     key = content_key(IMAGES["forky"].key, str(cache_directory()), recipe)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def cache_directory() -> Path:
-    """Give the folder that holds the lab's images, made if missing."""
+    """Return the folder that holds the lab's images, made if missing."""
     chosen = os.environ.get("ORCHESTRATE_CACHE")
     if not chosen:
         base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
@@ -42,7 +42,7 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def cached(name: str, make: Callable[[Path], None]) -> Path:
-    """Give the cached artefact `name`; `make(path)` makes it when it is missing.
+    """Return the cached artefact `name`; `make(path)` makes it if it is missing.
 
     It is made under another name and renamed, so an interrupted attempt is never
     taken for a whole one; a second process waits for the first.

@@ -102,7 +102,7 @@ def controller_env(*, lab: Path, home: Path, nix: Path | None) -> dict[str, str]
 
 
 def _path_without_nix(lab: Path) -> str:
-    """Give this process's PATH, with a folder that has a nix replaced by one without."""
+    """Return this process's PATH, with a folder that has a nix replaced by one without."""
     directories: list[str] = []
     for number, directory in enumerate(os.environ.get("PATH", os.defpath).split(":")):
         if not (Path(directory) / "nix").exists():

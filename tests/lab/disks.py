@@ -19,7 +19,7 @@ SUDOERS = "/etc/sudoers.d/lab"
 
 
 def sudo_rule(user: str, *, asks: bool) -> str:
-    """Give the sudoers line by which a user may do everything."""
+    """Return the sudoers line by which a user may do everything."""
     return f"{user} ALL=(ALL) {'' if asks else 'NOPASSWD: '}ALL\n"
 
 

@@ -51,7 +51,7 @@ class Site:
 
     @property
     def controller_prefix(self) -> tuple[str, ...]:
-        """Give what makes a command a process of the controller."""
+        """Return what makes a command a process of the controller."""
         join = ("bash", str(GUEST / "join.sh"), str(self.cgroup / "controller"))
         return (*join, *self.controller.argv_prefix)
 
@@ -83,43 +83,43 @@ class Host:
 
     @property
     def name(self) -> str:
-        """Give the inventory name."""
+        """Return the inventory name."""
         return self.spec.name
 
     @property
     def address(self) -> str:
-        """Give the address by which it is reached, if need be through its jump host."""
+        """Return the address by which it is reached, if need be through its jump host."""
         return self.ports[0].address
 
     @property
     def addresses(self) -> tuple[str, ...]:
-        """Give all its addresses."""
+        """Return all its addresses."""
         return tuple(port.address for port in self.ports)
 
     @property
     def directory(self) -> Path:
-        """Give the folder of its disks."""
+        """Return the folder of its disks."""
         return self.site.directory / "hosts" / self.name
 
     @property
     def public_host_key(self) -> str:
-        """Give its ssh host key: type and base64, without a comment."""
+        """Return its ssh host key: type and base64, without a comment."""
         text = (self.directory / "upper" / f"{HOST_KEY}.pub").read_text()
         return " ".join(text.split()[:2])
 
     @property
     def network(self) -> Namespace:
-        """Give its network namespace, which outlives its boots."""
+        """Return its network namespace, which outlives its boots."""
         return Namespace(self.supervisor)
 
     @property
     def is_on(self) -> bool:
-        """Tell whether it has power."""
+        """Return whether it has power."""
         return (self.directory / "state").read_text().strip() == "on"
 
     @property
     def pid(self) -> int:
-        """Give its PID 1 as this machine numbers it."""
+        """Return its PID 1 as this machine numbers it."""
         try:
             return int((self.directory / "pid").read_text())
         except FileNotFoundError:
@@ -128,13 +128,13 @@ class Host:
 
     @property
     def boot_id(self) -> str:
-        """Give the id of the present boot."""
+        """Return the id of the present boot."""
         return self.exec("cat", "/proc/sys/kernel/random/boot_id").stdout.strip()
 
     # Commands
 
     def exec_argv(self, *argv: str) -> tuple[str, ...]:
-        """Give the command that runs `argv` as root on the host, without its network."""
+        """Return the command that runs `argv` as root on the host, without its network."""
         enter = ("nsenter", f"--target={self.pid}", "--all", "--")
         return (*enter, *CONFINED, "env", "-i", *_GUEST_ENV, *argv)
 
@@ -149,7 +149,7 @@ class Host:
         return self.exec("sh", "-euc", script, check=check).stdout
 
     def ssh_argv(self, *argv: str) -> tuple[str, ...]:
-        """Give the command that runs `argv` by ssh from the controller."""
+        """Return the command that runs `argv` by ssh from the controller."""
         config = str(self.site.directory / "ssh_config")
         command = (shlex.join(argv),) if argv else ()
         return (*self.site.controller_prefix, "ssh", "-F", config, self.name, *command)
@@ -177,15 +177,15 @@ class Host:
         self._wait_until_off()
 
     def switch_on(self) -> None:
-        """Give it power and return at once."""
+        """Power it on and return at once."""
         if not self.is_on:
-            # Here and not by the supervisor, so that whoever waits knows it at once.
+            # Here and not by the supervisor, so that a waiting test knows it at once.
             (self.directory / "state").write_text("on\n")
             with (self.directory / "power").open("w") as power:
                 power.write("on\n")
 
     def boot(self) -> None:
-        """Give it power and return when it is up, its boot default activated."""
+        """Power it on and return when it is up, its boot default activated."""
         self.switch_on()
         self.wait_until_up()
 
@@ -230,7 +230,7 @@ class Host:
     # Wires
 
     def cut(self) -> None:
-        """Cut its network: packets vanish, both ways, and nobody is told."""
+        """Cut its network: packets vanish silently, both ways."""
         self.site.switch.ip(port.cut() for port in self.ports)
 
     def restore(self) -> None:
@@ -251,7 +251,7 @@ class Host:
 
     @contextmanager
     def latency(self, milliseconds: float, port: int = 22) -> Iterator[Endpoint]:
-        """Give an endpoint that is this host with a longer round trip.
+        """Yield an endpoint that is this host with a longer round trip.
 
         The endpoint's host key is added to the lab's known_hosts.
         """

@@ -37,7 +37,7 @@ _BUILDER_PACKAGES = (
     "libggml0-backend-vulkan",
     "mesa-vulkan-drivers",
 )
-# Kept small: nobody reads manuals on a host of the lab.
+# Kept small: manuals are not read on a host of the lab.
 _UNWANTED = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*")
 _NIX_BYTES = 64 << 30
 # No journal: a power cut in the lab kills the guest's processes, not the kernel that
@@ -64,15 +64,15 @@ class Image:
         return content_key(self.suite, *self.packages, *_UNWANTED, *recipe)
 
     def archive(self) -> Path:
-        """Give the packed root filesystem, made if it is not cached."""
+        """Return the packed root filesystem, made if it is not cached."""
         return cached(f"{self.suite}-{self.key}.tar.zst", self._debootstrap)
 
     def root(self) -> Path:
-        """Give the unpacked root filesystem, which hosts only ever read."""
+        """Return the unpacked root filesystem, which hosts only ever read."""
         return cached(f"{self.suite}-{self.key}", self._unpack)
 
     def nix_volume(self) -> Path:
-        """Give a sparse filesystem image holding the suite's own empty /nix.
+        """Return a sparse filesystem image holding the suite's own empty /nix.
 
         A host's /nix is a copy of it on a loop device, because only a filesystem
         of its own can be full for one host alone.
@@ -129,7 +129,7 @@ IMAGES = {
 
 
 def mirror(sources: Path = Path("/etc/apt")) -> str:
-    """Give the Debian mirror that this machine's own apt uses."""
+    """Return the Debian mirror that this machine's own apt uses."""
     files = [sources / "sources.list", *sorted(sources.glob("sources.list.d/*"))]
     for file in (file for file in files if file.is_file()):
         for line in file.read_text().splitlines():

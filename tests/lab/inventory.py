@@ -43,14 +43,14 @@ def _variables(host: Host) -> dict[str, Any]:
 
 
 def known_hosts(hosts: Iterable[Host]) -> str:
-    """Give the host keys, by name and by each address."""
+    """Return the host keys, by name and by each address."""
     return "".join(
         f"{','.join((host.name, *host.addresses))} {host.public_host_key}\n" for host in hosts
     )
 
 
 def ssh_config(hosts: Iterable[Host], *, private_key: Path, known: Path) -> str:
-    """Give an ssh_config by which `ssh -F … NAME` reaches each host as its user."""
+    """Return an ssh_config by which `ssh -F … NAME` reaches each host as its user."""
     stanzas = [
         f"""Host *
   IdentityFile {private_key}

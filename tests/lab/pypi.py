@@ -23,7 +23,7 @@ class Distribution:
 
     @property
     def is_source(self) -> bool:
-        """Tell a source distribution from a wheel."""
+        """Return whether it is a source distribution, not a wheel."""
         return self.file_name.endswith(".tar.gz")
 
 
@@ -32,7 +32,7 @@ class WrongContentError(Exception):
 
 
 def download(distribution: Distribution) -> Path:
-    """Give the distribution's file out of the cache, through pip where it is missing."""
+    """Return the distribution's file out of the cache; fetch it by pip if it is missing."""
     name = f"{distribution.sha256[:16]}-{distribution.file_name}"
     return cached(name, lambda target: _fetch(distribution, target))
 

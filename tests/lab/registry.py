@@ -95,7 +95,7 @@ class Entry:
 
     @property
     def is_watched(self) -> bool:
-        """Tell whether its reaper lives, rather than another process of that number."""
+        """Return whether its reaper lives, rather than another process of that number."""
         with suppress(FileNotFoundError, ProcessLookupError):
             return self.lab_id in Path(f"/proc/{self.reaper}/cmdline").read_text()
         return False
@@ -125,7 +125,7 @@ def leave(lab_id: str) -> None:
 
 
 def entries() -> tuple[Entry, ...]:
-    """Give the labs that are counted in, up or not."""
+    """Return the labs that are counted in, up or not."""
     found: list[Entry] = []
     with _locked():
         for path in _RUN.glob("*.here"):
@@ -136,7 +136,7 @@ def entries() -> tuple[Entry, ...]:
 
 
 def running() -> tuple[LabRecord, ...]:
-    """Give the labs that are up."""
+    """Return the labs that are up."""
     labs: list[LabRecord] = []
     for path in sorted(_RUN.glob("*.json")):
         # One that ends at this moment is none.
@@ -146,7 +146,7 @@ def running() -> tuple[LabRecord, ...]:
 
 
 def find(lab_id: str | None = None) -> LabRecord:
-    """Give the lab of this id, or the only one, or the only one in the background."""
+    """Return the lab of this id, or the only one, or the only one in the background."""
     labs = [lab for lab in running() if lab_id in (None, lab.lab_id)]
     if len(labs) > 1:
         labs = [lab for lab in labs if lab.background]

@@ -33,7 +33,7 @@ class HostSpec:
 
     @property
     def is_builder(self) -> bool:
-        """Tell whether it belongs to the inventory group `builders`."""
+        """Return whether it belongs to the inventory group `builders`."""
         return bool(self.features)
 
 
@@ -52,12 +52,12 @@ DEFAULT_FLEET = (
 
 
 def fleet(count: int = len(DEFAULT_FLEET)) -> tuple[HostSpec, ...]:
-    """Give `count` hosts: the six that have a role, then node-1, node-2 and so on."""
+    """Return `count` hosts: the six that have a role, then node-1, node-2 and so on."""
     further = (HostSpec(f"node-{number}") for number in range(1, count - len(DEFAULT_FLEET) + 1))
     return (*DEFAULT_FLEET, *further)[:count]
 
 
 def named(names: tuple[str, ...]) -> tuple[HostSpec, ...]:
-    """Give the hosts of these names, with their role where they have one."""
+    """Return the hosts of these names, with their role if they have one."""
     roles = {spec.name: spec for spec in DEFAULT_FLEET}
     return tuple(roles.get(name) or HostSpec(name) for name in names)

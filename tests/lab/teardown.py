@@ -23,7 +23,7 @@ def tear_down(lab_id: str, directory: Path) -> None:
 
 
 def tear_down_abandoned() -> None:
-    """Remove the labs whose reaper was killed, so that nobody else will."""
+    """Remove the labs whose reaper was killed, so that nothing else will."""
     for entry in registry.entries():
         if not entry.is_watched:
             tear_down(entry.lab_id, Path(entry.directory))

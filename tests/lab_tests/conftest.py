@@ -14,6 +14,6 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def fleet() -> Iterator[Lab]:
-    """Give a lab with the six hosts; who breaks one puts it back."""
+    """Yield a lab with the six hosts; a test that breaks one puts it back."""
     with running_lab() as lab:
         yield lab

@@ -380,7 +380,7 @@ def _text(path: Path) -> str:
 
 
 def _gone(lab_id: str, directory: Path) -> list[str]:
-    """Give the traces that are still there after a few seconds."""
+    """Return the traces that are still there after a few seconds."""
     deadline = time.monotonic() + 10
     while (traces := _traces(lab_id, directory)) and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -389,7 +389,7 @@ def _gone(lab_id: str, directory: Path) -> list[str]:
 
 @pytest.fixture
 def serving(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
-    """Give a process that starts a lab of two hosts, and keeps it."""
+    """Yield a process that starts a lab of two hosts, and keeps it."""
     with subprocess.Popen(
         [sys.executable, "-m", "tests.lab", "serve", "--hosts", "node-1,node-2"],
         cwd=REPOSITORY,

@@ -35,13 +35,13 @@ HOSTS_OWN = "sha256sum $(find /etc/ssh -type f); systemctl show -p MainPID ssh"
 
 @pytest.fixture(scope="module")
 def controller(fleet: Lab) -> Controller:
-    """Give the lab's controller with ssh to every host."""
+    """Return the lab's controller with ssh to every host."""
     return fleet.controller()
 
 
 @pytest.fixture
 def carbon(fleet: Lab) -> Iterator[Host]:
-    """Give a host and leave nothing of the stand-in on it."""
+    """Yield a host and leave nothing of the stand-in on it."""
     host = fleet["carbon"]
     yield host
     host.shell(
@@ -97,7 +97,7 @@ def instantiate(fleet: Lab, controller: Controller, expression: str) -> str:
 
 
 def llama(variant: str, *, config: str = "{}", tree: Path = LLAMA_CPP_STANDIN) -> str:
-    """Give the expression of a llama.cpp package on the stand-in."""
+    """Return the expression of a llama.cpp package on the stand-in."""
     packages = STANDIN_PACKAGES % config
     return f"((({packages}).callPackage {tree}/.devops/nix/scope.nix {{ }}).llama-cpp){variant}"
 

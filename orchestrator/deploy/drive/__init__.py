@@ -1,1 +1,1 @@
-"""Driving a run: read its state, send what comes next, tell of it; hold its hosts' locks."""
+"""Driving a run: read its state, send what comes next, emit it; hold its hosts' locks."""

@@ -61,9 +61,9 @@ def drive(
     Args:
         journal: the run; its plan is written.
         send: brings a step to a worker: queue, run, step, fencing token.
-        on_event: hears every event of the run, the last being `run_finished`.
+        on_event: gets every event of the run, the last being `run_finished`.
         check: asked between two waits; it raises if no worker is left.
-        after: the id of the last event that was heard already, `0` for none.
+        after: the id of the last event that was passed on already, `0` for none.
 
     Raises:
         PayloadError: the journal was damaged.
@@ -73,7 +73,7 @@ def drive(
     locks = RunLocks(HostLocks(journal))
     lost = LostSteps(journal)
     unserved = Absences[str](journal.lease_seconds)
-    told: set[str] = set()
+    reported: set[str] = set()
     seen = after
     while True:
         check()
@@ -81,11 +81,11 @@ def drive(
         locks.renew()
         for key in locks.ours(run, (*run.next_steps, *lost.due(run))):
             _send(journal, run, send, key)
-        _tell_unserved(journal, run, unserved, told)
-        _tell_held_back(journal, run, told)
-        _tell_settled(journal, run, told, locks)
+        _emit_unserved(journal, run, unserved, reported)
+        _emit_notices(journal, run, reported)
+        _release_settled(journal, run, reported, locks)
         if run.is_finished:
-            return _finish(journal, run, seen, on_event, told)
+            return _finish(journal, run, seen, on_event, reported)
         seen = _pass_on(journal, seen, on_event)
 
 
@@ -121,7 +121,7 @@ def _note_what_is_there(journal: Journal, plan: Plan) -> None:
 def _pass_on(journal: Journal, seen: str, on_event: Callable[[Event], None]) -> str:
     """Pass on events until a step ends, or for a while; return the id of the last one.
 
-    Most events tell of what goes on, and nothing is decided anew for them.
+    Most events report progress, and nothing is decided anew because of them.
     """
     until = time.monotonic() + _WAIT_SECONDS
     ended = False
@@ -161,51 +161,51 @@ def _give_up(journal: Journal, plan: Plan, key: StepKey, record: StepRecord) -> 
         journal.emit(step_event(journal.run, failure.host, key, StageFailed(failure)))
 
 
-def _tell_unserved(journal: Journal, run: Run, unserved: Absences[str], told: set[str]) -> None:
-    """Tell once of each queue that a step was sent to and that no worker serves."""
+def _emit_unserved(journal: Journal, run: Run, unserved: Absences[str], reported: set[str]) -> None:
+    """Report once each queue that a step was sent to and that no worker serves."""
     sent = [key for key, record in run.records.items() if record.state is StepState.SENT]
     waiting = {queue_of(run.plan, key) for key in sent}
     served = Cluster(journal.client).served() if waiting else frozenset()
     for queue in unserved.lasting(waiting - served):
         name = f"queue {queue}"
-        if name not in told:
-            told.add(name)
+        if name not in reported:
+            reported.add(name)
             journal.emit(event_now(journal.run, "", "", QueueUnserved(queue)))
 
 
-def _tell_held_back(journal: Journal, run: Run, told: set[str]) -> None:
-    """Tell once of each budget that is spent and each pause that begins."""
+def _emit_notices(journal: Journal, run: Run, reported: set[str]) -> None:
+    """Report once each budget that is spent and each pause that begins."""
     for notice in run.notices:
         # No host's name has a space in it.
         name = f"{notice.event} {notice.subject}"
-        if name not in told:
-            told.add(name)
+        if name not in reported:
+            reported.add(name)
             journal.emit(event_now(journal.run, "", "", notice))
 
 
-def _tell_settled(journal: Journal, run: Run, told: set[str], locks: RunLocks) -> None:
-    """Let go of each host that has come to an end, and tell once of it."""
+def _release_settled(journal: Journal, run: Run, reported: set[str], locks: RunLocks) -> None:
+    """Release each host that has ended, and report its end once."""
     for host in run.settled:
-        if host.name not in told:
-            told.add(host.name)
+        if host.name not in reported:
+            reported.add(host.name)
             locks.release(host.name, host.result)
-            _tell_end(journal, host.name, host.result)
+            _emit_end(journal, host.name, host.result)
 
 
-def _tell_end(journal: Journal, host: str, result: HostResult) -> None:
+def _emit_end(journal: Journal, host: str, result: HostResult) -> None:
     journal.emit(event_now(journal.run, host, "", HostFinished(result)))
 
 
 def _finish(
-    journal: Journal, run: Run, seen: str, on_event: Callable[[Event], None], told: set[str]
+    journal: Journal, run: Run, seen: str, on_event: Callable[[Event], None], reported: set[str]
 ) -> dict[str, HostResult]:
     """Save the results and pass on what is left in the stream, `run_finished` last."""
     ended = run.results
     journal.save_results(ended)
     # The hosts that the run left out: only its end settles them.
     for host, result in ended.items():
-        if host not in told:
-            _tell_end(journal, host, result)
+        if host not in reported:
+            _emit_end(journal, host, result)
     journal.emit(event_now(journal.run, "", "", RunFinished(ended)))
     while True:
         for number, event in journal.events(seen, _WAIT_SECONDS):

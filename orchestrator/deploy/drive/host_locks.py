@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class RunLocks:
-    """The host locks that this driver holds, and the hosts of whose wait it has told."""
+    """The host locks that this driver holds, and the hosts whose wait it has reported."""
 
     locks: HostLocks
     held: set[str] = field(default_factory=set)
-    told: set[str] = field(default_factory=set)
+    reported: set[str] = field(default_factory=set)
     renewed_at: float = field(default_factory=time.monotonic)
 
     def ours(self, run: Run, steps: Iterable[StepKey]) -> Iterator[StepKey]:
@@ -51,7 +51,7 @@ class RunLocks:
             self.locks.renew(host)
 
     def release(self, host: str, result: HostResult) -> None:
-        """Let go of a host that has come to an end."""
+        """Release a host that has ended."""
         self.held.discard(host)
         self.locks.release(host, result.current or "")
 
@@ -59,8 +59,8 @@ class RunLocks:
         host = run.host(key.subject).plan.target
         taken = self.locks.take(host, run.plan.origin.author)
         if taken.lock.run != run.plan.run:
-            if host.name not in self.told:
-                self.told.add(host.name)
+            if host.name not in self.reported:
+                self.reported.add(host.name)
                 lock = taken.lock
                 self._emit(host.name, WaitsForLock(lock.run, lock.author, lock.since))
             return False
@@ -77,7 +77,7 @@ class RunLocks:
         return not key.step.begins_something or self.locks.journal.attempts(key) > 0
 
     def _give_up(self, key: StepKey, record: StepRecord | None, lock: HostLock) -> None:
-        """Fail what we were at and the rollback, which would undo what another run did."""
+        """Fail the step we were at, and the rollback, which would undo what another run did."""
         failure = Failure(
             message=f"run {lock.previous_run} has changed it since this run began to,"
             " and it stays as that one left it",

@@ -55,7 +55,7 @@ class LostSteps:
         self._looked_at = -_LOOK_SECONDS
 
     def due(self, run: Run) -> tuple[StepKey, ...]:
-        """Return the lost steps that may be sent again now; most times nothing is looked at."""
+        """Return the lost steps that may be sent again now; most calls look at nothing."""
         now = time.monotonic()
         if now - self._looked_at < _LOOK_SECONDS:
             return ()

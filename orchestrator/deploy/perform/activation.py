@@ -126,7 +126,7 @@ def _as_it_is_now(context: Context, host: HostPlan) -> HostPlan:
 
 
 def activation_of(plan: Plan, host: HostPlan) -> Activation:
-    """Say what the run activates on a host."""
+    """Return what the run activates on a host."""
     return Activation(
         host=host.name,
         toplevel=host.evaluation.toplevel,
@@ -143,10 +143,10 @@ def activation_of(plan: Plan, host: HostPlan) -> Activation:
 
 
 def perform_confirm(context: Context, host: HostPlan) -> SwitchReport:
-    """Make what runs stay, over a new connection: that it opens is part of the proof.
+    """Confirm what runs, over a new connection: that it opens is part of the proof.
 
     Raises:
-        StageError: it can't be made to stay.
+        StageError: it can't be confirmed.
     """
     stay = disarm if context.plan.goal is Goal.TEST else confirm
     return _in_session(context, host, stay)

@@ -1,4 +1,4 @@
-"""Perform a build: once among all runs, on the next builder where one is lost.
+"""Perform a build: once among all runs, on the next builder if one is lost.
 
 What is lost with a builder is noticed within seconds, and says nothing of the
 derivation. A build that truly fails is remembered and tried nowhere else.
@@ -36,7 +36,7 @@ _MOST_LINES = 5000
 
 
 def perform_build(context: Context, wanted: Build) -> BuildReport:
-    """Build on the planned builder, or on the next that fits where that one is lost.
+    """Build on the planned builder, or on the next that fits if that one is lost.
 
     Raises:
         UnreachableError, BuilderError: no builder is left that could do it.
@@ -69,15 +69,15 @@ def perform_build(context: Context, wanted: Build) -> BuildReport:
 
 
 def candidates(wanted: Build, ledger: Ledger, made_on: str | None) -> list[str]:
-    """Give the builders to try, the best first. Pure.
+    """Return the builders to try, the best first. Pure.
 
-    The one where the build runs already comes first, then the one that has what
+    The one that runs the build already comes first, then the one that has what
     it is built after; one that has just let a build down comes last.
 
     Args:
         wanted: the build, with the builders that fit.
         ledger: what is known of builds and builders.
-        made_on: the builder that made `wanted.depends_on`; None where nobody had to.
+        made_on: the builder that made `wanted.depends_on`; None if no build was needed.
     """
     running = {build.builder for build in ledger.running if build.derivation == wanted.derivation}
     fitting = dict.fromkeys((wanted.builder, *wanted.fallbacks))
@@ -100,7 +100,7 @@ def _build_on(context: Context, ledger: BuildLedger, wanted: Build, name: str) -
 
 
 def _follow(context: Context, wanted: Build, name: str) -> BuildReport:
-    """Follow the build, over a new connection where one breaks under it.
+    """Follow the build, over a new connection if one breaks under it.
 
     Raises:
         UnreachableError: the builder doesn't answer any more.
@@ -151,7 +151,7 @@ async def _unless_cancelled(
 
 
 class _Bounded:
-    """Hands on the first lines of a log; of the rest how many they were, and the last."""
+    """Passes on the first lines of a log; of the rest their number, and the last ones."""
 
     def __init__(self, on_line: Callable[[str], None]) -> None:
         self._on_line = on_line
@@ -179,6 +179,6 @@ def _failed_before(wanted: Build, what: str) -> StageError:
 
 
 def _remembered(error: CommandError) -> str:
-    """Give what a later plan says of a build that failed: Nix's last words."""
-    said = error.last_lines[-1] if error.last_lines else ""
-    return f"{error.message}: {said}" if said else error.message
+    """Return what a later plan says of a build that failed: Nix's last words."""
+    last_line = error.last_lines[-1] if error.last_lines else ""
+    return f"{error.message}: {last_line}" if last_line else error.message

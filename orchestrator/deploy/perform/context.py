@@ -32,7 +32,7 @@ class Context:
         self.journal.emit(event_now(self.plan.run, host, stage, body))
 
     def builder(self, name: str) -> Host:
-        """Give the builder called `name`.
+        """Return the builder called `name`.
 
         Raises:
             PayloadError: the plan has no such builder.
@@ -44,7 +44,7 @@ class Context:
         raise PayloadError(message)
 
     def build_report(self, derivation: DerivationPath) -> BuildReport | None:
-        """Give the report of a build; None where it is not done.
+        """Return the report of a build; None if it is not done.
 
         Raises:
             PayloadError: what the journal holds is no such report.

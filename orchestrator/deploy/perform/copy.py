@@ -1,4 +1,4 @@
-"""Perform a copy: the smoke's model, then the system from whoever has it.
+"""Perform a copy: the smoke test's model, then the system from a source that has it.
 
 The builder gives what it has built. With `--fanout peers`, a host that has the
 same llama.cpp already gives what both share, and the builder the rest.
@@ -37,20 +37,20 @@ _PROGRESS_INTERVAL = 0.5
 """Seconds between two reports of how much was copied."""
 
 _BUILDERS_SHARE = 2
-"""How many hosts a builder serves at a time where those that are done serve others."""
+"""How many hosts a builder serves at a time if those that are done serve others."""
 
 
 def perform_copy(context: Context, host: HostPlan) -> CopyReport:
     """Bring a host its model and its system.
 
     Raises:
-        StageError: nobody has built the system, or it was there and is no more.
+        StageError: the system was not built, or was garbage-collected since.
         OrchestrateError: the copy failed.
     """
     derivation = host.awaited
     made = context.build_report(derivation) if derivation is not None else None
     if derivation is not None and made is None:
-        message = "nobody has built its system"
+        message = "its system was not built"
         hint = "run the same command again"
         raise StageError(message, hint=hint, host=host.name, stage=Step.COPY)
     model = read_model(model_path(host.target.smoke))
@@ -75,7 +75,7 @@ def perform_copy(context: Context, host: HostPlan) -> CopyReport:
 
 
 async def _emit_sizes(context: Context, host: HostPlan, shell: SshShell) -> None:
-    """Emit what the new closure takes beside the old one; not to know it stops nothing."""
+    """Emit what the new closure takes beside the old one; without it the copy goes on."""
     old = (host.previous,) if host.previous else ()
     asked = await shell.run(closure_sizes(*old, host.evaluation.toplevel))
     sizes = read_sizes(read(asked)) if asked.returncode == 0 else ()

@@ -1,4 +1,4 @@
-"""Who copies to whom at a time, of all that one worker copies."""
+"""Which source copies to which host at a time, of all that one worker copies."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ class CopySlots:
 
     @asynccontextmanager
     async def slot(self, sources: Callable[[], Mapping[str, int]]) -> AsyncIterator[str]:
-        """Wait for a slot, and give the source that it is at.
+        """Wait for a slot, and yield the source that it is at.
 
         Args:
-            sources: asked each time that something changes: who could give now,
+            sources: asked each time that something changes: which ones could give now,
                 and how many copies it may serve at a time, the best first.
         """
         async with self._changed:

@@ -82,7 +82,7 @@ class Runtime:
             return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
     def copy_slots(self, limits: CopyLimits) -> CopySlots:
-        """Give the slots that this process copies in; called on the loop."""
+        """Return the slots that this process copies in; called on the loop."""
         return self._slots.setdefault(limits, slots_of(limits))
 
     def close(self) -> None:
@@ -128,5 +128,5 @@ class Runtime:
 
 @cache
 def process_runtime() -> Runtime:
-    """Give this process's runtime, made when first asked for."""
+    """Return this process's runtime, made when first asked for."""
     return Runtime()

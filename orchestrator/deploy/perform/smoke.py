@@ -36,7 +36,7 @@ def perform_smoke(context: Context, host: HostPlan) -> SmokeReport:
 
 
 def _guard(host: HostPlan) -> Guard:
-    """Say what a host does by itself between its switch and its confirmation."""
+    """Return what a host does by itself between its switch and its confirmation."""
     return Guard.until_confirmed(has_previous=host.previous is not None)
 
 

@@ -36,7 +36,7 @@ log = structlog.get_logger()
 
 
 def claim(journal: Journal, key: StepKey, token: int) -> bool:
-    """Begin a step; False if it isn't this worker's to do.
+    """Begin a step; return False if it isn't this worker's to do.
 
     Args:
         journal: the run's.
@@ -80,7 +80,7 @@ def carry_out(journal: Journal, key: StepKey, token: int, perform: Perform) -> N
         )
         _fail(journal, key, token, defect)
     else:
-        # Journal first: whoever hears of the end must find it there.
+        # Journal first: a reader of the event must find the end there.
         if journal.finish(key, token, msgspec.to_builtins(report)):
             journal.emit(step_event(journal.run, host, key, step_finished(key.step, report)))
 

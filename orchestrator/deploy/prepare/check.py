@@ -55,7 +55,7 @@ async def check_flake(context: SurveyContext) -> tuple[FlakeFinding, ...]:
 
 
 def _built(context: SurveyContext) -> set[str]:
-    """Return the systems that the builders build, for when no host says what it is."""
+    """Return the systems that the builders build; used if no host says what it is."""
     builders = (host.builder for host in context.inventory.builders)
     return {system for builder in builders if builder for system in builder.systems}
 

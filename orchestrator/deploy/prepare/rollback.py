@@ -1,7 +1,7 @@
 """Plan a rollback by hand: earlier generations, with the guard of a deployment.
 
 What a rollback goes to is on the host already. From there on it is a run like
-any other: automatic rollback armed, smoke test, confirmation.
+any other: automatic rollback, smoke test, confirmation.
 """
 
 from __future__ import annotations

@@ -67,7 +67,7 @@ class SurveyContext:
     to be built; without one nothing is known of earlier builds. The `goal`
     decides which hosts have to change. `retry_failed` plans also what is
     remembered to have failed. `lock_aside` locks another flake than the fleet's
-    own and gives it.
+    own and returns it.
     """
 
     run: str
@@ -120,7 +120,7 @@ async def survey_fleet(
     """Find out what the fleet is and what it should become.
 
     Returns:
-        the survey, and who evaluated it; None when nothing was evaluated.
+        the survey, and what evaluated it; None if nothing was evaluated.
 
     Raises:
         OrchestrateError: nothing can be known of any host: no flake, no
@@ -217,7 +217,7 @@ async def evaluate_fleet(
 async def _evaluate(
     context: SurveyContext, evaluator: Evaluator, flake: FlakeRef, hosts: Sequence[str]
 ) -> dict[str, Evaluation | StageError]:
-    """Evaluate the hosts of which it isn't known what this very flake makes of them."""
+    """Evaluate the hosts whose result for this very flake isn't cached."""
     file = context.workspace.evaluation_cache
     mark = await fingerprint(evaluator.shell, flake)
     known = await recall(evaluator.shell, file, mark)
@@ -232,7 +232,7 @@ async def _evaluate(
 
 
 def processes_on(context: SurveyContext, evaluator: Evaluator) -> int:
-    """Say how many evaluations run at a time on this evaluator."""
+    """Return how many evaluations run at a time on this evaluator."""
     budget = context.inventory.fleet.evaluation_memory_mib
     return process_limit(evaluator.cpu_count, evaluator.memory_available_mib, budget)
 

@@ -43,7 +43,7 @@ def _host_steps(run: Run) -> Iterator[StepKey]:
 
 
 def _reboots(run: Run, waiting: Sequence[str]) -> Iterator[StepKey]:
-    """Let those of the waiting hosts reboot that leave their groups a machine in service.
+    """Let those of the waiting hosts reboot that leave their groups a host in service.
 
     In a group one reboots at a time, while another one is neither changing nor lost.
     """
@@ -78,7 +78,7 @@ def reboot_refusals(plan: Plan, hosts: Collection[HostRun]) -> dict[str, str]:
         in_service = members - lost
         for host in waiting:
             if host.name in members and _is_last(host.name, in_service):
-                refusals.setdefault(host.name, f"no other machine of {group} is in service")
+                refusals.setdefault(host.name, f"no other host of {group} is in service")
     return refusals
 
 

@@ -90,7 +90,7 @@ class HostState:
 class Decision:
     """Which hosts may begin to change now, or after a pause; which are left alone, and why.
 
-    `notices` are to be told to people.
+    `notices` are to be shown to people.
     """
 
     may_begin: frozenset[str] = frozenset()
@@ -139,7 +139,7 @@ def decide(
 def _spent(
     policy: Policy, ordered: Sequence[HostState], unreachable: Collection[str]
 ) -> list[_Spent]:
-    """Say which budgets are exceeded, as Ansible's `max_fail_percentage`: not just reached."""
+    """Return which budgets are exceeded, as Ansible's `max_fail_percentage`: not just reached."""
     failed = [one.host.choice.variant for one in ordered if one.phase.has_failed]
     lost = sum(one.phase is Phase.UNREACHABLE for one in ordered) + len(unreachable)
     found = []
@@ -228,7 +228,7 @@ def _budget_of(one: HostState, spent: Iterable[_Spent]) -> str:
 
 
 def _no_room(policy: Policy, lost: Collection[str]) -> dict[str, str]:
-    """Return the hosts that others, lost for good, keep from ever leaving service, and why."""
+    """Return the hosts that can't leave service because others are lost for good, and why."""
     found: dict[str, str] = {}
     for cap in policy.caps:
         down = [host for host in cap.hosts if host in lost]
@@ -267,8 +267,8 @@ class _Room:
 def _is_failed(policy: Policy, batch: Sequence[HostState], left_alone: Collection[str]) -> bool:
     """Whether a batch has ended without any good host, which ends the run.
 
-    As Ansible's `serial` has it ("Controlling playbook execution"). Where nobody
-    asked for batches, failed canaries end no more than their own packages.
+    As Ansible's `serial` has it ("Controlling playbook execution"). Without
+    batches, failed canaries end no more than their own packages.
     """
     failed = [one for one in batch if one.phase.has_failed or one.phase is Phase.UNREACHABLE]
     if policy.contains_canaries and all(one.host.canary for one in failed):
@@ -289,7 +289,7 @@ def _turn(ordered: Iterable[HostState], left_alone: Collection[str]) -> int | No
 def _pause(
     policy: Policy, ordered: Sequence[HostState], batch: int | None, now: float
 ) -> BatchPause | None:
-    """Say that the batch whose turn it is waits, while the pause before it lasts."""
+    """Return the pause before the batch whose turn it is, while it lasts."""
     if batch is None or any(one.phase.has_begun for one in ordered if one.host.batch == batch):
         return None
     ends = [one.ended_at for one in ordered if one.host.batch < batch and one.phase.has_begun]

@@ -79,7 +79,7 @@ def _reached(base: HostResult, host: HostRun) -> HostResult:
 
 
 def _with_reboot(result: HostResult, host: HostRun) -> HostResult:
-    """Say what waits for a reboot on a host that had none."""
+    """Describe what waits for a reboot on a host that had none."""
     copied = host.records.get(Step.COPY)
     if copied is None or not copied.report or host.has_done(Step.REBOOT):
         return result

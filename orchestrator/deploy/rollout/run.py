@@ -1,4 +1,4 @@
-"""A run as it stands: all that a driver decides by, and all that can be told of it. Pure.
+"""A run as it stands: all that a driver decides by, and all that can be shown of it. Pure.
 
 It is made anew from the journal at each look, and answers everything from that one
 look. What is asked of it is worked out at the first question, and once.
@@ -38,7 +38,7 @@ class Run:
     Args:
         plan: what it is to do.
         records: which steps were sent, and where they stand.
-        control: what it was told, if anything.
+        control: what the user asked of it, if anything.
         now: when that was, in seconds of the journal's clock; infinity for what
             comes in the end.
     """
@@ -105,7 +105,7 @@ class Run:
 
     @property
     def notices(self) -> tuple[BudgetSpent | BatchPause, ...]:
-        """What holds hosts back, to be told once."""
+        """What holds hosts back, to be reported once."""
         return self._decision.notices
 
     @cached_property
@@ -139,12 +139,12 @@ class Run:
 
     @property
     def settled(self) -> Iterator[HostRun]:
-        """The hosts of which nothing more comes, while others may go on."""
+        """The hosts that have settled, while others may go on."""
         return (host for host in self.hosts.values() if host.is_settled)
 
     @property
     def settled_results(self) -> dict[str, HostResult]:
-        """The ends of the hosts of which nothing more comes."""
+        """The ends of the hosts that have settled."""
         return {host.name: host.result for host in self.settled}
 
     def build_record(self, derivation: DerivationPath) -> StepRecord | None:

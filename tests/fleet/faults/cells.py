@@ -103,16 +103,16 @@ NETWORK_AWAY = "/usr/sbin/ip link set eth0 down"
 NETWORK_BACK = "/usr/sbin/ip link set eth0 up"
 
 SOON = {"orchestrate_confirm_timeout": 8, "orchestrate_way_back_timeout": 8}
-"""Nobody confirms, so the host goes back within seconds."""
+"""Nothing confirms, so the host goes back within seconds."""
 
 LATER = {"orchestrate_confirm_timeout": 45}
 """Longer than it takes to notice that a worker is dead."""
 
 
 def _killed(fault: Fault, struck: Callable[[Deploying], None]) -> tuple[Cell, ...]:
-    """Give what a dead part leaves: before the switch and after the confirmation nothing is lost.
+    """Return what a dead part leaves: before the switch and after the confirmation nothing is lost.
 
-    In between nobody confirms in time, and the host goes back by itself.
+    In between nothing confirms in time, and the host goes back by itself.
     """
     return (
         Cell(fault, Moment.COPY, (End.NEW,), struck, variables=SOON),
@@ -202,7 +202,7 @@ MOMENTS = (Moment.COPY, Moment.TEST, Moment.SMOKE, Moment.CONFIRM)
 
 
 def rows() -> tuple[str, ...]:
-    """Give the lines of the table, as Markdown."""
+    """Render the lines of the table, as Markdown."""
     ends = {(cell.fault, cell.moment): " or ".join(cell.ends) for cell in CELLS}
     head = ("| fault | copy | test | smoke | confirm |", "|---|---|---|---|---|")
     return head + tuple(

@@ -32,7 +32,7 @@ def kill_worker(deploying: Deploying) -> None:
 def can_strike(
     struck: Callable[[Deploying], None] | None, fleet: Fleet, directory: Path
 ) -> Iterator[Fleet]:
-    """Give the fleet as it is deployed to where this is to strike: only a cluster has workers."""
+    """Yield the fleet as it is deployed to where this is to strike: only a cluster has workers."""
     if struck is kill_worker:
         with cluster(fleet, directory) as shared:
             yield shared
@@ -47,7 +47,7 @@ def kill_server(deploying: Deploying) -> None:
 
 
 def servers(fleet: Fleet) -> list[int]:
-    """Give the private server's process; the arguments of its keeper name it too."""
+    """Return the private server's process; the arguments of its keeper name it too."""
     lines = fleet.running().items()
     return [pid for pid, line in lines if line and "valkey-server" in line.split()[0]]
 

@@ -52,7 +52,7 @@ def test_a_power_cut_between_profile_and_boot_loader(fleet: Fleet) -> None:
     before = whole(fleet[NAME])
     begun = attempt(fleet, Moment.CONFIRM)
     pipe = "/boot/loader/default.new"
-    # Whoever writes to a pipe that nobody reads waits for ever.
+    # A writer to a pipe without a reader waits for ever.
     begun.host.shell(f"rm -f {pipe}; mkfifo {pipe}")
     deploying = begun.deploying()
     deploying.read_until(deploying.has_come)
@@ -67,7 +67,7 @@ def test_a_power_cut_between_profile_and_boot_loader(fleet: Fleet) -> None:
 
 
 def whole(host: Host) -> Settled:
-    """Give a host that is on one system; what a failed test has left is put in order first."""
+    """Return a host that is on one system; what a failed test has left is put in order first."""
     state = settled(host)
     if not state.is_whole:
         host.shell(f"systemctl stop 'orchestrate-*'; {state.profile}/{SWITCH}")
@@ -88,7 +88,7 @@ def broken(begun: Attempt, cell: Cell) -> Deployment:
             begun.host.exec("rm", "-f", "/run/hold-llama-cli")
         if cell.fault is not Fault.CONTROLLER_KILLED:
             return deploying.end()
-        # Nobody comes to its help: it must settle alone, and be known while it has not ended.
+        # Nothing comes to its help: it must settle alone, and be known while it has not ended.
         wait_until(lambda: settled(begun.host).is_whole)
         (status,) = statuses(begun.fleet)
         assert status["running"] == settled(begun.host).running
@@ -99,7 +99,7 @@ def broken(begun: Attempt, cell: Cell) -> Deployment:
 
 
 def end_of(begun: Attempt, old: str, deployment: Deployment) -> End | None:
-    """Say which end it is; None where it is none that there may be."""
+    """Return which end it is; None if it is none of the allowed ones."""
     running = state_of(begun.host).running
     is_new = begun.runs(running)
     assert is_new or running == old
@@ -125,7 +125,7 @@ def statuses(fleet: Fleet) -> list[dict[str, Any]]:
 
 @contextmanager
 def repaired(host: Host) -> Iterator[None]:
-    """Give back in the end what a fault may have taken away, and no more than that."""
+    """Restore in the end what a fault may have taken away, and no more than that."""
     try:
         yield
     finally:

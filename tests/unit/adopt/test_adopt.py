@@ -49,7 +49,7 @@ STEPS = {
 
 
 def git(directory: Path, *arguments: str) -> str:
-    """Run git in a directory, as nobody in particular."""
+    """Run git in a directory, as a made-up user."""
     identity = ("-c", "user.name=Ada", "-c", "user.email=ada@example.org")
     done = subprocess.run(
         ["git", "-C", directory, *identity, *arguments], capture_output=True, text=True, check=True
@@ -59,7 +59,7 @@ def git(directory: Path, *arguments: str) -> str:
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """Give the fleet's flake, committed."""
+    """Return the fleet's flake, committed."""
     directory = Path(shutil.copytree(FLEET, tmp_path / "fleet"))
     git(directory, "init", "--quiet")
     git(directory, "add", "--all")
@@ -75,7 +75,7 @@ def orchestrate_adopt(path: Path, *arguments: str) -> Result:
 
 
 def texts(directory: Path) -> dict[str, bytes]:
-    """Give every file of a tree."""
+    """Return every file of a tree."""
     return {
         str(file.relative_to(directory)): file.read_bytes()
         for file in directory.rglob("*")
@@ -84,7 +84,7 @@ def texts(directory: Path) -> dict[str, bytes]:
 
 
 def finished(directory: Path, files: tuple[str, ...] = FILES) -> dict[str, bytes]:
-    """Give a tree's files after adoption."""
+    """Return a tree's files after adoption."""
     draft = Draft(directory, files)
     adopt(draft, WANTED, {})
     found = texts(directory)
@@ -163,7 +163,7 @@ def test_a_dirty_tree_is_not_written_to(tree: Path) -> None:
 
 
 def test_without_git_there_is_no_adoption(tmp_path: Path) -> None:
-    """Git is the way back, and what a flake is made of."""
+    """Git can undo the change, and is what a flake is made of."""
     (tmp_path / "flake.nix").write_text("{ }")
     with pytest.raises(UsageError, match="in no git work tree") as raised:
         orchestrate_adopt(tmp_path)

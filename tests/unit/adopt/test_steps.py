@@ -24,7 +24,7 @@ def adopted(
     wanted: Mapping[str, str] | None = None,
     home_manager: str | None = None,
 ) -> tuple[dict[str, str], list[str]]:
-    """Give the files that change when these are adopted, and the notes; adopt twice."""
+    """Return the files that change when these are adopted, and the notes; adopt twice."""
     for name, text in files.items():
         file = directory / name
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -47,12 +47,12 @@ def adopted(
 
 
 def flake(outputs: str, inputs: str = "inputs = { };") -> str:
-    """Give a flake's text."""
+    """Return a flake's text."""
     return f"{{ {inputs} outputs = {outputs}; }}"
 
 
 def machine(modules: str = "[ ./machines/carbon.nix ]", extra: str = "") -> str:
-    """Give the outputs' attribute set with one machine."""
+    """Return the outputs' attribute set with one machine."""
     call = f"nixpkgs.lib.nixosSystem {{ {extra} modules = {modules}; }}"
     return f"{{ nixosConfigurations.carbon = {call}; }}"
 

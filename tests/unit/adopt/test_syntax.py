@@ -7,7 +7,7 @@ import pytest
 from orchestrator.adopt import edit
 from orchestrator.adopt.edit import Edit, apply
 from orchestrator.adopt.packages import SYSTEM, addition
-from orchestrator.adopt.syntax import attrset, elements, own_lists, parse, said, values
+from orchestrator.adopt.syntax import attrset, elements, own_lists, parse, text_of, values
 from orchestrator.errors import UsageError
 
 BOTH_STYLES = (
@@ -59,7 +59,7 @@ def test_an_option_is_found_in_either_style(text: bytes) -> None:
     body = attrset(parse("a.nix", text).expression)
     assert body is not None
     (value,) = values(body, SYSTEM)
-    assert [said(node) for node in elements(own_lists(value)[0])] == ["a"]
+    assert [text_of(node) for node in elements(own_lists(value)[0])] == ["a"]
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_a_list_grows_in_its_own_layout(before: str, after: str) -> None:
     source = parse("a.nix", before.encode())
     changed = apply(source.text, [edit.member(source, source.expression, (b"x",))])
     assert changed.decode() == after
-    assert [said(node) for node in elements(parse("a.nix", changed).expression)][-1] == "x"
+    assert [text_of(node) for node in elements(parse("a.nix", changed).expression)][-1] == "x"
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_a_list_grows_in_its_own_layout(before: str, after: str) -> None:
 def test_an_element_goes_with_its_line_only_where_it_is_alone(before: str, after: str) -> None:
     """Nothing that belongs to a neighbour goes along."""
     source = parse("a.nix", before.encode())
-    gone = next(node for node in elements(source.expression) if said(node) == "gone")
+    gone = next(node for node in elements(source.expression) if text_of(node) == "gone")
     assert apply(source.text, [edit.removed(source, gone)]).decode() == after
 
 

@@ -48,7 +48,7 @@ def test_a_flake_that_is_there_stays(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [(("--user", "me"), "let root log in"), (("--flake", "github:me/mine"), "names another")],
+    [(("--user", "me"), "only root can log in"), (("--flake", "github:me/mine"), "names another")],
 )
 def test_options_that_contradict_it(
     tmp_path: Path, arguments: tuple[str, ...], message: str

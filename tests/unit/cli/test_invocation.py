@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def inventory(tmp_path: Path) -> Path:
-    """Give an inventory as `orchestrate init` writes it."""
+    """Return an inventory as `orchestrate init` writes it."""
     path = tmp_path / "inventory.yml"
     path.write_text(inventory_text(("carbon=192.0.2.1", "boron"), ("forge",), ".", "root"))
     return path

@@ -58,7 +58,7 @@ def test_debug_adds_a_traceback_and_keeps_the_exit_code(args: tuple[str, ...]) -
 
 
 def test_a_defect_is_exit_code_1_with_and_without_debug(tmp_path: Path) -> None:
-    """What nobody foresaw says to run it with --debug, and then shows where it was."""
+    """An unforeseen error says to run it with --debug, and then shows where it was."""
     program = tmp_path / "breaking.py"
     program.write_text(
         "import sys\n"

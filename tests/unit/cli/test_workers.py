@@ -37,7 +37,7 @@ def test_workers_are_shown_with_what_they_do() -> None:
 
 
 def test_a_missed_queue_is_shown_with_what_helps() -> None:
-    """A queue that nobody serves is named with who waits, and the command to run."""
+    """A queue that no worker serves is named with the runs that wait, and the command to run."""
     states = (
         QueueState("deploy", ("forge:812",), 3, ("run-1",)),
         QueueState("build.x86_64-linux", (), 1, ("run-1", "run-2")),
@@ -53,13 +53,13 @@ def test_a_missed_queue_is_shown_with_what_helps() -> None:
 
 
 def test_a_name_from_the_broker_moves_no_terminal() -> None:
-    """What somebody else wrote into the registry is escaped."""
+    """A foreign value in the registry is escaped."""
     (first, *_) = describe((replace(FORGE, name="\x1b[2Jforge"),), (), NOW)
     assert "\x1b" not in first
 
 
 def test_a_run_needs_the_queues_of_what_is_left() -> None:
-    """Builds that have ended need nobody; every run but one of builds needs `deploy`."""
+    """Builds that have ended need no worker; every run but one of builds needs `deploy`."""
     plan = make_plan(Wanted("carbon"))
     cuda = replace(plan.builds[0], features=("cuda",))
     plan = replace(plan, builds=(cuda, *plan.builds[1:]))

@@ -106,7 +106,7 @@ def _listing(path: Path, **environment: str) -> dict[str, Any]:
 
 
 def _groups(listing: dict[str, Any]) -> dict[str, tuple[frozenset[str], frozenset[str]]]:
-    """Give hosts and children of every group that has any."""
+    """Return hosts and children of every group that has any."""
     groups = {
         name: (frozenset(content.get("hosts", ())), frozenset(content.get("children", ())))
         for name, content in listing.items()

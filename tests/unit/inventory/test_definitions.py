@@ -235,7 +235,7 @@ def test_the_schema_marks_what_is_refused(text: str) -> None:
 
 
 def test_reading_an_inventory_is_light() -> None:
-    """Whoever only reads an inventory waits for no ssh, no queue and no generator."""
+    """Reading an inventory alone waits for no ssh, no queue and no generator."""
     program = "import sys, inventory.read; print(*sys.modules)"
     ended = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
     loaded = set(ended.stdout.decode().split())

@@ -99,7 +99,7 @@ def test_a_pattern_that_misses_is_an_error(pattern: str, words: str) -> None:
 
 
 def test_a_group_named_fleet_is_that_group() -> None:
-    """Whoever has a group of that name gets what it says."""
+    """A group of that name means what it says."""
     own = Inventory("i.yml", _FLEET.hosts, _FLEET.groups | {"fleet": ("carbon",)})
     assert _names(select(own, "fleet")) == ["carbon"]
 

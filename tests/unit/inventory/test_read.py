@@ -66,7 +66,7 @@ def test_ansibles_connection_variables_are_understood(tmp_path: Path) -> None:
         ("ansible_ssh_user: me", BecomeMethod.SUDO),
     ],
 )
-def test_become_is_needed_by_whoever_is_not_root(
+def test_become_is_needed_by_every_user_but_root(
     tmp_path: Path, variables: str, method: BecomeMethod
 ) -> None:
     """A login that isn't root becomes it unless that is switched off."""

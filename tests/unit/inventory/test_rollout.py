@@ -131,7 +131,7 @@ def test_a_limit_leaves_what_both_mean(
     ("limit", "words"), [("laptops", "leaves no host"), ("nitrogn", "did you mean nitrogen")]
 )
 def test_a_limit_that_leaves_nothing_is_an_error(tmp_path: Path, limit: str, words: str) -> None:
-    """Nothing in common, or a misspelt name, deploys to nobody and says why."""
+    """Nothing in common, or a misspelt name, deploys to no host and says why."""
     with pytest.raises(InventoryError) as caught:
         limited(read(tmp_path), "servers", limit)
     assert words in str(caught.value)

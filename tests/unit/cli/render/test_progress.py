@@ -42,12 +42,12 @@ HOSTILE = "\x1b[2J\x1b]0;title\x07\r\x9b31m\u202eevil\u2028line\x00\x7f\x85end"
 
 
 def event(body: Body, stage: str = "") -> Event:
-    """Give an event of carbon."""
+    """Return an event of carbon."""
     return Event(1700000000.12345, "run-1", "carbon", stage, body)
 
 
 def every_kind(text: str) -> tuple[Event, ...]:
-    """Give one event of each kind, with `text` wherever a machine could put it."""
+    """Return one event of each kind, with `text` wherever a host could put it."""
     return tuple(event(body, body.stage or "") for body in bodies(text))
 
 

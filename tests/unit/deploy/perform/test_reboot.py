@@ -97,7 +97,7 @@ def test_a_check_that_fails_after_a_reboot_says_where_back_is() -> None:
 
 
 def host(name: str, *groups: str) -> Host:
-    """Give a target in these groups."""
+    """Return a target in these groups."""
     policy = RebootPolicy.IF_NEEDED
     return Host(name, Connection(name), nixos_name=name, groups=groups, reboot=policy)
 

@@ -522,7 +522,7 @@ def test_the_last_machine_of_a_group_stays_up(lost: dict[str, str]) -> None:
     result = Run(plan, records).results["carbon"]
     assert result.outcome is Outcome.DEPLOYED
     assert result.message == (
-        "it needs a reboot (no other machine of gpu is in service): kernel, initrd"
+        "it needs a reboot (no other host of gpu is in service): kernel, initrd"
     )
     assert "carbon" in Run(plan, records).settled_results
 
