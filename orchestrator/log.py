@@ -1,6 +1,6 @@
 """The program's own log: structlog, one JSON object a line, secrets left out.
 
-Every line carries run, host and stage where there are any. What a user reads
+Every line carries run, host and stage if there are any. What a user reads
 are the events and errors; this is for the maintainer who reads afterwards.
 """
 
@@ -57,7 +57,7 @@ class _Handed(logging.Handler):
     """Hands what a library logs to structlog."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write one record, with its traceback where it has one."""
+        """Write one record, with its traceback if it has one."""
         try:
             structlog.get_logger().log(
                 record.levelno,

@@ -66,7 +66,7 @@ class ScriptExit(IntEnum):
     )
     DRIFTED = (
         202,
-        "another system runs there than this run expects: somebody else changed it",
+        "another system runs there than this run expects: something else changed it",
         "run the command again: it plans with what runs there now",
     )
     BOOT_DRIFTED = (

@@ -34,13 +34,13 @@ class Workspace:
 
 
 def state_home() -> Path:
-    """Give `$XDG_STATE_HOME/orchestrate` (XDG Base Directory Specification)."""
+    """Return `$XDG_STATE_HOME/orchestrate` (XDG Base Directory Specification)."""
     base = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
     return Path(base).expanduser() / "orchestrate"
 
 
 def spool_directory(broker: str | None) -> Path:
-    """Give where runs wait for this broker (`deploy.spool`), None for the private one.
+    """Return where runs wait for this broker (`deploy.spool`), None for the private one.
 
     A broker's URL may hold a password, so that its directory has a digest for a name.
     """
@@ -49,7 +49,7 @@ def spool_directory(broker: str | None) -> Path:
 
 
 def workspace_for(inventory: Path) -> Workspace:
-    """Give the workspace of the project that this inventory describes."""
+    """Return the workspace of the project that this inventory describes."""
     path = inventory.resolve()
     digest = hashlib.sha256(str(path).encode()).hexdigest()[:12]
     return Workspace(state_home() / "projects" / f"{path.parent.name}-{digest}")

@@ -25,7 +25,7 @@ class PathInfo:
 def closure_of(
     roots: Iterable[StorePath], infos: Mapping[StorePath, PathInfo]
 ) -> tuple[PathInfo, ...]:
-    """Give the roots and all that they refer to, dependencies first. Pure.
+    """Return the roots and all that they refer to, dependencies first. Pure.
 
     Args:
         roots: where the closure begins.

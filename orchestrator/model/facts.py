@@ -44,11 +44,11 @@ class NvidiaGpu:
 class Facts:
     """One host's hardware and system, read in one ssh round trip.
 
-    Sizes are MiB. Paths are None where the host has none (a machine that isn't
+    Sizes are MiB. Paths are None if the host has none (a machine that isn't
     NixOS yet has no running system). `model_files` lists the files that an
     earlier run left in the model directory, as `name:bytes`. `booted_parts` is
     where the booted system's kernel, initrd and modules are. `nix_version`, `virtualization`
-    and `system_features` are empty where it was looked at as a target.
+    and `system_features` are empty if it was looked at as a target.
     """
 
     host: str

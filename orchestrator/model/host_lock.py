@@ -14,9 +14,9 @@ class HostLock:
         author: who began that run, user@controller.
         since: when it was taken.
         token: grows with each run that takes it; an older one may do nothing.
-        ends_at: when it ends unless it is renewed; 0 where it was released.
+        ends_at: when it ends unless it is renewed; 0 if it was released.
         left: the system that its run left on the host; empty while it holds it,
-            and where that isn't known.
+            and if that isn't known.
         previous_run: the run that had it before; empty for the first.
         previous_left: what that one left.
     """

@@ -35,7 +35,7 @@ class Quarantined:
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """One reading of the ledger in Redis; empty where nothing was ever built.
+    """One reading of the ledger in Redis; empty if nothing was ever built.
 
     `seconds` maps a derivation's name (`llama-cpp-cuda-0.0.0`, without hash and
     `.drv`) to a builder's name to how long the last build took there.

@@ -167,7 +167,7 @@ class HostPlan:
 
     @property
     def awaited(self) -> DerivationPath | None:
-        """The build that it waits for; None where its system is there already."""
+        """The build that it waits for; None if its system is there already."""
         return None if self.has_system else self.evaluation.toplevel_drv
 
     @property
@@ -181,7 +181,7 @@ class HostPlan:
         return self.facts.running_system
 
     def with_previous(self, previous: StorePath | None) -> HostPlan:
-        """Give the same plan for a host that ran `previous` before it."""
+        """Return the same plan for a host that ran `previous` before it."""
         return replace(self, facts=replace(self.facts, running_system=previous))
 
 
@@ -278,7 +278,7 @@ class Plan:
         return replace(self, hosts=hosts)
 
     def way_of(self, host: HostPlan) -> tuple[Step, ...]:
-        """Give the steps that a host goes once its closure is there, in their order."""
+        """Return the steps that a host goes once its closure is there, in their order."""
         if self.goal is Goal.BOOT:
             return (Step.BOOT,)
         if self.goal is Goal.DRY_ACTIVATE:

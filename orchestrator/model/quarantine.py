@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def blamed(report: SmokeReport, evaluation: Evaluation) -> tuple[StorePath, ...]:
-    """Give what a smoke speaks against: the system, its llama package, or nothing."""
+    """Return what a smoke test speaks against: the system, its llama package, or nothing."""
     if report.fault in (None, Fault.HOST):
         return ()
     package = evaluation.llama if report.fault is Fault.PACKAGE else None

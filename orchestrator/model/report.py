@@ -40,7 +40,7 @@ class CopyReport:
 class SwitchReport:
     """An activation: from which system to which, with which units failed.
 
-    `boots` is the new boot default, None where that was left as it is.
+    `boots` is the new boot default, None if that was left as it is.
     """
 
     host: str
@@ -86,7 +86,7 @@ class SmokeReport:
     """What the installed llama-cli did with a real model.
 
     `failure` is empty when the smoke passed, and `fault` None. Speeds are tokens per second;
-    None where llama-cli gave none.
+    None if llama-cli gave none.
     """
 
     host: str
@@ -114,7 +114,7 @@ class HealthReport:
 class RebootReport:
     """A host runs what it has booted, after a reboot or without one.
 
-    `changed` names what needed the reboot, nothing where none was needed.
+    `changed` names what needed the reboot, nothing if none was needed.
     """
 
     host: str

@@ -9,7 +9,7 @@ class Stage(StrEnum):
     """Where something happened: in an event, an error, a journal.
 
     The value is what users read and what `--json` prints. `stages/` has a room for
-    each part of the way; where one has several stages, these stand for its files.
+    each part of the way; if one has several stages, these stand for its files.
     """
 
     CONNECT = "connect"

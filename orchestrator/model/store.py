@@ -32,7 +32,7 @@ def parse_store_path(text: str) -> StorePath:
 
 
 def store_path_around(text: str) -> StorePath:
-    """Give the store path that a file is in, or that `text` is itself.
+    """Return the store path that a file is in, or that `text` is itself.
 
     Raises:
         PayloadError: it is in none.
@@ -58,15 +58,15 @@ def parse_derivation_path(text: str) -> DerivationPath:
 
 
 def store_name(path: StorePath | DerivationPath) -> str:
-    """Give the name part: what follows the hash."""
+    """Return the name part: what follows the hash."""
     return path.removeprefix("/nix/store/")[33:]
 
 
 def derivation_name(path: DerivationPath) -> str:
-    """Give what a derivation is called from one version of its inputs to the next."""
+    """Return what a derivation is called from one version of its inputs to the next."""
     return store_name(path).removesuffix(".drv")
 
 
 def store_hash(path: StorePath | DerivationPath) -> str:
-    """Give the 32 characters that make the path unique."""
+    """Return the 32 characters that make the path unique."""
     return path.removeprefix("/nix/store/")[:32]

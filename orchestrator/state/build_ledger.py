@@ -144,7 +144,7 @@ class BuildLedger:
         return any(other.decode() != run for other in found)
 
     def succeeded(self, derivation: DerivationPath, builder: str, seconds: float | None) -> None:
-        """Note a good end; `seconds` are None where nothing had to be built."""
+        """Note a good end; `seconds` are None if nothing had to be built."""
         pipeline = self._ended(derivation)
         pipeline.hdel(_FAILED, derivation)
         pipeline.hdel(_BROKEN, builder)

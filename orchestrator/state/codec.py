@@ -33,5 +33,5 @@ def read_back(data: bytes | str, kind: type[T], what: str, remedy: str, stage: s
 
 
 def as_text(value: bytes | str) -> str:
-    """Give a key or a field as text, whatever it was changed to."""
+    """Return a key or a field as text, whatever it was changed to."""
     return value if isinstance(value, str) else value.decode(errors="replace")

@@ -59,7 +59,7 @@ return {text, overtaken}
 
 # Renew or release what a run took, while its token is the newest and the lock was
 # not released. KEYS[1] has the locks, KEYS[2] what the run took; ARGV are the host,
-# when the lock ends, and the system that is left there. Gives 0 where the run has
+# when the lock ends, and the system that is left there. Gives 0 if the run has
 # lost it. A run that never took it has nothing to lose.
 _WRITE = """
 local mine = redis.call('HGET', KEYS[2], ARGV[1])
@@ -124,7 +124,7 @@ class HostLocks:
         return Acquired(_read_back(found, place), bool(overtaken))
 
     def renew(self, host: str) -> bool:
-        """Renew the lock of the host called so; False where the run has lost it."""
+        """Renew the lock of the host called so; False if the run has lost it."""
         return self._write(host, self.journal.now() + self.lock_seconds, "")
 
     def release(self, host: str, left: str) -> None:
@@ -132,7 +132,7 @@ class HostLocks:
         self._write(host, 0.0, left)
 
     def mine(self, host: Host) -> HostLock | None:
-        """Give a host's lock where this run has it.
+        """Return a host's lock where this run has it.
 
         Raises:
             PayloadError: the entry was damaged.
@@ -146,7 +146,7 @@ class HostLocks:
 
 
 def find_lock(client: redis.Redis, host: Host) -> HostLock | None:
-    """Give the lock of a host, ended ones too; None where nobody ever took it.
+    """Return the lock of a host, ended ones too; None if no run ever took it.
 
     Raises:
         PayloadError: the entry was damaged.
@@ -157,7 +157,7 @@ def find_lock(client: redis.Redis, host: Host) -> HostLock | None:
 
 
 def end_lock(client: redis.Redis, host: Host, lock: HostLock) -> bool:
-    """End a lock that was looked at; False where somebody else has taken it meanwhile."""
+    """End a lock that was looked at; False if another run has taken it meanwhile."""
     return bool(client.eval(_END, 1, _LOCKS, place_of(host), lock.token))
 
 

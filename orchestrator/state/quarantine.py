@@ -32,7 +32,7 @@ class Quarantine:
     client: redis.Redis
 
     def read(self) -> dict[StorePath, Quarantined]:
-        """Give what is in it.
+        """Return what is in it.
 
         Raises:
             PayloadError: an entry was damaged.
@@ -41,7 +41,7 @@ class Quarantine:
         return {StorePath(path.decode()): _read_back(value) for path, value in found.items()}
 
     def judge(self, report: SmokeReport, evaluation: Evaluation, run: str) -> tuple[StorePath, ...]:
-        """Put in what a smoke speaks against, or let go of what passed it.
+        """Put in what a smoke test speaks against, or let go of what passed it.
 
         Returns:
             the paths that are quarantined by this smoke.

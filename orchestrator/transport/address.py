@@ -27,19 +27,19 @@ _CIPHERS_FIRST = "^aes256-gcm@openssh.com,aes128-gcm@openssh.com"
 
 
 def default_known_hosts() -> Path:
-    """Give the user's own known_hosts file, as OpenSSH's UserKnownHostsFile."""
+    """Return the user's own known_hosts file, as OpenSSH's UserKnownHostsFile."""
     return Path("~/.ssh/known_hosts").expanduser()
 
 
 def known_hosts_file(connection: Connection) -> Path:
-    """Give the file that host keys are checked against and recorded in."""
+    """Return the file that host keys are checked against and recorded in."""
     if connection.known_hosts_file:
         return Path(connection.known_hosts_file)
     return default_known_hosts()
 
 
 def known_hosts_lines(connection: Connection) -> bytes:
-    """Give the known_hosts text that the host itself is checked against.
+    """Return the known_hosts text that the host itself is checked against.
 
     A key pinned in the inventory is the only one that counts: what the file has
     for this host, in whatever spelling, is not asked.
@@ -50,23 +50,23 @@ def known_hosts_lines(connection: Connection) -> bytes:
 
 
 def recorded_lines(connection: Connection) -> bytes:
-    """Give the known_hosts text of the file, which the jump host is checked against."""
+    """Return the known_hosts text of the file, which the jump host is checked against."""
     file = known_hosts_file(connection)
     return file.read_bytes() if file.is_file() else b""
 
 
 def accepts_new(connection: Connection) -> bool:
-    """Whether a host key seen for the first time is recorded: never where one is pinned."""
+    """Whether a host key seen for the first time is recorded: never if one is pinned."""
     return connection.host_key_policy is HostKeyPolicy.ACCEPT_NEW and connection.host_key is None
 
 
 def _key_only(line: str) -> str:
-    """Give algorithm and key of a public key line, without its comment."""
+    """Return algorithm and key of a public key line, without its comment."""
     return " ".join(line.split()[:2])
 
 
 def host_pattern(connection: Connection | JumpHost) -> str:
-    """Give the host as known_hosts spells it: `[address]:port` off port 22 (sshd(8))."""
+    """Return the host as known_hosts spells it: `[address]:port` off port 22 (sshd(8))."""
     if connection.port == 22:  # noqa: PLR2004 - ssh's own default port
         return connection.address
     return f"[{connection.address}]:{connection.port}"

@@ -1,4 +1,4 @@
-"""How commands on a host become root, and the password that this may need, read where it is needed.
+"""How commands on a host become root, and the password that this may need, read when it is needed.
 
 What travels in a plan is a reference: a file, or a command. A password that was
 typed stays in the command, which is its own worker.

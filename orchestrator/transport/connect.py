@@ -50,7 +50,7 @@ class ConnectionPool:
     _locks: dict[_Key, asyncio.Lock] = field(default_factory=dict)
 
     async def shell(self, host: Host, *, compressed: bool = False) -> SshShell:
-        """Give a shell on `host`.
+        """Return a shell on `host`.
 
         Args:
             host: where.
@@ -96,7 +96,7 @@ async def connections() -> AsyncIterator[ConnectionPool]:
 
 
 async def connect(host: Host, *, compressed: bool = False) -> SSHClientConnection:
-    """Log in to `host`, through its jump host where it has one.
+    """Log in to `host`, through its jump host if it has one.
 
     Raises:
         UnreachableError: with what ssh said and a line to try by hand.

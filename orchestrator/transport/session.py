@@ -72,7 +72,7 @@ class Session:
 
 @contextmanager
 def session(host: Host) -> Iterator[Session]:
-    """Log in to `host` with fabric, through its jump host where it has one.
+    """Log in to `host` with fabric, through its jump host if it has one.
 
     Raises:
         UnreachableError: it doesn't answer, or isn't who it should be.

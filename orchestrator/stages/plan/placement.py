@@ -226,7 +226,7 @@ def _building(
         seconds, other = min(elsewhere)
         return seconds, f"from its time on {other}"
     work = _HEAVY_CORE_SECONDS if features & _HEAVY_FEATURES else _LIGHT_CORE_SECONDS
-    return work / candidate.speed, "a guess: nobody has built it yet"
+    return work / candidate.speed, "a guess: no builder has built it yet"
 
 
 def _duration(seconds: float) -> str:

@@ -243,7 +243,7 @@ def _shared(
 def _place_what_is_there(
     package: _Package, hosts: Sequence[str], builders: Sequence[Host], survey: Survey
 ) -> Build | None:
-    """Place a system where it is, or can be fetched; give None if it must be built."""
+    """Place a system where it is, or can be fetched; None if it must be built."""
     wanted = Wanted(*package, survey.features(package[0]))
     candidates = _candidates(wanted, hosts, builders, survey)
     ranked = rank(wanted, PlacementContext(candidates, survey.ledger))

@@ -42,7 +42,7 @@ def ggml_features(cpu_flags: Iterable[str]) -> tuple[str, ...]:
 
 
 def psabi_level(cpu_flags: Iterable[str]) -> str | None:
-    """Return gcc's -march for the processor; None where gcc's default is all it has.
+    """Return gcc's -march for the processor; None if gcc's default is all it has.
 
     A level rather than a model such as znver4: its instruction sets are all
     among the flags, which a hypervisor may have masked; it is what builders
