@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import redis
 
+from tests.engine.conftest import wait_until
 from tests.fleet.cluster import cluster
 from tests.fleet.fleet import TARGETS, Fleet, state_of
 from tests.lab.fleet_flake import copy_standin, write_fleet_flake
@@ -67,6 +68,8 @@ def test_the_package_of_nixpkgs_is_deployed(fleet: Fleet) -> None:
 def test_shared_broker_and_its_worker(fleet: Fleet, tmp_path: Path) -> None:
     """With a broker of its own and a worker on it, a deployment starts neither."""
     greeting = fleet.change()
+    # The private server of the command before may still write its data.
+    wait_until(lambda: not any("valkey" in line for line in fleet.processes()))
     with cluster(fleet, tmp_path) as shared:
         process = shared.start("deploy", "carbon", "--json")
         seen: set[str] = set()
