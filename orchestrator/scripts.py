@@ -132,6 +132,11 @@ class ScriptExit(IntEnum):
     NIX_FAILED = 219, "Nix there does not answer", "look there: systemctl status nix-daemon"
     UNREADABLE = 220, "the files of its store can't be looked at", "look at its disks: df -h"
     UNSTOPPED = 222, "the build can't be ended", "end its processes there: kill"
+    BUSY = (
+        223,
+        "another activation is under way there, so nothing was done",
+        "wait for its end, then run the command again",
+    )
     BOOT_LOADER_FAILED = (
         221,
         "what booted before can't be made the boot default again",

@@ -22,18 +22,37 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.lab
 
-# What nixos-rebuild-ng does for `--store-path` on the machine itself.
+# What nixos-rebuild-ng does for `--store-path` on the machine itself (its services.py and
+# nix.py of nixpkgs 2026-07): without --no-reexec it builds itself first, out of channels
+# that a machine of a flake hasn't; switch-to-configuration runs in a unit of its own.
 NIXOS_REBUILD = """\
 #!/bin/sh
 set -eu
 if [ "$1" = --help ]; then
-  echo "usage: nixos-rebuild {switch,test} [--store-path PATH]"
+  echo "usage: nixos-rebuild [--no-reexec] [--store-path PATH] {switch,boot,test,dry-activate}"
   exit
 fi
-[ "$2" = --store-path ]
-echo "$1 $3" >>/var/lib/nixos-rebuild-was-here
-[ "$1" != switch ] || nix-env --profile /nix/var/nix/profiles/system --set "$3"
-exec "$3/bin/switch-to-configuration" "$1"
+action=$1 system='' reexec=yes
+shift
+while [ $# -gt 0 ]; do
+  case $1 in
+    --no-reexec) reexec=no ;;
+    --store-path) system=$2; shift ;;
+    *) echo "error: unrecognized arguments: $1" >&2; exit 2 ;;
+  esac
+  shift
+done
+if [ "$reexec" = yes ]; then
+  echo "error: file 'nixpkgs/nixos' was not found in the Nix search path" >&2
+  exit 1
+fi
+echo "$action $system" >>/var/lib/nixos-rebuild-was-here
+case $action in
+  switch | boot) nix-env -p /nix/var/nix/profiles/system --set "$system" ;;
+esac
+exec systemd-run -E LOCALE_ARCHIVE -E NIXOS_INSTALL_BOOTLOADER -E NIXOS_NO_CHECK --collect \
+  --no-ask-password --pipe --quiet --service-type=exec \
+  --unit=nixos-rebuild-switch-to-configuration "$system/bin/switch-to-configuration" "$action"
 """
 
 

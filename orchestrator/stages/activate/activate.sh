@@ -3,6 +3,8 @@
 
 rollback_unit=orchestrate-rollback
 activation_unit=orchestrate-activate.service
+rebuild_unit=nixos-rebuild-switch-to-configuration.service
+no_check=
 state=/run/orchestrate
 lock=$state/lock
 held=no
@@ -67,20 +69,23 @@ says() {
 # For $run, begin to activate $1 by action $2 with $3, in a unit of its own: an
 # activation that restarts sshd or the network must not be killed by it. Its output
 # goes to a file, for a broken pipe would kill it too, and its exit code to another,
-# for whoever comes back when the session was lost.
+# for whoever comes back when the session was lost. Set `no_check` to go back: a check
+# that NixOS makes before a switch (system.preSwitchChecks) must not keep a host on what
+# has failed.
 #
 # The lock is for the beginning: what hangs must let itself be stopped.
 activate() {
   # shellcheck disable=SC2154 # the script behind this text is given it
-  what="$run $1 $2"
+  what="$run $1 $2" by=$3
   if [ "$3" = nixos-rebuild ]; then
-    set -- nixos-rebuild "$2" --store-path "$1"
+    set -- nixos-rebuild "$2" --no-reexec --store-path "$1"
   else
     set -- "$1/bin/switch-to-configuration" "$2"
   fi
   : >"$state/activation.code"
   : >"$state/activation.log"
   echo "$what" >"$state/activation.what"
+  echo "$by" >"$state/activation.by"
   # A file, for systemd would expand what looks like a variable in an argument. Its
   # shell has the lock until the end; what the activation leaves behind hasn't.
   printf '%s\n' "exec 8>$state/activation.lock" 'flock 8' '"$@" 8>&-' \
@@ -100,6 +105,7 @@ activate() {
 begin_activation() {
   systemd-run --quiet --collect --no-ask-password --service-type=exec --unit="$activation_unit" \
     --setenv=PATH="$PATH" --setenv=LOCALE_ARCHIVE="${LOCALE_ARCHIVE-}" \
+    ${no_check:+--setenv=NIXOS_NO_CHECK=1} \
     --property=StandardOutput="append:$state/activation.log" \
     --property=StandardError="append:$state/activation.log" \
     --property=TimeoutStopSec=10 \
@@ -187,13 +193,37 @@ is_under_way() {
   esac
 }
 
-# Stop an activation that is under way, and nixos-rebuild's own unit for it; with
-# all its processes dead its lock is free.
+# Stop an activation of ours that is under way; with all its processes dead its lock is
+# free. By nixos-rebuild it has a unit inside, whose name another user's nixos-rebuild
+# takes as well: it is ours only while ours is at work.
 stop_activation() {
-  for unit in "$activation_unit" nixos-rebuild-switch-to-configuration.service; do
+  units=$activation_unit
+  if is_under_way && says "$state/activation.by" nixos-rebuild; then
+    units="$units $rebuild_unit"
+  fi
+  for unit in $units; do
     timeout 20 systemctl stop "$unit" 2>/dev/null ||
       systemctl kill --signal=KILL "$unit" 2>/dev/null
   done
+}
+
+# Leave if another program activates a system now: an upgrade by itself, or a person. It
+# is neither waited for nor stopped.
+leave_if_busy() {
+  case "$(unit_state "$rebuild_unit")" in
+    active | activating | deactivating | reloading) leave "$exit_busy" "$rebuild_unit is at work" ;;
+  esac
+  switch_lock=/run/nixos/switch-to-configuration.lock
+  [ -e "$switch_lock" ] || return 0
+  inode=$(stat -c %i "$switch_lock")
+  # To try the lock would take it from whoever tries at this moment. proc_locks(5)
+  while read -r _ kind _ _ pid place _; do
+    if [ "$kind" = FLOCK ] && [ "${place##*:}" = "$inode" ]; then
+      comm=
+      [ ! -r "/proc/$pid/comm" ] || read -r comm <"/proc/$pid/comm"
+      leave "$exit_busy" "process $pid (${comm:-unknown}) holds $switch_lock"
+    fi
+  done </proc/locks
 }
 
 # The last resort if the old system's activation fails and $1 says reboot: what

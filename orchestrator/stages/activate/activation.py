@@ -26,6 +26,19 @@ UNITS_FAILED = 4
 _ROLLBACK = 60.0
 """Seconds that a rollback may need on top of the old system's activation."""
 
+# What switch-to-configuration-ng's main.rs ends with: 100 by itself, 11 (EAGAIN) as the
+# last error of the system call that didn't give it its lock.
+_MEANINGS = {
+    "100": (
+        "the new system's init can't take over from the one that runs",
+        "deploy it with --goal boot, and reboot the host",
+    ),
+    "11": (
+        "another activation holds its lock",
+        "wait for its end, then run the command again",
+    ),
+}
+
 _FAILED_UNITS = re.compile(r"the following units failed: (.+)")
 
 
@@ -159,6 +172,9 @@ def activation_failure(
         error.hint = f"look there: journalctl -u {units[0]}" if units else "journalctl -b -e there"
     elif answer.end is ScriptExit.ACTIVATION_FAILED:
         error.message = f"{error.message} (exit code {code})"
+        why, hint = _MEANINGS.get(code, ("", ""))
+        if why:
+            error.message, error.hint = f"{error.message}: {why}", hint
         if units:
             error.hint = f"look there: journalctl -u {units[0]}"
     return error

@@ -6,6 +6,8 @@
 # $last_resort: reboot or stay, if that fails
 
 set -u
+# The new system's tools may not run on this machine.
+PATH=$old/sw/bin:$PATH
 if ! take_host 30 "the automatic rollback"; then
   echo "$why" >&2
   # A script that doesn't let go hangs or was stopped: it is ended, so that it can't go
@@ -15,7 +17,7 @@ if ! take_host 30 "the automatic rollback"; then
 fi
 stop_activation
 # What an activation leaves behind must not hold the host.
-timeout -k 10 "$seconds" "$old/bin/switch-to-configuration" test 9>&-
+NIXOS_NO_CHECK=1 timeout -k 10 "$seconds" "$old/bin/switch-to-configuration" test 9>&-
 ended=$?
 if has_ended_well && [ "$(running)" = "$old" ]; then
   exit "$ended"

@@ -20,6 +20,7 @@ boots=$(boot_default)
 if [ "$boots" != "$new" ] && [ "$boots" != "$default" ]; then
   leave "$exit_boot_drifted" "it boots ${boots:-no system}, not ${default:-none}"
 fi
+has_begun "$new" boot || leave_if_busy
 if has_begun "$new" boot; then
   # Its session was lost: it goes on, or has ended.
   let_go
@@ -38,6 +39,7 @@ if [ -n "$default" ]; then
   take_host_or_leave "$patience" "the boot default of run $run"
   if ! is_given_up; then
     give_up
+    no_check=yes
     stop_activation
     nix-env --profile /nix/var/nix/profiles/system --set "$default"
     activate "$default" boot switch-to-configuration

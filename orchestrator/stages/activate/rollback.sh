@@ -10,7 +10,9 @@
 # $patience: seconds to wait for the lock
 
 set -u
-rebooted=no
+# The new system's tools may not run on this machine.
+PATH=$old/sw/bin:$PATH
+rebooted=no no_check=yes
 take_host_or_leave "$patience" "the rollback of run $run"
 give_up
 if grep -qs "^$run " "$state/before"; then

@@ -14,9 +14,13 @@
 set -u
 # The default accuracy of a timer is a minute (systemd.timer(5)).
 arm() {
+  # After the activation the PATH is the new system's, whose tools may not run here: one
+  # that is compiled for another processor dies of its first instruction.
+  shell=$old/sw/bin/sh
+  [ -x "$shell" ] || shell='sh'
   systemd-run --quiet --collect --no-ask-password --unit="$rollback_unit" \
     --on-active="${seconds}s" --timer-property=AccuracySec=100ms --service-type=oneshot \
-    --setenv=PATH="$PATH" sh "$state/automatic-rollback.sh" \
+    --setenv=PATH="$old/sw/bin:$PATH" "$shell" "$state/automatic-rollback.sh" \
     "old=$old" "seconds=$rollback_seconds" "last_resort=$last_resort" --
 }
 take_host_or_leave "$patience" "the switch of run $run"
@@ -32,6 +36,7 @@ if [ "$now" != "$new" ] && [ "$now" != "$old" ]; then
   leave "$exit_drifted" "it runs ${now:-no system}, not ${old:-none}"
 fi
 [ -x "$new/bin/switch-to-configuration" ] || leave "$exit_not_nixos" "$new"
+leave_if_busy
 roots=/nix/var/nix/gcroots/orchestrate
 [ -d "$roots" ] || mkdir -p "$roots"
 ln -sfn "$new" "$roots/$run"

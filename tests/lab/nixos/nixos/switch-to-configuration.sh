@@ -29,7 +29,18 @@ mkdir -p /run/nixos
 exec 9>/run/nixos/switch-to-configuration.lock
 if ! flock -n 9; then
   echo "Could not acquire lock" >&2
-  exit 1
+  # The last error of its system call, EAGAIN: switch-to-configuration-ng's die().
+  exit 11
+fi
+if [ "${NIXOS_NO_CHECK:-}" != 1 ]; then
+  for check in "$toplevel"/pre-switch-checks/*; do
+    [ -x "$check" ] || continue
+    "$check" "$toplevel" "$action" 9>&- || {
+      echo "Pre-switch check '${check##*/}' failed" >&2
+      echo "Pre-switch checks failed" >&2
+      exit 1
+    }
+  done
 fi
 [ "$action" = check ] && exit 0
 

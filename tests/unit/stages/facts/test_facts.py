@@ -107,7 +107,7 @@ def test_script_reads_what_the_tools_print(tmp_path: Path) -> None:
         'case $* in --version) echo "nix (Nix) 2.18.9";; *"config show"*) exit 1;; '
         '*show-config) echo "system-features = big-parallel cuda";; esac',
     )
-    fake_tool(tmp_path, "nixos-rebuild", "echo '[--store-path PATH]'")
+    fake_tool(tmp_path, "nixos-rebuild", "echo '[--no-reexec] [--store-path PATH]'")
     facts = parse_facts("here", run_script("sh", path=f"{tmp_path}:{os.environ['PATH']}"))
     assert facts.nvidia_gpus[0].compute_capability == "8.9"
     assert facts.vulkan_devices == ("AMD Radeon (RADV)",)

@@ -1,4 +1,4 @@
-# Snippets that run before units change, as in NixOS.
+# Snippets that run before units change, and checks before anything, as in NixOS.
 { config, lib, pkgs, ... }:
 let
   snippet = lib.types.coercedTo lib.types.str (text: { inherit text; }) (
@@ -16,6 +16,14 @@ in
     type = lib.types.attrsOf snippet;
     default = { };
   };
+  # NixOS's pre-switch-check.nix: a shell text each, which is given the system and the action.
+  options.system.preSwitchChecks = lib.mkOption {
+    type = lib.types.attrsOf lib.types.str;
+    default = { };
+  };
+  config.system.build.preSwitchChecks = pkgs.linkFarm "pre-switch-checks" (
+    lib.mapAttrs (name: text: pkgs.writeShellScript "check-${name}" text) config.system.preSwitchChecks
+  );
   config.system.build.activationSnippets = pkgs.linkFarm "activation-snippets" (
     lib.mapAttrs (name: s: pkgs.writeShellScript "snippet-${name}" s.text) config.system.activationScripts
   );

@@ -44,7 +44,7 @@ in
     pkgs.runCommandLocal "nixos-system-${cfg.name}-${cfg.nixos.label}"
       {
         inherit (cfg) path extraDependencies modulesTree;
-        inherit (cfg.build) kernel initialRamdisk units activationSnippets;
+        inherit (cfg.build) kernel initialRamdisk units activationSnippets preSwitchChecks;
         etcTree = cfg.build.etc;
         kernelParams = toString config.boot.kernelParams;
         nixosVersion = cfg.nixos.version;
@@ -68,6 +68,7 @@ in
         ln -s $etcTree/etc $out/etc
         ln -s $units $out/systemd
         ln -s $activationSnippets $out/activation-snippets
+        ln -s $preSwitchChecks $out/pre-switch-checks
         echo systemd 257 >$out/init-interface-version
         printf '%s\n' $extraDependencies >$out/extra-dependencies
         ${lib.concatStrings (lib.mapAttrsToList (name: top: "ln -s ${top} $out/specialisation/${name}\n") specialisations)}
