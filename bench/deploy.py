@@ -5,16 +5,19 @@ host after another, and all at once) and by ansible-core, which take turns with
 changes of their own. Each change is built before the clock runs, for all contenders; ours
 evaluates and finds that out. Then a fleet without any change, beside one plain login
 to each host, all at once.
+
+Where `ORCHESTRATE_BEFORE` names another checkout of this project, that takes its turn too.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -46,6 +49,7 @@ UNCHANGED_ROUNDS = 5
 OURS, LOOP, PARALLEL, ANSIBLE = "ours", "bare, a loop", "bare, in parallel", "ansible-core"
 CANARY = "ours, a canary first"
 LOGINS = "plain logins"
+BEFORE = "ours, before"
 
 _number = count(1)
 
@@ -67,6 +71,13 @@ class Site:
     inventory: Path
     eager: Path
     flake: Path
+    checkout: Path = REPOSITORY
+
+    @property
+    def before(self) -> Site | None:
+        """The same site with the other checkout that was named, if one was."""
+        named = os.environ.get("ORCHESTRATE_BEFORE")
+        return replace(self, checkout=Path(named).resolve()) if named else None
 
     @property
     def ssh(self) -> str:
@@ -91,7 +102,10 @@ class Site:
         """
         inventory = self.eager if eager else self.inventory
         argv = [sys.executable, "-m", "orchestrator", *arguments, "--json", "-i", str(inventory)]
-        env = {"PYTHONPATH": str(REPOSITORY)}
+        env = {"PYTHONPATH": str(self.checkout)}
+        if self.checkout != REPOSITORY:
+            # Two versions don't read each other's journals.
+            env["XDG_STATE_HOME"] = str(self.lab.directory / "state-before")
         done = self.controller.run(argv, env=env, check=False, cwd=self.lab.directory, timeout=300)
         if done.returncode != 0:
             sys.exit(f"{' '.join(arguments)}: {done.stdout[-2000:]}\n{done.stderr[-2000:]}")
@@ -165,12 +179,16 @@ def changed(site: Site, size: int) -> tuple[Comparison, dict[str, int]]:
         PARALLEL: site.bare_parallel,
         ANSIBLE: site.ansible,
     }
+    before_site = site.before
+    if before_site is not None:
+        contenders = {**contenders, BEFORE: before_site.ours}
     figures: dict[str, list[float]] = {name: [] for name in contenders}
     logins = {}
     last = site.hosts(size)[-1]
     for number in range(1, ROUNDS + 1):
         for name, contender in contenders.items():
-            change = site.change(size)
+            builder = before_site if name == BEFORE and before_site is not None else site
+            change = builder.change(size)
             before = site.logins(last)
             figures[name].append(_timed(partial(contender, change)))
             logins[name] = site.logins(last) - before
@@ -204,6 +222,9 @@ def unchanged(site: Site, size: int) -> Comparison:
         OURS: lambda: site.orchestrate("deploy", target),
         LOGINS: lambda: site.controller.run(["sh", "-c", script]),
     }
+    if (before := site.before) is not None:
+        before.orchestrate("deploy", target)
+        contenders = {**contenders, BEFORE: lambda: before.orchestrate("deploy", target)}
     figures: dict[str, list[float]] = {name: [] for name in contenders}
     for number in range(1, UNCHANGED_ROUNDS + 1):
         for name, contender in contenders.items():
