@@ -72,7 +72,7 @@ def evaluate_json(directory: str, attribute: str, function: str = "value: value"
 
 
 def binding_of(derivation: DerivationPath, name: str) -> Command:
-    """Ask for a value in a derivation, such as its `system`."""
+    """Ask for a value in a derivation whose attributes are not structured."""
     return program("nix-store", "--query", "--binding", name, derivation)
 
 

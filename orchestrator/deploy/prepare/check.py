@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 from orchestrator.deploy.prepare.survey import pick_evaluator, place_flake, processes_on
@@ -66,8 +67,14 @@ async def _machine(
     async with slots:
         machine, derivation = await check_machine(shell, flake, name)
         overlays = await check_overlays(shell, flake, name)
-    system = await system_of(shell, derivation) if derivation else ""
-    return (machine, overlays), system
+    if derivation is None:
+        return (machine, overlays), ""
+    try:
+        return (machine, overlays), await system_of(shell, derivation)
+    except StageError as error:
+        # What is wrong with one machine must not hide what the others are.
+        unread = replace(machine, state=State.FAILED, detail=error.message, hint=error.hint)
+        return (unread, overlays), ""
 
 
 async def _packages(

@@ -18,6 +18,7 @@ from orchestrator.errors import PayloadError
 from orchestrator.hints import hint_for
 from orchestrator.model.stage import Stage
 from orchestrator.model.store import store_name
+from orchestrator.scripts import answer_of, script
 from orchestrator.stages.evaluate.evaluate import last_error
 
 if TYPE_CHECKING:
@@ -140,13 +141,15 @@ async def check_package(shell: Shell, flake: FlakeRef, system: str, name: str) -
 
 
 async def system_of(shell: Shell, derivation: DerivationPath) -> str:
-    """Say which system a derivation is for.
+    """Return which system a derivation is for.
 
     Raises:
         CommandError: the evaluator doesn't have it.
+        PayloadError: it answers something else.
     """
-    result = await shell.run(nix.binding_of(derivation, "system"))
-    return result.check(Stage.CHECK_FLAKE, "a derivation's system can't be read").stdout.strip()
+    result = await shell.run(script("stages/evaluate/system_of.sh", derivation=derivation))
+    answer = answer_of(result, Stage.CHECK_FLAKE, "a derivation's system can't be read")
+    return answer.one("system", Stage.CHECK_FLAKE)
 
 
 def _failed(kind: Kind, name: str, result: CommandResult, told: Iterable[str] = ()) -> FlakeFinding:

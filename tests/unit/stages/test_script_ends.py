@@ -117,6 +117,7 @@ ENDS: dict[str, set[ScriptExit]] = {
     "activate/rollback.sh": LOCKED | ENDED | {E.NOT_BEGUN, E.PROFILE_UNSET, E.BOOT_LOADER_FAILED},
     "activate/dry_activate.sh": {E.DONE, E.ACTIVATION_FAILED},
     "activate/boot_state.sh": {E.DONE, E.UNREADABLE},
+    "evaluate/system_of.sh": {E.DONE, E.UNREADABLE},
     "build/build.sh": {E.DONE, E.UNWRITABLE, E.BUILD_UNSTARTED, E.BUILD_DIED},
     "build/stop_build.sh": {E.DONE, E.UNSTOPPED},
     "copy_closure/sign.sh": {E.DONE, E.UNWRITABLE, E.NIX_FAILED},
