@@ -82,3 +82,16 @@ def test_a_check_before_a_switch_is_asked_for_the_new_system(fleet: Fleet) -> No
     assert state_of(host).running == before.running
     fleet.change()
     assert fleet.deploy_json(NAME).returncode == 0
+
+
+def test_a_system_that_can_not_be_switched_to_is_said_to_be_one(fleet: Fleet) -> None:
+    """With system.switch.enable = false a system has no switch-to-configuration."""
+    host = fleet[NAME]
+    before = state_of(host)
+    fleet.change(extra={NAME: "{ system.switch.enable = false; }"})
+    deployment = fleet.deploy_json(NAME)
+    assert deployment.hosts[NAME]["verdict"] == "untouched", deployment.why()
+    assert "its system.switch.enable is false" in deployment.hosts[NAME]["message"]
+    assert state_of(host).running == before.running
+    fleet.change()
+    assert fleet.deploy_json(NAME).returncode == 0

@@ -207,6 +207,13 @@ stop_activation() {
   done
 }
 
+# Leave unless $1 is a system that can be activated.
+leave_unless_switchable() {
+  [ ! -x "$1/bin/switch-to-configuration" ] || return 0
+  [ ! -e "$1/nixos-version" ] || leave "$exit_not_switchable"
+  leave "$exit_not_nixos" "$1"
+}
+
 # Leave if another program activates a system now: an upgrade by itself, or a person. It
 # is neither waited for nor stopped.
 leave_if_busy() {

@@ -15,7 +15,7 @@ if is_given_up; then
   activation_end "$seconds"
   leave "$exit_given_up" "it boots $(boot_default)"
 fi
-[ -x "$new/bin/switch-to-configuration" ] || leave "$exit_not_nixos" "$new"
+leave_unless_switchable "$new"
 boots=$(boot_default)
 if [ "$boots" != "$new" ] && [ "$boots" != "$default" ]; then
   leave "$exit_boot_drifted" "it boots ${boots:-no system}, not ${default:-none}"

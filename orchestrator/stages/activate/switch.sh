@@ -35,7 +35,7 @@ now=$(running)
 if [ "$now" != "$new" ] && [ "$now" != "$old" ]; then
   leave "$exit_drifted" "it runs ${now:-no system}, not ${old:-none}"
 fi
-[ -x "$new/bin/switch-to-configuration" ] || leave "$exit_not_nixos" "$new"
+leave_unless_switchable "$new"
 leave_if_busy
 roots=/nix/var/nix/gcroots/orchestrate
 [ -d "$roots" ] || mkdir -p "$roots"

@@ -107,13 +107,24 @@ LOCKED = {E.HELD, E.UNWRITABLE}
 ENDED = {E.DONE, E.GOES_ON, E.NOT_ACTIVATED, E.STOPPED, E.ACTIVATION_FAILED}
 TOO_LATE = {E.GIVEN_UP, E.WENT_BACK, E.DRIFTED}
 ENDS: dict[str, set[ScriptExit]] = {
-    "activate/switch.sh": LOCKED | ENDED | TOO_LATE | {E.NOT_NIXOS, E.BUSY, E.UNARMED},
+    "activate/switch.sh": LOCKED
+    | ENDED
+    | TOO_LATE
+    | {E.NOT_NIXOS, E.NOT_SWITCHABLE, E.BUSY, E.UNARMED},
     "activate/await_switch.sh": LOCKED | ENDED | {E.WENT_BACK, E.NOT_BEGUN, E.REBOOTED},
     "activate/confirm.sh": LOCKED | ENDED | TOO_LATE | {E.PROFILE_UNSET, E.NOT_DEFAULT},
     "activate/disarm.sh": LOCKED | TOO_LATE | {E.DONE},
     "activate/boot.sh": LOCKED
     | ENDED
-    | {E.GIVEN_UP, E.NOT_NIXOS, E.BUSY, E.BOOT_DRIFTED, E.PROFILE_UNSET, E.NOT_DEFAULT},
+    | {
+        E.GIVEN_UP,
+        E.NOT_NIXOS,
+        E.NOT_SWITCHABLE,
+        E.BUSY,
+        E.BOOT_DRIFTED,
+        E.PROFILE_UNSET,
+        E.NOT_DEFAULT,
+    },
     "activate/rollback.sh": LOCKED | ENDED | {E.NOT_BEGUN, E.PROFILE_UNSET, E.BOOT_LOADER_FAILED},
     "activate/dry_activate.sh": {E.DONE, E.ACTIVATION_FAILED},
     "activate/boot_state.sh": {E.DONE, E.UNREADABLE},

@@ -16,6 +16,11 @@ in
     type = lib.types.attrsOf snippet;
     default = { };
   };
+  # NixOS's switchable-system.nix: without it a system has no switch-to-configuration.
+  options.system.switch.enable = lib.mkOption {
+    type = lib.types.bool;
+    default = true;
+  };
   # NixOS's pre-switch-check.nix: a shell text each, which is given the system and the action.
   options.system.preSwitchChecks = lib.mkOption {
     type = lib.types.attrsOf lib.types.str;

@@ -72,10 +72,14 @@ in
         echo systemd 257 >$out/init-interface-version
         printf '%s\n' $extraDependencies >$out/extra-dependencies
         ${lib.concatStrings (lib.mapAttrsToList (name: top: "ln -s ${top} $out/specialisation/${name}\n") specialisations)}
-        sed "s|@toplevel@|$out|g" $switch >$out/bin/switch-to-configuration
+        ${lib.optionalString cfg.switch.enable "install_switch=yes"}
+        if [ "''${install_switch-}" ]; then
+          sed "s|@toplevel@|$out|g" $switch >$out/bin/switch-to-configuration
+          chmod 555 $out/bin/switch-to-configuration
+        fi
         sed "s|@toplevel@|$out|g" $activation >$out/activate
         printf '#!/bin/sh\nexec %s/bin/switch-to-configuration test\n' "$out" >$out/init
-        chmod 555 $out/bin/switch-to-configuration $out/activate $out/init
+        chmod 555 $out/activate $out/init
       ''
   );
 }
