@@ -382,5 +382,5 @@ class TestActivation:
             f"mkdir -p /run/nixos; flock {lock} sh -c "
             f"'{toplevel}/bin/switch-to-configuration switch 2>&1 || echo status $?'"
         )
-        assert said == "Could not acquire lock\nstatus 1\n"
+        assert said == "Could not acquire lock\nstatus 11\n"
         assert carbon.exec("test", "-e", "/boot/loader/default", check=False).returncode
