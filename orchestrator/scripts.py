@@ -131,21 +131,21 @@ class ScriptExit(IntEnum):
     DAMAGED = 218, "it arrived damaged", "run the command again"
     NIX_FAILED = 219, "Nix there does not answer", "look there: systemctl status nix-daemon"
     UNREADABLE = 220, "the files of its store can't be looked at", "look at its disks: df -h"
-    UNSTOPPED = 222, "the build can't be ended", "end its processes there: kill"
-    NOT_SWITCHABLE = (
-        224,
-        "the new system has no switch-to-configuration: its system.switch.enable is false",
-        "set it to true in the machine's configuration, or install that system another way",
+    BOOT_LOADER_FAILED = (
+        221,
+        "what booted before can't be made the boot default again",
+        "look there: journalctl -b -e",
     )
+    UNSTOPPED = 222, "the build can't be ended", "end its processes there: kill"
     BUSY = (
         223,
         "another activation is under way there, so nothing was done",
         "wait for its end, then run the command again",
     )
-    BOOT_LOADER_FAILED = (
-        221,
-        "what booted before can't be made the boot default again",
-        "look there: journalctl -b -e",
+    NOT_SWITCHABLE = (
+        224,
+        "the new system has no switch-to-configuration: its system.switch.enable is false",
+        "set it to true in the machine's configuration, or install that system another way",
     )
 
 

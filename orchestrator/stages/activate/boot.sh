@@ -20,16 +20,17 @@ boots=$(boot_default)
 if [ "$boots" != "$new" ] && [ "$boots" != "$default" ]; then
   leave "$exit_boot_drifted" "it boots ${boots:-no system}, not ${default:-none}"
 fi
-has_begun "$new" boot || leave_if_busy
 if has_begun "$new" boot; then
   # Its session was lost: it goes on, or has ended.
   let_go
   activation_end "$seconds"
-elif [ "$activator" = nixos-rebuild ] ||
-  nix-env --profile /nix/var/nix/profiles/system --set "$new"; then
-  activate_and_wait "$new" boot "$activator" "$seconds"
 else
-  leave "$exit_profile_unset" "it boots $(boot_default)"
+  leave_if_busy
+  if [ "$activator" != nixos-rebuild ]; then
+    nix-env --profile /nix/var/nix/profiles/system --set "$new" ||
+      leave "$exit_profile_unset" "it boots $(boot_default)"
+  fi
+  activate_and_wait "$new" boot "$activator" "$seconds"
 fi
 if [ "$ended" = 0 ] && [ "$(boot_default)" = "$new" ]; then
   leave "$exit_done"

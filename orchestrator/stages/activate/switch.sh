@@ -56,6 +56,6 @@ if [ -n "$old" ]; then
   fi
 fi
 # A second less than the automatic rollback is armed for: which of the two comes first
-# would be chance, and that it did not end is to be told.
+# would be chance, and that it did not end has to be reported.
 activate_and_wait "$new" test "$activator" "$((seconds > 1 ? seconds - 1 : 1))"
 leave_as_activated

@@ -159,7 +159,7 @@ def judge(result: CommandResult, test: SmokeTest) -> SmokeReport:
     """Decide whether a smoke test passed. Pure."""
     answer = read(result)
     seen = observe(answer)
-    failure, fault = failure_of(result, answer, test) or ("", None)
+    failure, fault = failure_of(result, answer, seen, test) or ("", None)
     prompt_speed, speed = seen.speeds
     return SmokeReport(
         host=result.host,
@@ -175,7 +175,9 @@ def judge(result: CommandResult, test: SmokeTest) -> SmokeReport:
     )
 
 
-def failure_of(result: CommandResult, answer: Answer, test: SmokeTest) -> tuple[str, Fault] | None:
+def failure_of(
+    result: CommandResult, answer: Answer, seen: Observation, test: SmokeTest
+) -> tuple[str, Fault] | None:
     """Say the first thing that is wrong, in words for the user, and what it speaks against.
 
     A host that answers too late or too slowly may be a small machine: that is no proof
@@ -185,7 +187,7 @@ def failure_of(result: CommandResult, answer: Answer, test: SmokeTest) -> tuple[
         why = f"exit code {result.returncode}" if result.returncode else "its answer is cut off"
         why = answer.end.sentence if answer.end else why
         return f"the smoke test can't be run there: {why}", Fault.HOST
-    complaints = _complaints(observe(answer), test)
+    complaints = _complaints(seen, test)
     return next(((message, fault) for wrong, message, fault in complaints if wrong), None)
 
 
