@@ -61,7 +61,7 @@ def facts(name: str) -> Facts:
         vulkan_devices=(),
         system_features=(),
         has_systemd_run=True,
-        nixos_rebuild_store_path=True,
+        nixos_rebuild=None,
         llama_cli="",
         model_files=(),
         load_average=0.0,

@@ -73,7 +73,7 @@ class Facts:
     vulkan_devices: tuple[str, ...]
     system_features: tuple[str, ...]
     has_systemd_run: bool
-    nixos_rebuild_store_path: bool
+    nixos_rebuild: StorePath | None
     llama_cli: str
     model_files: tuple[str, ...]
     load_average: float

@@ -15,6 +15,7 @@ import redis
 from tests.engine.conftest import wait_until
 from tests.fleet.cluster import cluster
 from tests.fleet.fleet import TARGETS, Fleet, state_of
+from tests.fleet.rebuild import ON_PATH, nixos_rebuild
 from tests.lab.fleet_flake import copy_standin, write_fleet_flake
 
 if TYPE_CHECKING:
@@ -54,6 +55,8 @@ exec systemd-run -E LOCALE_ARCHIVE -E NIXOS_INSTALL_BOOTLOADER -E NIXOS_NO_CHECK
   --no-ask-password --pipe --quiet --service-type=exec \
   --unit=nixos-rebuild-switch-to-configuration "$system/bin/switch-to-configuration" "$action"
 """
+
+TRACES = "/var/lib/nixos-rebuild-was-here"
 
 
 def test_controller_without_nix_deploys(fleet: Fleet, tmp_path: Path) -> None:
@@ -107,16 +110,13 @@ def test_shared_broker_and_its_worker(fleet: Fleet, tmp_path: Path) -> None:
 
 
 def test_nixos_rebuild_activates_where_it_takes_a_store_path(fleet: Fleet) -> None:
-    """A host whose nixos-rebuild takes a store path is tested and switched by it."""
+    """A host is tested and switched by its nixos-rebuild, if the new system has none as well."""
     host = fleet["nitrogen"]
-    program = "/usr/local/bin/nixos-rebuild"
-    host.exec("sh", "-euc", f"cat >{program}; chmod +x {program}", stdin=NIXOS_REBUILD)
-    greeting = fleet.change()
-    try:
+    gone = f'{{ system.activationScripts.gone = "rm -f {ON_PATH}"; }}'
+    greeting = fleet.change(extra={"nitrogen": gone})
+    with nixos_rebuild(host, {"bin/nixos-rebuild": NIXOS_REBUILD.encode()}):
         deployment = fleet.deploy_json("nitrogen")
-        traces = host.shell("cat /var/lib/nixos-rebuild-was-here")
-    finally:
-        host.shell(f"rm -f {program} /var/lib/nixos-rebuild-was-here")
+        traces = host.shell(f"cat {TRACES}; rm {TRACES}; ! [ -e {ON_PATH} ]")
     assert deployment.returncode == 0, deployment.why()
     system = deployment.hosts["nitrogen"]["current"]
     assert traces.splitlines() == [f"test {system}", f"switch {system}"]

@@ -32,7 +32,8 @@ _BUILDER_PACKAGES = (
     "make",
     "ninja-build",
     "git",
-    "python3-minimal",
+    # nixos-rebuild is a program of its.
+    "python3",
     "llama.cpp-tools",
     "libggml0-backend-vulkan",
     "mesa-vulkan-drivers",

@@ -138,7 +138,7 @@ def activation_of(plan: Plan, host: HostPlan) -> Activation:
         boot_id=host.facts.boot_id,
         reboot_as_last_resort=host.target.reboot_as_last_resort,
         accept_failed_units=host.target.failed_units is FailedUnits.ACCEPT,
-        by_nixos_rebuild=host.facts.nixos_rebuild_store_path,
+        nixos_rebuild=host.facts.nixos_rebuild,
     )
 
 

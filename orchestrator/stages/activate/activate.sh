@@ -5,6 +5,8 @@ rollback_unit=orchestrate-rollback
 activation_unit=orchestrate-activate.service
 rebuild_unit=nixos-rebuild-switch-to-configuration.service
 no_check=
+# What the plan found may be gone: then is done directly what it does.
+[ -x "${nixos_rebuild-}/bin/nixos-rebuild" ] || nixos_rebuild=
 state=/run/orchestrate
 lock=$state/lock
 held=no
@@ -66,7 +68,19 @@ says() {
   [ "$line" = "$2" ]
 }
 
-# For $run, begin to activate $1 by action $2 with $3, in a unit of its own: an
+# Keep the new system and the nixos-rebuild that activates it from the garbage collector
+# until the run has ended here: the one that ran before may lose its last root by then.
+roots=/nix/var/nix/gcroots/orchestrate
+# shellcheck disable=SC2154 # the script behind this text is given them
+root() {
+  [ -d "$roots" ] || mkdir -p "$roots"
+  ln -sfn "$new" "$roots/$run"
+  [ -z "$nixos_rebuild" ] || ln -sfn "$nixos_rebuild" "$roots/$run-nixos-rebuild"
+}
+unroot() { rm -f "$roots/$run" "$roots/$run-nixos-rebuild"; }
+
+# For $run, begin to activate $1 by action $2 with the nixos-rebuild of package $3, or with
+# the system's own switch-to-configuration if that is empty, in a unit of its own: an
 # activation that restarts sshd or the network must not be killed by it. Its output
 # goes to a file, for a broken pipe would kill it too, and its exit code to another,
 # for whoever comes back when the session was lost. Set `no_check` to go back: a check
@@ -76,9 +90,10 @@ says() {
 # The lock is for the beginning: what hangs must let itself be stopped.
 activate() {
   # shellcheck disable=SC2154 # the script behind this text is given it
-  what="$run $1 $2" by=$3
-  if [ "$3" = nixos-rebuild ]; then
-    set -- nixos-rebuild "$2" --no-reexec --store-path "$1"
+  what="$run $1 $2" by=switch-to-configuration
+  if [ -n "$3" ]; then
+    by=nixos-rebuild
+    set -- "$3/bin/nixos-rebuild" "$2" --no-reexec --store-path "$1"
   else
     set -- "$1/bin/switch-to-configuration" "$2"
   fi
@@ -112,7 +127,7 @@ begin_activation() {
     sh "$state/activation.sh" "$@"
 }
 
-# Activate $1 by action $2 with $3, and wait $4 seconds for its end without the lock.
+# Activate $1 by action $2 with package $3, and wait $4 seconds for its end without the lock.
 activate_and_wait() {
   if activate "$1" "$2" "$3"; then
     let_go

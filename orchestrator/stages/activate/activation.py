@@ -41,6 +41,9 @@ _MEANINGS = {
 
 _FAILED_UNITS = re.compile(r"the following units failed: (.+)")
 
+_FAILED_CHECK = re.compile(r"^Pre-switch check '(.+)' failed$", re.MULTILINE)
+"""What NixOS's pre-switch-check.nix prints last of a check that failed."""
+
 
 def activation_script(name: str, *, timeout: float, **arguments: str) -> Command:
     """Build the command of a script that uses what `activate.sh` defines."""
@@ -66,7 +69,8 @@ class Activation:
         reboot_as_last_resort: whether the host reboots into its boot default
             if the old system can't be activated.
         accept_failed_units: whether a system may stay some of whose units failed.
-        by_nixos_rebuild: whether its own nixos-rebuild takes a store path.
+        nixos_rebuild: the package whose nixos-rebuild activates; None for the system's
+            own switch-to-configuration.
     """
 
     host: str
@@ -79,12 +83,7 @@ class Activation:
     boot_id: str
     reboot_as_last_resort: bool
     accept_failed_units: bool
-    by_nixos_rebuild: bool
-
-    @property
-    def activator(self) -> str:
-        """What the scripts are told to activate with."""
-        return "nixos-rebuild" if self.by_nixos_rebuild else "switch-to-configuration"
+    nixos_rebuild: StorePath | None
 
     @property
     def patience(self) -> float:
@@ -177,4 +176,7 @@ def activation_failure(
             error.message, error.hint = f"{error.message}: {why}", hint
         if units:
             error.hint = f"look there: journalctl -u {units[0]}"
+        elif check := _FAILED_CHECK.search(answer.output):
+            error.message = f"{failed}: the new system's pre-switch check {check[1]} failed"
+            error.hint = "mend what it asks for, or system.preSwitchChecks in the configuration"
     return error

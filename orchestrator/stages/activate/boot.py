@@ -31,7 +31,7 @@ def make_boot_default(session: Session, activation: Activation) -> BootReport:
         new=activation.toplevel,
         default=activation.boot_default or "",
         run=activation.run,
-        activator=activation.activator,
+        nixos_rebuild=activation.nixos_rebuild or "",
         seconds=whole(_TIMEOUT),
         patience=whole(activation.patience),
         timeout=activation.within(2 * _TIMEOUT) + _MARGIN,

@@ -3,7 +3,7 @@
 # $new: the system to boot
 # $default: what is the boot default now, or empty
 # $run: the run's id
-# $activator: nixos-rebuild or switch-to-configuration
+# $nixos_rebuild: the package whose nixos-rebuild does it, or empty
 # $seconds: how long the boot loader may take
 # $patience: seconds to wait for the lock
 
@@ -26,11 +26,11 @@ if has_begun "$new" boot; then
   activation_end "$seconds"
 else
   leave_if_busy
-  if [ "$activator" != nixos-rebuild ]; then
+  if [ -z "$nixos_rebuild" ]; then
     nix-env --profile /nix/var/nix/profiles/system --set "$new" ||
       leave "$exit_profile_unset" "it boots $(boot_default)"
   fi
-  activate_and_wait "$new" boot "$activator" "$seconds"
+  activate_and_wait "$new" boot "$nixos_rebuild" "$seconds"
 fi
 if [ "$ended" = 0 ] && [ "$(boot_default)" = "$new" ]; then
   leave "$exit_done"
@@ -43,7 +43,7 @@ if [ -n "$default" ]; then
     no_check=yes
     stop_activation
     nix-env --profile /nix/var/nix/profiles/system --set "$default"
-    activate "$default" boot switch-to-configuration
+    activate "$default" boot ""
   fi
   let_go
   activation_end "$seconds"

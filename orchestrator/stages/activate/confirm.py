@@ -47,7 +47,7 @@ def confirm(session: Session, activation: Activation) -> SwitchReport:
         new=activation.toplevel,
         old=activation.previous or "",
         run=activation.run,
-        activator=activation.activator,
+        nixos_rebuild=activation.nixos_rebuild or "",
         seconds=whole(limit),
         patience=whole(activation.patience),
         timeout=activation.within(limit) + _MARGIN,

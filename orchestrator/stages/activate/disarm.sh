@@ -8,5 +8,5 @@
 set -u
 take_host_or_leave "$patience" "the confirmation of run $run"
 disarm_or_leave "$new" "$old"
-rm -f "/nix/var/nix/gcroots/orchestrate/$run"
+unroot
 leave "$exit_done"

@@ -32,7 +32,7 @@ put_back_boot_default() {
   if [ "$(boot_default)" = "$new" ] && [ "$default" != "$new" ]; then
     boots=${default:-$old}
     nix-env --profile /nix/var/nix/profiles/system --set "$boots" || leave "$exit_profile_unset"
-    activate "$boots" boot switch-to-configuration || leave "$exit_boot_loader_failed"
+    activate "$boots" boot "" || leave "$exit_boot_loader_failed"
     activation_end "$seconds"
     [ "$ended" = 0 ] || leave "$exit_boot_loader_failed"
   fi
@@ -49,7 +49,7 @@ begin() {
   fi
   stop_activation
   put_back_boot_default
-  activate_and_wait "$old" test switch-to-configuration "$seconds"
+  activate_and_wait "$old" test "" "$seconds"
 }
 if [ "$rebooted" = yes ] && [ "$(running)" = "$old" ]; then
   # Its last resort, or a power cut, has brought it back.
@@ -65,7 +65,7 @@ fi
 if [ "$rebooted" = no ] && { ! has_ended_well || [ "$(running)" != "$old" ]; }; then
   last_resort "$last_resort"
 fi
-rm -f "/nix/var/nix/gcroots/orchestrate/$run"
+unroot
 say running "$(running)"
 say rebooted "$rebooted"
 leave_as_activated

@@ -44,7 +44,7 @@ def switch(host: Privileged, activation: Activation) -> SwitchReport:
         old=activation.previous or "",
         run=activation.run,
         seconds=whole(activation.confirm_timeout),
-        activator=activation.activator,
+        nixos_rebuild=activation.nixos_rebuild or "",
         rollback=sent("stages/activate/activate.sh", "stages/activate/automatic_rollback.sh"),
         rollback_seconds=whole(activation.way_back_timeout),
         last_resort=activation.last_resort,

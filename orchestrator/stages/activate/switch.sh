@@ -5,7 +5,7 @@
 # $old: the system that must run now, or empty
 # $run: the run's id
 # $seconds: until the host goes back by itself
-# $activator: nixos-rebuild or switch-to-configuration
+# $nixos_rebuild: the package whose nixos-rebuild does it, or empty
 # $rollback: the text of the automatic rollback
 # $rollback_seconds: how long the old system's activation may take then
 # $last_resort: reboot or stay, if that fails
@@ -37,9 +37,7 @@ if [ "$now" != "$new" ] && [ "$now" != "$old" ]; then
 fi
 leave_unless_switchable "$new"
 leave_if_busy
-roots=/nix/var/nix/gcroots/orchestrate
-[ -d "$roots" ] || mkdir -p "$roots"
-ln -sfn "$new" "$roots/$run"
+root
 
 # What the next boot gives may be another system than when the plan was made.
 noted=
@@ -57,5 +55,5 @@ if [ -n "$old" ]; then
 fi
 # A second less than the automatic rollback is armed for: which of the two comes first
 # would be chance, and that it did not end has to be reported.
-activate_and_wait "$new" test "$activator" "$((seconds > 1 ? seconds - 1 : 1))"
+activate_and_wait "$new" test "$nixos_rebuild" "$((seconds > 1 ? seconds - 1 : 1))"
 leave_as_activated

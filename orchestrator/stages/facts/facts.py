@@ -124,7 +124,7 @@ def parse_facts(host: str, text: str) -> Facts:
         vulkan_devices=reader.each("vulkan_device", str),
         system_features=tuple(reader.text("system_features").split()),
         has_systemd_run=reader.text("has_systemd_run") == "1",
-        nixos_rebuild_store_path=reader.text("nixos_rebuild_store_path") == "1",
+        nixos_rebuild=reader.store_path("nixos_rebuild"),
         llama_cli=reader.text("llama_cli"),
         model_files=reader.each("model_file", _model_file),
         load_average=reader.load("load_average"),

@@ -191,17 +191,22 @@ nix_daemon() {
 	emit system_features "$features"
 }
 
-# Whether nixos-rebuild activates a store path: with --store-path, and with --no-reexec,
+# The nixos-rebuild that activates a store path: with --store-path, and with --no-reexec,
 # for without that it first builds another nixos-rebuild out of <nixpkgs/nixos> (its
-# services.py, reexec). The program's own argument parser is asked first: --help shows the
+# services.py, reexec). It is named by its store path, for a PATH leads elsewhere once
+# another system runs. The program's own argument parser is asked first: --help shows the
 # manual page, which costs much more, and which a server without documentation lacks.
 nixos_rebuild() {
 	program=$(command -v nixos-rebuild) || return 0
 	program=$(readlink -f "$program")
+	case $program in
+	/nix/store/*/bin/nixos-rebuild) ;;
+	*) return 0 ;;
+	esac
 	options=$(cat "${program%/bin/*}"/lib/python3*/site-packages/nixos_rebuild/__init__.py) ||
 		options=$(bounded "$program" --help)
 	case $options in
-	*--store-path*--no-reexec* | *--no-reexec*--store-path*) emit nixos_rebuild_store_path 1 ;;
+	*--store-path*--no-reexec* | *--no-reexec*--store-path*) emit nixos_rebuild "${program%/bin/*}" ;;
 	esac
 }
 

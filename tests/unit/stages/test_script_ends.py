@@ -47,7 +47,7 @@ ACTIVATION = Activation(
     boot_id="boot",
     reboot_as_last_resort=False,
     accept_failed_units=False,
-    by_nixos_rebuild=False,
+    nixos_rebuild=None,
 )
 BY_ITSELF = "goes back to its old system by itself"
 NOT_OURS = (1, 2, 100, 126, 127, 137, 143, 200, 201, 222)

@@ -162,7 +162,7 @@ def test_a_confirmation_that_comes_too_late(tmp_path: Path, old: str, end: Scrip
     """A host that runs another system than the confirmed one says so and changes nothing."""
     calls = systemctl_in(tmp_path, 'echo "$@" >>"$CALLS"\n[ "$1" = stop ]')
     arguments = {"new": "/nix/store/none", "old": old, "run": "run", "patience": "9"}
-    words = command_in(tmp_path, "confirm.sh", **arguments, activator="nixos-rebuild", seconds="9")
+    words = command_in(tmp_path, "confirm.sh", **arguments, nixos_rebuild="", seconds="9")
     answer = ended(words, tmp_path)
     assert answer.end is end
     assert answer.get("why").startswith("it runs ")
@@ -224,7 +224,7 @@ def switch_words(state: Path, new: str) -> list[str]:
         "switch.sh",
         **arguments,
         seconds="1",
-        activator="switch-to-configuration",
+        nixos_rebuild="",
         rollback="exit",
         rollback_seconds="1",
         last_resort="stay",

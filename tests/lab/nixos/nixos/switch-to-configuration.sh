@@ -33,28 +33,15 @@ if ! flock -n 9; then
   exit 11
 fi
 if [ "${NIXOS_NO_CHECK:-}" != 1 ]; then
-  for check in "$toplevel"/pre-switch-checks/*; do
-    [ -x "$check" ] || continue
-    "$check" "$toplevel" "$action" 9>&- || {
-      echo "Pre-switch check '${check##*/}' failed" >&2
-      echo "Pre-switch checks failed" >&2
-      exit 1
-    }
-  done
+  if ! "$toplevel/pre-switch-check" "$toplevel" "$action" 9>&-; then
+    echo "Pre-switch checks failed" >&2
+    exit 1
+  fi
 fi
 [ "$action" = check ] && exit 0
 
-# The boot loader: the lab's image boots what this file names.
-install_boot_loader() {
-  mkdir -p /boot/loader || return 1
-  printf '%s\n' "$toplevel" >/boot/loader/default.new || return 1
-  sync /boot/loader/default.new || return 1
-  mv -f /boot/loader/default.new /boot/loader/default || return 1
-  sync /boot/loader
-  sh -e "$toplevel/extra-install-commands"
-}
 if [ "$action" = switch ] || [ "$action" = boot ]; then
-  if ! install_boot_loader; then
+  if ! "$toplevel/install-boot-loader" "$toplevel"; then
     echo "Failed to install bootloader" >&2
     exit 1
   fi

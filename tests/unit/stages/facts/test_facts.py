@@ -98,7 +98,7 @@ def fake_tool(directory: Path, name: str, body: str) -> None:
 
 
 def test_script_reads_what_the_tools_print(tmp_path: Path) -> None:
-    """nvidia-smi, vulkaninfo, nix and nixos-rebuild become facts."""
+    """nvidia-smi, vulkaninfo and nix become facts."""
     fake_tool(tmp_path, "nvidia-smi", "echo 'NVIDIA GeForce RTX 4090, 580.65.06, 8.9, 24564'")
     fake_tool(tmp_path, "vulkaninfo", r"printf '\tdeviceName         = AMD Radeon (RADV)\n'")
     fake_tool(
@@ -107,13 +107,11 @@ def test_script_reads_what_the_tools_print(tmp_path: Path) -> None:
         'case $* in --version) echo "nix (Nix) 2.18.9";; *"config show"*) exit 1;; '
         '*show-config) echo "system-features = big-parallel cuda";; esac',
     )
-    fake_tool(tmp_path, "nixos-rebuild", "echo '[--no-reexec] [--store-path PATH]'")
     facts = parse_facts("here", run_script("sh", path=f"{tmp_path}:{os.environ['PATH']}"))
     assert facts.nvidia_gpus[0].compute_capability == "8.9"
     assert facts.vulkan_devices == ("AMD Radeon (RADV)",)
     assert facts.nix_version == "2.18.9"
     assert facts.system_features == ("big-parallel", "cuda")
-    assert facts.nixos_rebuild_store_path
 
 
 def test_script_takes_no_complaint_for_a_gpu(tmp_path: Path) -> None:
@@ -196,7 +194,7 @@ def test_every_field_is_read() -> None:
     assert facts.model_files == ("tiny.gguf:118400",)
     assert facts.load_average == pytest.approx(0.42)
     assert facts.has_systemd_run
-    assert facts.nixos_rebuild_store_path
+    assert str(facts.nixos_rebuild).endswith("-nixos-rebuild-ng-26.11")
 
 
 def test_the_booted_parts_are_store_paths() -> None:

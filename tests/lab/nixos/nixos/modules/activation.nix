@@ -21,6 +21,12 @@ in
     type = lib.types.bool;
     default = true;
   };
+  # Unlike NixOS: a real switch-to-configuration-ng that the host has, in place of the
+  # stand-in's own. It takes the units from /etc, as it does on NixOS.
+  options.system.switch.program = lib.mkOption {
+    type = lib.types.nullOr lib.types.str;
+    default = null;
+  };
   # NixOS's pre-switch-check.nix: a shell text each, which is given the system and the action.
   options.system.preSwitchChecks = lib.mkOption {
     type = lib.types.attrsOf lib.types.str;

@@ -68,6 +68,12 @@ in
           ln -s ${lib.escapeShellArg "${e.source}"} "$out/etc/"${target}
         ''
       ) entries
+      + lib.optionalString (config.system.switch.program != null) ''
+        mkdir -p $out/etc/systemd
+        cp -R ${config.system.build.units} $out/etc/systemd/system
+        chmod u+w $out/etc/systemd/system
+        cp ${../targets}/* $out/etc/systemd/system/
+      ''
     );
   };
 }

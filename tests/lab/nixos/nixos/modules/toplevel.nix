@@ -53,6 +53,9 @@ in
         hostSystem = pkgs.stdenv.hostPlatform.system;
         switch = builtins.path { path = ../switch-to-configuration.sh; name = "switch-to-configuration"; };
         activation = builtins.path { path = ../activate.sh; name = "activate"; };
+        bootLoader = builtins.path { path = ../boot-loader.sh; name = "install-boot-loader"; };
+        preSwitchCheck = builtins.path { path = ../pre-switch-check.sh; name = "pre-switch-check"; };
+        switchProgram = toString cfg.switch.program;
         passthru = { inherit (config) specialisation; };
       }
       ''
@@ -72,9 +75,18 @@ in
         echo systemd 257 >$out/init-interface-version
         printf '%s\n' $extraDependencies >$out/extra-dependencies
         ${lib.concatStrings (lib.mapAttrsToList (name: top: "ln -s ${top} $out/specialisation/${name}\n") specialisations)}
+        install -m 555 $bootLoader $out/install-boot-loader
+        install -m 555 $preSwitchCheck $out/pre-switch-check
         ${lib.optionalString cfg.switch.enable "install_switch=yes"}
         if [ "''${install_switch-}" ]; then
-          sed "s|@toplevel@|$out|g" $switch >$out/bin/switch-to-configuration
+          if [ "$switchProgram" ]; then
+            # What NixOS's own wrapper sets (switchable-system.nix).
+            printf '#!/bin/sh\nexport %s\nexec %s "$@"\n' "OUT=$out TOPLEVEL=$out DISTRO_ID=nixos \
+              INSTALL_BOOTLOADER=$out/install-boot-loader PRE_SWITCH_CHECK=$out/pre-switch-check \
+              SYSTEMD=/usr" "$switchProgram" >$out/bin/switch-to-configuration
+          else
+            sed "s|@toplevel@|$out|g" $switch >$out/bin/switch-to-configuration
+          fi
           chmod 555 $out/bin/switch-to-configuration
         fi
         sed "s|@toplevel@|$out|g" $activation >$out/activate
