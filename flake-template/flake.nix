@@ -57,7 +57,7 @@
       # All that a deployment asks for, in a derivation that nobody builds: of several
       # attributes in one command Nix evaluates each from the beginning.
       answerOf =
-        derivations: boot:
+        derivations: boot: inhibitors:
         let
           pathsOf = drv: {
             drv = builtins.unsafeDiscardOutputDependency drv.drvPath;
@@ -70,7 +70,11 @@
           system = "none";
           builder = "none";
           answer = builtins.toJSON (
-            builtins.mapAttrs (_: pathsOf) derivations // { boot = builtins.mapAttrs (_: pathOf) boot; }
+            builtins.mapAttrs (_: pathsOf) derivations
+            // {
+              boot = builtins.mapAttrs (_: pathOf) boot;
+              inhibitors = builtins.mapAttrs (_: builtins.unsafeDiscardStringContext) inhibitors;
+            }
           );
         };
 
@@ -87,7 +91,7 @@
         derivations
         // {
           overlays = overlaysOf nixos;
-          answer = answerOf derivations (bootOf nixos);
+          answer = answerOf derivations (bootOf nixos) (nixos.config.system.switch.inhibitors or { });
         };
       # A host that the user's flake lacks is told of where it is evaluated itself.
       known = builtins.listToAttrs (

@@ -181,7 +181,7 @@ class _Command:
         return self._engine
 
     async def _prepare(self, preparing: Preparing, may_reboot: Sequence[str]) -> Plan:
-        context = self._survey_context()
+        context = self._survey_context(may_reboot)
         plan, evaluator = await preparing(context, self.invocation.hosts)
         plan = self._decided(plan, may_reboot)
         for host, needed in reboots_needed(plan):
@@ -193,7 +193,7 @@ class _Command:
             await send_derivations(context, plan, evaluator)
         return plan
 
-    def _survey_context(self) -> SurveyContext:
+    def _survey_context(self, may_reboot: Sequence[str]) -> SurveyContext:
         return SurveyContext(
             run=new_run_id(),
             inventory=self.invocation.inventory,
@@ -204,6 +204,7 @@ class _Command:
             read_ledger=self._ledger,
             goal=self.invocation.goal,
             retry_failed=self.invocation.retry_failed,
+            may_reboot=tuple(may_reboot),
         )
 
     def _planned(self, event: Event) -> None:

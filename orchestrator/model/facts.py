@@ -78,3 +78,4 @@ class Facts:
     model_files: tuple[str, ...]
     load_average: float
     booted_parts: dict[BootPart, StorePath] = field(default_factory=dict)
+    inhibitors: dict[str, str] = field(default_factory=dict)

@@ -35,7 +35,8 @@ class Evaluation:
     A system that is on the host already, as an earlier generation is, has no
     derivation here, and which package is in it isn't known. `boot_parts` is
     where its kernel, initrd and modules are, or will be once they are built; it
-    lacks what the system lacks and what isn't known.
+    lacks what the system lacks and what isn't known. `inhibitors` are its
+    system.switch.inhibitors.
     """
 
     host: str
@@ -44,6 +45,7 @@ class Evaluation:
     llama_drv: DerivationPath | None
     llama: StorePath | None
     boot_parts: dict[BootPart, StorePath] = field(default_factory=dict)
+    inhibitors: dict[str, str] = field(default_factory=dict)
 
 
 class Action(StrEnum):
@@ -145,7 +147,8 @@ class HostPlan:
     `batch` counts from 0. A `canary` is the first host to get its package. With
     `has_system` the wanted system is in the host's store already. `reboot_for`
     names what is in use after a reboot only, and `reboot_unknown` that of which
-    the copy will say whether it is.
+    the copy will say whether it is. `inhibited_by` names what keeps its new system
+    from being switched to: it gets that by a reboot.
     """
 
     target: Host
@@ -159,6 +162,7 @@ class HostPlan:
     has_system: bool = False
     reboot_for: tuple[BootPart, ...] = ()
     reboot_unknown: tuple[BootPart, ...] = ()
+    inhibited_by: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -283,6 +287,9 @@ class Plan:
             return (Step.BOOT,)
         if self.goal is Goal.DRY_ACTIVATE:
             return (Step.DRY_ACTIVATE,)
+        if self.goal is Goal.SWITCH and host.inhibited_by:
+            # The proof of what it has booted is a part of the reboot.
+            return (Step.BOOT, Step.REBOOT)
         health = (Step.HEALTH,) if host.target.health is not None else ()
         stays = (Step.SWITCH, Step.SMOKE, *health, Step.CONFIRM)
         reboots = self.goal is Goal.SWITCH and host.name in self._reboots

@@ -152,3 +152,46 @@ def test_a_machine_that_is_not_back_in_time_needs_hands(booted: Fleet) -> None:
     booted["carbon"].wait_until_up()
     booted.change()
     assert booted.deploy_json("carbon").outcomes() == {"carbon": "deployed"}
+
+
+def inhibited(value: str, further: str = "") -> Mapping[str, str]:
+    """Return a module for a machine that can't be switched to from one with another value."""
+    return {"carbon": f'{{ system.switch.inhibitors.dbus = "{value}"; {further} }}'}
+
+
+def test_an_inhibited_switch_is_refused_before_anything_is_built(fleet: Fleet) -> None:
+    """NixOS's own check is known from the plan on; a host that may not reboot is left out."""
+    fleet.change(extra=inhibited("dbus"))
+    assert fleet.deploy_json("carbon").outcomes() == {"carbon": "deployed"}
+    before = state_of(fleet["carbon"])
+    fleet.change(extra=inhibited("broker"))
+    deployment = rebooting(fleet, "never").deploy_json("carbon")
+    result = deployment.hosts["carbon"]
+    assert (deployment.returncode, result["outcome"]) == (3, "skipped"), deployment.why()
+    assert "dbus: dbus -> broker" in result["message"]
+    assert "--goal boot" in result["failure"]["hint"]
+    assert not deployment.find(stage="build")
+    assert state_of(fleet["carbon"]).running == before.running
+
+
+def test_an_inhibited_switch_goes_by_a_reboot_and_back_by_one(fleet: Fleet) -> None:
+    """With leave to reboot a host boots what it can't be switched to, and the old if need be."""
+    host, allowed = fleet["carbon"], rebooting(fleet, "if-needed", 12)
+    fleet.change(extra=inhibited("dbus"))
+    assert allowed.deploy_json("carbon").returncode == 0
+    before = state_of(host)
+    fleet.change(extra=inhibited("broker"), broken={"carbon": "garbage"})
+    deployment = allowed.deploy_json("carbon", "--again")
+    assert deployment.outcomes() == {"carbon": "rolled_back"}, deployment.why()
+    after = state_of(host)
+    assert after.boot_id != before.boot_id
+    assert (after.running, after.boot_default) == (before.running, before.boot_default)
+    (back,) = deployment.find(stage="rollback", event="stage_finished")
+    assert back["report"]["smoke"]["passed"]
+    greeting = fleet.change(extra=inhibited("broker"))
+    deployment = allowed.deploy_json("carbon")
+    assert deployment.outcomes() == {"carbon": "deployed"}, deployment.why()
+    state = state_of(host)
+    assert state.boot_id != after.boot_id
+    assert (state.running, state.greeting) == (state.boot_default, greeting)
+    assert deployment.hosts["carbon"]["backend"]

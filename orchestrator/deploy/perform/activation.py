@@ -7,14 +7,15 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
-from inventory.host import FailedUnits, Host
+from inventory.host import Host
+from orchestrator.deploy.perform.context import activation_of
+from orchestrator.deploy.perform.reboot import boot_back
 from orchestrator.deploy.perform.runtime import Runtime
 from orchestrator.deploy.perform.smoke import smoke_test
 from orchestrator.errors import CommandError, StageError, UnreachableError
 from orchestrator.model.guard import Guard
 from orchestrator.model.journal import Step
 from orchestrator.model.plan import Goal
-from orchestrator.stages.activate.activation import Activation
 from orchestrator.stages.activate.boot import make_boot_default
 from orchestrator.stages.activate.confirm import confirm, disarm
 from orchestrator.stages.activate.dry_activate import dry_activate
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from orchestrator.command import Command, CommandResult
     from orchestrator.deploy.perform.context import Context
     from orchestrator.model.facts import Facts
-    from orchestrator.model.plan import HostPlan, Plan
+    from orchestrator.model.plan import HostPlan
     from orchestrator.model.report import (
         BootReport,
         DryActivationReport,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
         SwitchReport,
     )
     from orchestrator.model.store import StorePath
+    from orchestrator.stages.activate.activation import Activation
     from orchestrator.stages.activate.rollback import Reactivation
 
 T = TypeVar("T")
@@ -125,23 +127,6 @@ def _as_it_is_now(context: Context, host: HostPlan) -> HostPlan:
     return host.with_previous(running)
 
 
-def activation_of(plan: Plan, host: HostPlan) -> Activation:
-    """Return what the run activates on a host."""
-    return Activation(
-        host=host.name,
-        toplevel=host.evaluation.toplevel,
-        previous=host.previous,
-        boot_default=host.facts.boot_default,
-        run=plan.run,
-        confirm_timeout=plan.confirm_timeout,
-        way_back_timeout=plan.way_back_timeout,
-        boot_id=host.facts.boot_id,
-        reboot_as_last_resort=host.target.reboot_as_last_resort,
-        accept_failed_units=host.target.failed_units is FailedUnits.ACCEPT,
-        nixos_rebuild=host.facts.nixos_rebuild,
-    )
-
-
 def perform_confirm(context: Context, host: HostPlan) -> SwitchReport:
     """Confirm what runs, over a new connection: that it opens is part of the proof.
 
@@ -185,8 +170,9 @@ def perform_rollback(context: Context, host: HostPlan) -> RollbackReport:
     previous = host.previous
     if previous is None:
         return verdict(host.name, previous, None, None)
+    go_back = boot_back if host.inhibited_by else _reactivate
     try:
-        reactivated = _reactivate(context, host, previous)
+        reactivated = go_back(context, host, previous)
     except CommandError as error:
         return verdict(host.name, previous, error, None)
     smoked = None

@@ -5,17 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from inventory.host import FailedUnits
 from orchestrator.deploy.perform.runtime import Runtime
 from orchestrator.errors import PayloadError
 from orchestrator.model.event import event_now
 from orchestrator.model.journal import Step, StepKey, StepState
 from orchestrator.model.plan import Plan
 from orchestrator.model.report import BuildReport
+from orchestrator.stages.activate.activation import Activation
 from orchestrator.state.journal import Journal
 
 if TYPE_CHECKING:
     from inventory.host import Host
     from orchestrator.model.event import Body
+    from orchestrator.model.plan import HostPlan
     from orchestrator.model.store import DerivationPath
 
 
@@ -54,3 +57,20 @@ class Context:
         if record is None or record.state is not StepState.DONE:
             return None
         return record.report_as(BuildReport, key)
+
+
+def activation_of(plan: Plan, host: HostPlan) -> Activation:
+    """Return what the run activates on a host."""
+    return Activation(
+        host=host.name,
+        toplevel=host.evaluation.toplevel,
+        previous=host.previous,
+        boot_default=host.facts.boot_default,
+        run=plan.run,
+        confirm_timeout=plan.confirm_timeout,
+        way_back_timeout=plan.way_back_timeout,
+        boot_id=host.facts.boot_id,
+        reboot_as_last_resort=host.target.reboot_as_last_resort,
+        accept_failed_units=host.target.failed_units is FailedUnits.ACCEPT,
+        nixos_rebuild=host.facts.nixos_rebuild,
+    )

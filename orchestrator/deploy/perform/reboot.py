@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
+from orchestrator.deploy.perform.context import activation_of
 from orchestrator.deploy.perform.smoke import health_of, smoke_new_system
 from orchestrator.errors import RebootedError, StageError
 from orchestrator.model.guard import Guard
 from orchestrator.model.report import RebootReport
 from orchestrator.model.stage import Stage
+from orchestrator.stages.activate.boot import make_boot_default
 from orchestrator.stages.activate.reboot import check_rebooted, look, reboot
+from orchestrator.stages.activate.rollback import Reactivation
 from orchestrator.transport.retry import until
 from orchestrator.transport.session import session
 
@@ -20,6 +24,7 @@ if TYPE_CHECKING:
     from orchestrator.deploy.perform.context import Context
     from orchestrator.model.plan import HostPlan
     from orchestrator.model.report import SmokeReport
+    from orchestrator.model.store import StorePath
     from orchestrator.stages.activate.reboot import BootState
 
 T = TypeVar("T")
@@ -27,6 +32,8 @@ T = TypeVar("T")
 
 def perform_reboot(context: Context, host: HostPlan) -> RebootReport:
     """Reboot a host whose kernel, initrd or drivers have changed, and prove what it boots.
+
+    So does one that gets its new system by its reboot.
 
     Done again after a worker's death, it finds a reboot that is done, and
     reboots no more.
@@ -39,7 +46,7 @@ def perform_reboot(context: Context, host: HostPlan) -> RebootReport:
     deadline = began + host.target.reboot_timeout
     before = _wait(host, "", deadline)
     after = before
-    if before.needs_reboot:
+    if before.needs_reboot or (host.inhibited_by and before.running != host.evaluation.toplevel):
         with session(host.target) as opened:
             reboot(opened)
         after = _wait(host, before.boot_id, deadline)
@@ -55,6 +62,33 @@ def perform_reboot(context: Context, host: HostPlan) -> RebootReport:
         healthy = passes(host, lambda: health_of(context, host, Guard.NONE), deadline)
     seconds = time.monotonic() - began
     return RebootReport(host.name, before.changed, after.boot_id, seconds, smoked, healthy)
+
+
+def boot_back(context: Context, host: HostPlan, previous: StorePath) -> Reactivation:
+    """Take a host back that got its new system by a reboot: by booting the old one.
+
+    Done again, it finds what is done.
+
+    Raises:
+        CommandError: the old system can't be made the boot default, or isn't booted.
+    """
+    deadline = time.monotonic() + host.target.reboot_timeout
+    before = _wait(host, "", deadline)
+    activation = replace(
+        activation_of(context.plan, host),
+        toplevel=previous,
+        boot_default=host.evaluation.toplevel,
+        nixos_rebuild=None,
+    )
+    with session(host.target) as opened:
+        make_boot_default(opened, activation, goes_back=True)
+        if before.running == previous:
+            return Reactivation(previous)
+        reboot(opened)
+    after = _wait(host, before.boot_id, deadline)
+    check_rebooted(host.name, before, after, previous)
+    context.runtime.run(context.runtime.pool.drop(host.target))
+    return Reactivation(previous, rebooted=True)
 
 
 def _passed(smoked: SmokeReport) -> SmokeReport:
@@ -84,10 +118,12 @@ def passes(host: HostPlan, check: Callable[[], T], deadline: float) -> T:
 
 
 def _failed(host: HostPlan, error: StageError) -> RebootedError:
-    back = host.facts.boot_default or "its generation before"
+    message = f"it has booted the new system, and fails there: {error.message}"
+    if not host.inhibited_by:
+        back = host.facts.boot_default or "its generation before"
+        message = f"{message}; `orchestrate rollback {host.name}` takes it back to {back}"
     return RebootedError(
-        message=f"it has booted the new system, and fails there: {error.message};"
-        f" `orchestrate rollback {host.name}` takes it back to {back}",
+        message=message,
         hint=error.hint
         or "look at it there; another kernel or driver needs a reboot to go back too",
         host=host.name,

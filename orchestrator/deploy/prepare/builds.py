@@ -16,6 +16,7 @@ from orchestrator.model.plan import Action
 from orchestrator.model.stage import Stage
 from orchestrator.model.store import StorePath
 from orchestrator.stages.plan.derivations import ask_derivations
+from orchestrator.stages.plan.inhibitors import inhibited
 from orchestrator.stages.plan.plan import Survey, action_for, failed_before
 from orchestrator.stages.plan.quarantine import refusal
 from orchestrator.stages.store_contents import ask_builder, ask_store
@@ -99,11 +100,18 @@ async def ask_stores(
 
 
 def refuse(context: SurveyContext, survey: Survey, moving: Mapping[str, Evaluation]) -> Survey:
-    """Leave out the hosts that would get what failed a smoke test, or need what failed to build."""
+    """Leave out the hosts that would get what failed a smoke test, or need what failed to build.
+
+    So are those that can't be switched to what they would get.
+    """
     refused = {}
     for name, evaluation in moving.items():
-        error = refusal(survey.facts[name], evaluation, survey.ledger.quarantined)
-        error = error or _failed_before(context, survey, evaluation)
+        facts, host = survey.facts[name], context.inventory.host(name)
+        error = (
+            refusal(facts, evaluation, survey.ledger.quarantined)
+            or inhibited(host, facts, evaluation, context.goal, context.may_reboot)
+            or _failed_before(context, survey, evaluation)
+        )
         if error is not None:
             refused[name] = error.failure
             context.emit(name, Stage.PLAN, StageFailed(error.failure))

@@ -66,7 +66,8 @@ class SurveyContext:
     flake, which always is as it is now. `read_ledger` is asked if something has
     to be built; without one nothing is known of earlier builds. The `goal`
     decides which hosts have to change. `retry_failed` plans also what is
-    remembered to have failed. `lock_aside` locks another flake than the fleet's
+    remembered to have failed. `may_reboot` are the hosts that may reboot in this
+    run; None if only the inventory says. `lock_aside` locks another flake than the fleet's
     own and returns it.
     """
 
@@ -79,6 +80,7 @@ class SurveyContext:
     read_ledger: Callable[[], Ledger] = Ledger
     goal: Goal = Goal.SWITCH
     retry_failed: bool = False
+    may_reboot: tuple[str, ...] | None = None
     lock_aside: Callable[[Shell, FlakeRef], Awaitable[FlakeRef]] | None = None
 
     def emit(self, host: str, stage: str, body: Body) -> None:

@@ -18,7 +18,13 @@ from orchestrator.deploy.rollout.results import host_result
 from orchestrator.errors import FailureKind
 from orchestrator.model.journal import Step, StepKey, StepRecord, StepState
 from orchestrator.model.plan import Action, Goal, HostPlan
-from orchestrator.model.report import Fault, RollbackReport, SmokeReport, Verdict
+from orchestrator.model.report import (
+    Fault,
+    RebootReport,
+    RollbackReport,
+    SmokeReport,
+    Verdict,
+)
 
 if TYPE_CHECKING:
     from orchestrator.model.report import HostResult
@@ -97,16 +103,28 @@ class HostRun:
         """
         record = self.records.get(Step.SMOKE)
         if record is None or record.state is not StepState.DONE:
-            return None
+            return self._smoke_after_reboot
         return record.report_as(SmokeReport, self.key(Step.SMOKE))
+
+    @property
+    def _smoke_after_reboot(self) -> SmokeReport | None:
+        record = self.records.get(Step.REBOOT)
+        if record is None or record.state is not StepState.DONE:
+            return None
+        return record.report_as(RebootReport, self.key(Step.REBOOT)).smoke
 
     @cached_property
     def must_roll_back(self) -> bool:
         """Whether something failed once its system had begun to change."""
         for step, record in self.records.items():
-            if record.state is StepState.FAILED and step in _BEFORE_ROLLBACK:
+            if record.state is StepState.FAILED and step in self._undone:
                 return True
         return self.smoke is not None and not self.smoke.passed
+
+    @property
+    def _undone(self) -> tuple[Step, ...]:
+        """What is undone if it fails: a reboot too, where the new system came by it."""
+        return (Step.REBOOT,) if Step.SWITCH not in self.way else _BEFORE_ROLLBACK
 
     @property
     def is_unreachable(self) -> bool:
@@ -132,7 +150,7 @@ class HostRun:
     def awaits_reboot(self) -> bool:
         """Whether nothing but a reboot is left for it, which was not sent yet."""
         reboots = self.way[-1] is Step.REBOOT and Step.REBOOT not in self.records
-        return reboots and self.has_done(Step.CONFIRM)
+        return reboots and self.has_done(self.way[-2])
 
     @cached_property
     def phase(self) -> Phase:

@@ -64,8 +64,11 @@ def _failed(base: HostResult, host: HostRun) -> HostResult:
 
 def _reached(base: HostResult, host: HostRun) -> HostResult:
     """Return the end of a host that has come as far as the goal says."""
-    outcome, message = _REACHED[host.goal]
-    current = host.plan.evaluation.toplevel if host.goal.activates else base.current
+    # Without the reboot by which its new system comes, that is what it boots next.
+    waits = Step.SWITCH not in host.way and host.goal is Goal.SWITCH and not host.has_arrived
+    goal = Goal.BOOT if waits else host.goal
+    outcome, message = _REACHED[goal]
+    current = host.plan.evaluation.toplevel if goal.activates else base.current
     deployed = replace(base, outcome=outcome, current=current, message=message)
     units = _failed_units(host)
     if not units:

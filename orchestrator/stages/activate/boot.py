@@ -19,8 +19,15 @@ _TIMEOUT = 600.0
 _MARGIN = 30.0
 
 
-def make_boot_default(session: Session, activation: Activation) -> BootReport:
+def make_boot_default(
+    session: Session, activation: Activation, *, goes_back: bool = False
+) -> BootReport:
     """Set profile and boot loader without activating.
+
+    Args:
+        session: the host's.
+        activation: the system that is to boot.
+        goes_back: whether it ran before, so that no check of it keeps it from that.
 
     Raises:
         UnreachableError: the connection broke; done again, it waits for the end.
@@ -30,6 +37,7 @@ def make_boot_default(session: Session, activation: Activation) -> BootReport:
         "boot.sh",
         new=activation.toplevel,
         default=activation.boot_default or "",
+        checks="skip" if goes_back else "ask",
         run=activation.run,
         nixos_rebuild=activation.nixos_rebuild or "",
         seconds=whole(_TIMEOUT),
@@ -40,7 +48,8 @@ def make_boot_default(session: Session, activation: Activation) -> BootReport:
     answer = read(result)
     if answer.end is ScriptExit.DONE:
         return BootReport(activation.host, activation.boot_default, activation.toplevel)
-    failed = "the new system can't be made the boot default"
+    which = "old" if goes_back else "new"
+    failed = f"the {which} system can't be made the boot default"
     error = activation_failure(result, answer, Stage.BOOT, failed, Guard.NONE)
     if boots := answer.get("boots"):
         error.message = f"{error.message}; it boots {boots}"

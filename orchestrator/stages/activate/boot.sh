@@ -2,12 +2,14 @@
 #
 # $new: the system to boot
 # $default: what is the boot default now, or empty
+# $checks: ask or skip, the system's own checks before a switch
 # $run: the run's id
 # $nixos_rebuild: the package whose nixos-rebuild does it, or empty
 # $seconds: how long the boot loader may take
 # $patience: seconds to wait for the lock
 
 set -u
+[ "$checks" = ask ] || no_check=yes
 take_host_or_leave "$patience" "the boot default of run $run"
 if is_given_up; then
   # Whoever came before has failed, and sets it back.

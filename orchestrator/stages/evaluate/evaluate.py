@@ -99,6 +99,7 @@ class _Answer(msgspec.Struct, frozen=True):
     toplevel: _Paths
     llama: _Paths
     boot: dict[str, str | None]
+    inhibitors: dict[str, str]
 
 
 def parse_answer(host: str, text: str) -> Evaluation:
@@ -119,6 +120,7 @@ def parse_answer(host: str, text: str) -> Evaluation:
         parse_derivation_path(found.llama.drv),
         parse_store_path(found.llama.out),
         {part: path for part in BootPart if (path := _known(found.boot.get(part)))},
+        found.inhibitors,
     )
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, TypeVar
 
+import msgspec
+
 from orchestrator.command import Command
 from orchestrator.errors import PayloadError
 from orchestrator.model.boot_part import BootPart
@@ -129,6 +131,7 @@ def parse_facts(host: str, text: str) -> Facts:
         model_files=reader.each("model_file", _model_file),
         load_average=reader.load("load_average"),
         booted_parts=dict(reader.each("booted_part", _booted_part)),
+        inhibitors=_inhibitors(reader.text("switch_inhibitors")),
     )
 
 
@@ -255,6 +258,14 @@ def _booted_part(text: str) -> tuple[BootPart, StorePath]:
         message = "not a part of a booted system"
         raise PayloadError(message)
     return BootPart(name), store_path_around(file)
+
+
+def _inhibitors(text: str) -> dict[str, str]:
+    """Read the JSON of a system's switch inhibitors; what is none is known to nobody."""
+    try:
+        return msgspec.json.decode(text or "{}", type=dict[str, str])
+    except msgspec.DecodeError:
+        return {}
 
 
 def _model_file(text: str) -> str:

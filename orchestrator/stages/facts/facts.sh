@@ -80,6 +80,13 @@ links() {
 	done
 }
 
+# What a switch must not change (NixOS's switchable-system.nix), as JSON of a few lines.
+inhibitors() {
+	text=
+	while IFS= read -r line; do text=$text$line; done </run/current-system/switch-inhibitors
+	emit switch_inhibitors "$text"
+}
+
 # ARM kernels call the flags Features and name no model there. One processor speaks
 # for all: a shell reads byte by byte, and a server has megabytes of them.
 processor() {
@@ -225,7 +232,7 @@ models() {
 }
 
 facts() {
-	for topic in system links processor memory displays nvidia compute nix_daemon nixos_rebuild \
+	for topic in system links inhibitors processor memory displays nvidia compute nix_daemon nixos_rebuild \
 		models; do
 		"$topic" 2>/dev/null
 	done

@@ -20,6 +20,7 @@ from orchestrator.model.store_contents import StoreContents
 from orchestrator.model.variant import Backend, VariantChoice
 from orchestrator.stages.plan.batches import in_batches, policy_of
 from orchestrator.stages.plan.derivations import Needs
+from orchestrator.stages.plan.inhibitors import inhibited_by, inhibited_note
 from orchestrator.stages.plan.placement import (
     Candidate,
     PlacementContext,
@@ -153,16 +154,21 @@ def _host_plan(host: Host, fleet: Fleet, survey: Survey, goal: Goal) -> HostPlan
     facts, choice = survey.facts[host.name], survey.choices[host.name]
     evaluation = survey.evaluations[host.name]
     need = reboot_need(facts, evaluation)
+    action = action_for(facts, evaluation, goal)
+    changes = (
+        inhibited_by(facts, evaluation) if action is Action.DEPLOY and goal is Goal.SWITCH else ()
+    )
     return HostPlan(
         target=host,
         facts=facts,
         choice=choice,
         evaluation=evaluation,
-        action=action_for(facts, evaluation, goal),
-        notes=notes_for(host, choice, fleet),
+        action=action,
+        notes=tuple(filter(None, (*notes_for(host, choice, fleet), inhibited_note(changes)))),
         has_system=survey.has_system(host.name),
         reboot_for=need.changed,
         reboot_unknown=need.unknown,
+        inhibited_by=changes,
     )
 
 

@@ -81,6 +81,8 @@ def _consequence(host: HostPlan, goal: Goal, *, allowed: bool | None) -> str:
         return "it still waits for a reboot"
     if goal is not Goal.SWITCH:
         return _OTHER_GOALS[goal]
+    if host.inhibited_by:
+        return "the reboot by which it gets its new system brings that too"
     if allowed is False or policy is RebootPolicy.NEVER:
         return f"it needs a reboot, which is left to you ({_DENIED[policy]})"
     if allowed or policy is RebootPolicy.IF_NEEDED:

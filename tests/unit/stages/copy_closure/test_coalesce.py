@@ -92,14 +92,23 @@ def test_nobody_is_left_waiting_where_the_asking_ends() -> None:
     calls: list[tuple[int, ...]] = []
 
     async def leave_and_come() -> set[int]:
-        joint = Coalescer(asking(calls))
+        asked, answered = asyncio.Event(), asyncio.Event()
+
+        async def ask(numbers: tuple[int, ...]) -> set[int]:
+            calls.append(numbers)
+            asked.set()
+            await answered.wait()
+            return set(numbers)
+
+        joint = Coalescer(ask)
         first = asyncio.ensure_future(joint.answer(0))
-        await asyncio.sleep(0.001)
+        await asked.wait()
         second = asyncio.ensure_future(joint.answer(1))
-        await asyncio.sleep(0.001)
+        await asyncio.sleep(0)
         second.cancel()
+        answered.set()
         await first
-        await asyncio.sleep(0.02)
+        await asyncio.wait({second})
         return await joint.answer(2)
 
     assert asyncio.run(leave_and_come()) == {2}

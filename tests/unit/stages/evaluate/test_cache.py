@@ -85,10 +85,12 @@ def test_an_answer_is_read() -> None:
     drv, out = f"/nix/store/{HASH}-x.drv", f"/nix/store/{HASH}-x"
     paths = {"drv": drv, "out": out}
     boot = {"kernel": out, "initrd": None, "kernel-modules": "/lib/modules", "moon": out}
-    text = json.dumps({"toplevel": paths, "llama": paths, "boot": boot})
+    text = json.dumps({"toplevel": paths, "llama": paths, "boot": boot, "inhibitors": {"a": "b"}})
     parts = {BootPart.KERNEL: StorePath(out)}
     drv, out = DerivationPath(drv), StorePath(out)
-    assert parse_answer("carbon", text) == Evaluation("carbon", drv, out, drv, out, parts)
+    assert parse_answer("carbon", text) == Evaluation(
+        "carbon", drv, out, drv, out, parts, {"a": "b"}
+    )
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"toplevel": {"drv": "x", "out": "x"}}'])

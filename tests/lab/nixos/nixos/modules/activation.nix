@@ -27,6 +27,23 @@ in
     type = lib.types.nullOr lib.types.str;
     default = null;
   };
+  # NixOS's switchable-system.nix: what must not change by a switch.
+  options.system.switch.inhibitors = lib.mkOption {
+    type = lib.types.attrsOf lib.types.str;
+    default = { };
+  };
+  config.system.preSwitchChecks.switchInhibitors = ''
+    case $2 in boot | dry-activate) exit ;; esac
+    [ -e /run/current-system/switch-inhibitors ] || exit 0
+    # A line an inhibitor, as the stand-in's toplevel writes its JSON.
+    while read -r name value; do
+      if grep -q "^$name " "$1/switch-inhibitors" 2>/dev/null &&
+        ! grep -qxF "$name $value" "$1/switch-inhibitors"; then
+        echo "$name changes: switching into this system is not recommended" >&2
+        exit 1
+      fi
+    done </run/current-system/switch-inhibitors
+  '';
   # NixOS's pre-switch-check.nix: a shell text each, which is given the system and the action.
   options.system.preSwitchChecks = lib.mkOption {
     type = lib.types.attrsOf lib.types.str;

@@ -56,6 +56,9 @@ in
         bootLoader = builtins.path { path = ../boot-loader.sh; name = "install-boot-loader"; };
         preSwitchCheck = builtins.path { path = ../pre-switch-check.sh; name = "pre-switch-check"; };
         switchProgram = toString cfg.switch.program;
+        switchInhibitors = lib.concatStringsSep "\n,\n" (
+          lib.mapAttrsToList (name: value: "${builtins.toJSON name}: ${builtins.toJSON value}") cfg.switch.inhibitors
+        );
         passthru = { inherit (config) specialisation; };
       }
       ''
@@ -75,6 +78,7 @@ in
         echo systemd 257 >$out/init-interface-version
         printf '%s\n' $extraDependencies >$out/extra-dependencies
         ${lib.concatStrings (lib.mapAttrsToList (name: top: "ln -s ${top} $out/specialisation/${name}\n") specialisations)}
+        printf '{\n%s\n}\n' "$switchInhibitors" >$out/switch-inhibitors
         install -m 555 $bootLoader $out/install-boot-loader
         install -m 555 $preSwitchCheck $out/pre-switch-check
         ${lib.optionalString cfg.switch.enable "install_switch=yes"}
