@@ -63,9 +63,12 @@ def describe(facts: Facts) -> str:
     gpus = [f"{gpu.name} (compute {gpu.compute_capability})" for gpu in facts.nvidia_gpus]
     gpus += list(facts.kfd_gfx_targets)
     gpus = gpus or [f"{pci.vendor} {pci.device_id} ({pci.driver})" for pci in facts.pci_displays]
+    back = f"{facts.goes_back_to}, for no run has confirmed what it runs"
+    unconfirmed = (("back to", back),) if facts.goes_back_to else ()
     rows = (
         ("system", f"{facts.system}, kernel {facts.kernel}, Nix {facts.nix_version}"),
         ("runs", facts.running_system or "no NixOS system yet"),
+        *unconfirmed,
         ("boots", facts.boot_default or "nothing of ours"),
         ("CPU", f"{facts.cpu_count} x {facts.cpu_model}"),
         ("memory", f"{facts.memory_mib} MiB, {facts.memory_available_mib} MiB free"),

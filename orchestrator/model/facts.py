@@ -79,3 +79,4 @@ class Facts:
     load_average: float
     booted_parts: dict[BootPart, StorePath] = field(default_factory=dict)
     inhibitors: dict[str, str] = field(default_factory=dict)
+    goes_back_to: StorePath | None = None

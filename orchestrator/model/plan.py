@@ -82,7 +82,8 @@ class Goal(StrEnum):
     def is_met(self, facts: Facts, wanted: StorePath) -> bool:
         """Whether a host is as this goal wants it already."""
         boots = facts.boot_default == wanted
-        runs = facts.running_system == wanted
+        # What nobody has confirmed isn't there to stay.
+        runs = facts.running_system == wanted and facts.goes_back_to is None
         if self is Goal.BOOT:
             return boots
         return runs and (boots or self in (Goal.TEST, Goal.DRY_ACTIVATE))
@@ -181,12 +182,16 @@ class HostPlan:
 
     @property
     def previous(self) -> StorePath | None:
-        """The system that ran when the facts were read: where a rollback goes."""
-        return self.facts.running_system
+        """Where a rollback goes: what ran when the facts were read, if that was confirmed.
+
+        Otherwise it is where that one's own rollback leads.
+        """
+        return self.facts.goes_back_to or self.facts.running_system
 
     def with_previous(self, previous: StorePath | None) -> HostPlan:
         """Return the same plan for a host that ran `previous` before it."""
-        return replace(self, facts=replace(self.facts, running_system=previous))
+        facts = replace(self.facts, running_system=previous, goes_back_to=None)
+        return replace(self, facts=facts)
 
 
 @dataclass(frozen=True, slots=True)

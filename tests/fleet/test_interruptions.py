@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import time
 from typing import TYPE_CHECKING
@@ -45,6 +46,28 @@ def test_dead_controller_means_the_old_system(fleet: Fleet) -> None:
     resumed = hasty.events_of("resume")
     assert resumed.returncode == 3
     assert resumed.outcomes() == {"carbon": "rolled_back"}, resumed.why()
+
+
+def test_what_no_run_confirmed_is_never_gone_back_to(fleet: Fleet) -> None:
+    """A run that finds an unconfirmed system goes back to the one before that."""
+    host = fleet["carbon"]
+    before = state_of(host)
+    fleet.change()
+    kill_after_switch(fleet, "carbon")
+    unconfirmed = state_of(host)
+    assert unconfirmed.running != before.running
+    facts = json.loads(fleet.orchestrate("facts", "carbon", "--json").stdout)
+    assert facts["goes_back_to"] == before.running
+    fleet.orchestrate("unlock", "carbon", "--force")
+    fleet.change(broken={"carbon": "garbage"})
+    deployment = fleet.deploy_json("carbon", "--again")
+    assert deployment.outcomes() == {"carbon": "rolled_back"}, deployment.why()
+    assert deployment.hosts["carbon"]["previous"] == before.running
+    after = state_of(host)
+    assert (after.running, after.boot_default) == (before.running, before.boot_default)
+    assert (after.greeting, after.rollback_armed) == (before.greeting, False)
+    fleet.orchestrate("cancel")
+    fleet.events_of("resume")
 
 
 @pytest.mark.parametrize("killed_at", ["stage_started", "stage_finished"])

@@ -56,6 +56,13 @@ let_go() {
   held=no
 }
 
+# A system that runs and that no run has confirmed is noted, with the one to which its
+# automatic rollback leads: no later run may go back to what has failed.
+unconfirmed=$state/unconfirmed
+# shellcheck disable=SC2154 # the script behind this text is given them
+note_unconfirmed() { [ -z "$old" ] || echo "$new $old" >"$unconfirmed"; }
+forget_unconfirmed() { rm -f "$unconfirmed"; }
+
 # What comes late of a run that goes back must not bring the new system again.
 # shellcheck disable=SC2154 # the script behind this text is given it
 give_up() { echo "$run" >"$state/given-up"; }

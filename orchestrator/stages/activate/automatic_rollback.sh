@@ -20,6 +20,7 @@ stop_activation
 NIXOS_NO_CHECK=1 timeout -k 10 "$seconds" "$old/bin/switch-to-configuration" test 9>&-
 ended=$?
 if has_ended_well && [ "$(running)" = "$old" ]; then
+  forget_unconfirmed
   exit "$ended"
 fi
 last_resort "$last_resort"

@@ -28,4 +28,5 @@ if [ "$(running)" != "$new" ] || [ "$(boot_default)" != "$new" ]; then
   leave "$exit_not_default" "it runs $(running) and boots $(boot_default)"
 fi
 unroot
+forget_unconfirmed
 leave_as_activated

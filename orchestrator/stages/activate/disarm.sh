@@ -9,4 +9,5 @@ set -u
 take_host_or_leave "$patience" "the confirmation of run $run"
 disarm_or_leave "$new" "$old"
 unroot
+forget_unconfirmed
 leave "$exit_done"

@@ -66,6 +66,7 @@ if [ "$rebooted" = no ] && { ! has_ended_well || [ "$(running)" != "$old" ]; }; 
   last_resort "$last_resort"
 fi
 unroot
+[ "$(running)" != "$old" ] || forget_unconfirmed
 say running "$(running)"
 say rebooted "$rebooted"
 leave_as_activated

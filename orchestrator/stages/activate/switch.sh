@@ -32,7 +32,7 @@ if has_begun "$new" test; then
   rejoin "$new" "$seconds"
 fi
 now=$(running)
-if [ "$now" != "$new" ] && [ "$now" != "$old" ]; then
+if [ "$now" != "$new" ] && [ "$now" != "$old" ] && ! says "$unconfirmed" "$now $old"; then
   leave "$exit_drifted" "it runs ${now:-no system}, not ${old:-none}"
 fi
 leave_unless_switchable "$new"
@@ -44,6 +44,7 @@ noted=
 [ ! -e "$state/before" ] || read -r noted _ <"$state/before"
 [ "$noted" = "$run" ] || echo "$run $(boot_default)" >"$state/before"
 
+note_unconfirmed
 if [ -n "$old" ]; then
   printf '%s\n' "$rollback" >"$state/automatic-rollback.sh"
   if ! arm 2>/dev/null; then

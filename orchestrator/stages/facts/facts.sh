@@ -80,6 +80,13 @@ links() {
 	done
 }
 
+# Where the host goes back to while nobody has confirmed what it runs (switch.sh).
+unconfirmed() {
+	[ -e /run/orchestrate/unconfirmed ] || return 0
+	read -r new old </run/orchestrate/unconfirmed
+	[ "$(realpath /run/current-system)" != "$new" ] || emit goes_back_to "$old"
+}
+
 # What a switch must not change (NixOS's switchable-system.nix), as JSON of a few lines.
 inhibitors() {
 	text=
@@ -232,7 +239,7 @@ models() {
 }
 
 facts() {
-	for topic in system links inhibitors processor memory displays nvidia compute nix_daemon nixos_rebuild \
+	for topic in system links unconfirmed inhibitors processor memory displays nvidia compute nix_daemon nixos_rebuild \
 		models; do
 		"$topic" 2>/dev/null
 	done

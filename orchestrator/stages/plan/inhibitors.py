@@ -67,8 +67,6 @@ def inhibited(
 
 
 def inhibited_note(changes: Collection[str]) -> str:
-    """Say what comes of it for a host that may reboot; empty if nothing keeps it."""
-    if not changes:
-        return ""
+    """Say what comes of it for a host that may reboot."""
     listed = ", ".join(changes)
     return f"it gets its new system by a reboot: NixOS does not let it be switched to ({listed})"

@@ -164,7 +164,7 @@ def _host_plan(host: Host, fleet: Fleet, survey: Survey, goal: Goal) -> HostPlan
         choice=choice,
         evaluation=evaluation,
         action=action,
-        notes=tuple(filter(None, (*notes_for(host, choice, fleet), inhibited_note(changes)))),
+        notes=notes_for(host, choice, fleet) + notes_on(facts, changes),
         has_system=survey.has_system(host.name),
         reboot_for=need.changed,
         reboot_unknown=need.unknown,
@@ -186,6 +186,16 @@ def notes_for(host: Host, choice: VariantChoice, fleet: Fleet) -> tuple[str, ...
         notes.append(
             "orchestrate_accept_licences accepts the CUDA EULA for the packages of this build"
         )
+    return tuple(notes)
+
+
+def notes_on(facts: Facts, inhibited_by: Sequence[str]) -> tuple[str, ...]:
+    """Say what of a host's present state decides how it changes. Pure."""
+    notes = []
+    if facts.goes_back_to is not None:
+        notes.append(f"no run has confirmed what it runs: going back leads to {facts.goes_back_to}")
+    if inhibited_by:
+        notes.append(inhibited_note(inhibited_by))
     return tuple(notes)
 
 
