@@ -64,6 +64,7 @@ def describe(facts: Facts) -> str:
     gpus += list(facts.kfd_gfx_targets)
     gpus = gpus or [f"{pci.vendor} {pci.device_id} ({pci.driver})" for pci in facts.pci_displays]
     back = f"{facts.goes_back_to}, for no run has confirmed what it runs"
+    failed = (("failed", ", ".join(facts.failed_units)),) if facts.failed_units else ()
     unconfirmed = (("back to", back),) if facts.goes_back_to else ()
     rows = (
         ("system", f"{facts.system}, kernel {facts.kernel}, Nix {facts.nix_version}"),
@@ -76,6 +77,7 @@ def describe(facts: Facts) -> str:
         ("GPU", ", ".join(gpus) or "none"),
         ("Vulkan", ", ".join(facts.vulkan_devices) or "no device"),
         ("features", ", ".join(facts.system_features)),
+        *failed,
     )
     lines = [facts.host, *(f"  {name:<9}{value}" for name, value in rows)]
     return "\n".join(lines)

@@ -80,3 +80,4 @@ class Facts:
     booted_parts: dict[BootPart, StorePath] = field(default_factory=dict)
     inhibitors: dict[str, str] = field(default_factory=dict)
     goes_back_to: StorePath | None = None
+    failed_units: tuple[str, ...] = ()

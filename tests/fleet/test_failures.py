@@ -231,3 +231,34 @@ def test_a_host_that_somebody_changes_meanwhile_is_left_as_it_is(fleet: Fleet) -
     assert refused.hosts["carbon"]["current"] == after.running == by_hand
     assert after.boot_default == before.boot_default
     assert not after.rollback_armed
+
+
+FLAKY = """
+  {
+    systemd.services.flaky = {
+      wantedBy = [ "multi-user.target" ];
+      serviceConfig.Type = "oneshot";
+      script = "test -e /run/flaky-ok%s";
+    };
+  }
+"""
+
+
+def test_a_unit_that_had_failed_before_is_not_the_new_systems_fault(fleet: Fleet) -> None:
+    """It is named by the plan, and counts only where the new system has it otherwise."""
+    host = fleet["nitrogen"]
+    host.shell("touch /run/flaky-ok")
+    fleet.change(extra={"nitrogen": FLAKY % ""})
+    assert fleet.deploy_json("nitrogen").returncode == 0
+    host.shell("rm /run/flaky-ok; systemctl restart flaky.service || true")
+    fleet.change(extra={"nitrogen": FLAKY % ""})
+    assert "failed there already: flaky.service" in fleet.orchestrate("plan", "nitrogen").stdout
+    deployment = fleet.deploy_json("nitrogen")
+    assert deployment.outcomes() == {"nitrogen": "deployed"}, deployment.why()
+    fleet.change(extra={"nitrogen": FLAKY % "-now"})
+    deployment = fleet.deploy_json("nitrogen")
+    assert deployment.outcomes() == {"nitrogen": "rolled_back"}, deployment.why()
+    assert deployment.hosts["nitrogen"]["verdict"] == "rolled back"
+    assert "units failed: flaky.service" in deployment.hosts["nitrogen"]["message"]
+    fleet.change()
+    assert fleet.deploy_json("nitrogen").returncode == 0

@@ -170,6 +170,23 @@ def test_a_unit_that_fails(real: RealHost) -> None:
     assert real.state.running == before.running
 
 
+def test_a_unit_that_had_failed_before(real: RealHost) -> None:
+    """One that the new system leaves as it is doesn't take the host back."""
+    flaky = (
+        'systemd.services.flaky = { wantedBy = [ "multi-user.target" ];'
+        ' serviceConfig.Type = "oneshot"; script = "test -e /run/flaky-ok"; };'
+    )
+    real.host.shell("touch /run/flaky-ok")
+    real.change(flaky)
+    assert real.deploy().returncode == 0
+    real.host.shell("rm /run/flaky-ok; systemctl restart flaky.service || true")
+    real.change(flaky)
+    deployment = real.deploy()
+    assert deployment.outcomes() == {NAME: "deployed"}, deployment.why()
+    real.change()
+    assert real.deploy().returncode == 0
+
+
 def test_a_check_before_the_switch_that_fails(real: RealHost) -> None:
     """A system whose own check fails is not switched to; going back never asks one."""
     real.change('system.preSwitchChecks.network = "[ ! -e /run/network-is-gone ]";')

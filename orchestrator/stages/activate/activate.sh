@@ -176,6 +176,20 @@ activation_end() {
 }
 activation_output() { [ ! -s "$state/activation.log" ] || pass_on <"$state/activation.log"; }
 
+# What of a host has failed before a switch, each unit with its file: an activation ends
+# with 4 for any failed unit of the host, also for one that it leaves as it is.
+note_failed_units() {
+  systemctl list-units --state=failed --plain --no-legend --no-pager 2>/dev/null |
+    while read -r unit _; do echo "$unit $(unit_file "$unit")"; done >"$state/failed-units"
+}
+unit_file() { readlink -f "$(systemctl show --property=FragmentPath --value "$1")"; }
+say_failed_before() {
+  [ "$ended" = 4 ] && [ -e "$state/failed-units" ] || return 0
+  while read -r unit file; do
+    [ "$(unit_file "$unit")" != "$file" ] || say failed_before "$unit"
+  done <"$state/failed-units"
+}
+
 # Whether the system runs that was activated. 4: with failed units; whether that will do
 # isn't for a script to say.
 has_ended_well() { [ "$ended" = 0 ] || [ "$ended" = 4 ]; }
@@ -189,6 +203,7 @@ leave_as_activated() {
     143) leave "$exit_stopped" ;;
   esac
   say activation "$ended"
+  say_failed_before
   if has_ended_well; then leave "$exit_done"; else leave "$exit_activation_failed"; fi
 }
 

@@ -39,7 +39,13 @@ _MEANINGS = {
     ),
 }
 
-_FAILED_UNITS = re.compile(r"the following units failed: (.+)")
+# What main.rs of switch-to-configuration-ng prints: of the host, of a user's manager, and
+# of a user whose manager can't be asked or doesn't say which unit it was.
+_FAILED_UNITS = re.compile(r"the following (?:user )?units failed: (.+)")
+_FAILED_USER = re.compile(r"warning: user activation for (\S+) failed")
+
+_NOT_ACTIVATED = "Failed to run activate script"
+"""What it prints where a part of the activation failed; failed units may hide that code, 2."""
 
 _FAILED_CHECK = re.compile(r"^Pre-switch check '(.+)' failed$", re.MULTILINE)
 """What NixOS's pre-switch-check.nix prints last of a check that failed."""
@@ -117,25 +123,41 @@ def whole(seconds: float) -> str:
     return str(math.ceil(seconds))
 
 
-def failed_units(output: str) -> tuple[str, ...]:
-    """Read the names of failed units out of an activation's output."""
-    found = _FAILED_UNITS.search(output)
-    return tuple(unit.strip() for unit in found[1].split(",")) if found else ()
+def failed_units(answer: Answer) -> tuple[str, ...]:
+    """Read which units failed out of an activation's answer.
+
+    Those that had failed before, and that the new system has as the old one had them,
+    are not among them.
+    """
+    listed = ",".join(_FAILED_UNITS.findall(answer.output))
+    units = {unit.strip(): None for unit in listed.split(",") if unit.strip()}
+    if "user units failed" not in answer.output:
+        units |= {f"units of {name}": None for name in _FAILED_USER.findall(answer.output)}
+    before = answer.every("failed_before")
+    return tuple(unit for unit in units if unit not in before)
+
+
+def units_remain_failed(answer: Answer) -> bool:
+    """Whether an activation ended with failed units other than those of before. Pure."""
+    if answer.get("activation") != str(UNITS_FAILED):
+        return False
+    return bool(failed_units(answer)) or not answer.every("failed_before")
 
 
 def activated(answer: Answer, activation: Activation) -> SwitchReport | None:
     """Return the report of an activation that ended well, or well enough for this host. Pure.
 
     Exit code 4 of switch-to-configuration says that the new system runs, and
-    that units of it failed. A confirmation that only disarms activates nothing.
+    that units of the host failed. A confirmation that only disarms activates nothing.
     """
     if answer.end is not ScriptExit.DONE:
         return None
     code = int(answer.get("activation") or "0")
-    units = failed_units(answer.output)
-    if code != 0 and not (units and activation.accept_failed_units):
+    failed = failed_units(answer) if code != 0 else ()
+    if units_remain_failed(answer) and not (failed and activation.accept_failed_units):
         return None
-    failed = units if code != 0 else ()
+    if _NOT_ACTIVATED in answer.output:
+        return None
     return SwitchReport(activation.host, activation.previous, activation.toplevel, code, failed)
 
 
@@ -159,7 +181,7 @@ def activation_failure(
             stage=stage,
         )
     error = failure(result, answer, stage, failed)
-    units = failed_units(answer.output)
+    units = failed_units(answer)
     code = answer.get("activation")
     if answer.end is None and result.returncode == TIMED_OUT:
         error.message = f"{failed}: its script did not end in time"
@@ -167,6 +189,7 @@ def activation_failure(
     elif answer.end is ScriptExit.DONE:
         # The script has nothing against failed units; this host has.
         what = f"units failed: {', '.join(units)}" if units else f"it ended with {code}"
+        what = "a part of its activation failed" if _NOT_ACTIVATED in answer.output else what
         error.message = f"{failed}: the new system runs, but {what}"
         error.hint = f"look there: journalctl -u {units[0]}" if units else "journalctl -b -e there"
     elif answer.end is ScriptExit.ACTIVATION_FAILED:

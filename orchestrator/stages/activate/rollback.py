@@ -13,9 +13,9 @@ from orchestrator.model.stage import Stage
 from orchestrator.model.store import StorePath, parse_store_path
 from orchestrator.scripts import ScriptExit, read
 from orchestrator.stages.activate.activation import (
-    UNITS_FAILED,
     activation_failure,
     activation_script,
+    units_remain_failed,
     whole,
 )
 
@@ -88,7 +88,7 @@ def reactivate(session: Session, activation: Activation, previous: StorePath) ->
     return Reactivation(
         running,
         rebooted=answer.get("rebooted") == "yes",
-        units_failed=answer.get("activation") == str(UNITS_FAILED),
+        units_failed=units_remain_failed(answer),
     )
 
 

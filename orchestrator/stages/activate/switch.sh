@@ -45,6 +45,7 @@ noted=
 [ "$noted" = "$run" ] || echo "$run $(boot_default)" >"$state/before"
 
 note_unconfirmed
+note_failed_units
 if [ -n "$old" ]; then
   printf '%s\n' "$rollback" >"$state/automatic-rollback.sh"
   if ! arm 2>/dev/null; then

@@ -113,6 +113,7 @@ def parse_facts(host: str, text: str) -> Facts:
         running_system=reader.store_path("running_system"),
         booted_system=reader.store_path("booted_system"),
         boot_default=reader.store_path("boot_default"),
+        failed_units=reader.each("failed_unit", str),
         goes_back_to=reader.store_path("goes_back_to"),
         cpu_model=reader.text("cpu_model"),
         cpu_flags=tuple(reader.text("cpu_flags").split()),

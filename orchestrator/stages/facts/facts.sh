@@ -87,6 +87,12 @@ unconfirmed() {
 	[ "$(realpath /run/current-system)" != "$new" ] || emit goes_back_to "$old"
 }
 
+# What has failed there already, which no deployment is to be blamed for.
+failed_units() {
+	bounded systemctl list-units --state=failed --plain --no-legend |
+		while read -r unit _; do emit failed_unit "$unit"; done
+}
+
 # What a switch must not change (NixOS's switchable-system.nix), as JSON of a few lines.
 inhibitors() {
 	text=
@@ -239,7 +245,7 @@ models() {
 }
 
 facts() {
-	for topic in system links unconfirmed inhibitors processor memory displays nvidia compute nix_daemon nixos_rebuild \
+	for topic in system links unconfirmed failed_units inhibitors processor memory displays nvidia compute nix_daemon nixos_rebuild \
 		models; do
 		"$topic" 2>/dev/null
 	done

@@ -194,6 +194,11 @@ def notes_on(facts: Facts, inhibited_by: Sequence[str]) -> tuple[str, ...]:
     notes = []
     if facts.goes_back_to is not None:
         notes.append(f"no run has confirmed what it runs: going back leads to {facts.goes_back_to}")
+    if facts.failed_units:
+        notes.append(
+            f"failed there already: {', '.join(facts.failed_units)};"
+            " that counts against its new system only where it changes them"
+        )
     if inhibited_by:
         notes.append(inhibited_note(inhibited_by))
     return tuple(notes)

@@ -278,6 +278,53 @@ def test_failed_units_are_named() -> None:
     assert report.failed_units == ("a.service", "b.service")
 
 
+@pytest.mark.parametrize(
+    ("log", "answered", "failed"),
+    [
+        ("warning: the following units failed: a.service\n", ("a.service",), ()),
+        (
+            "warning: the following units failed: a.service, b.service\n",
+            ("a.service",),
+            ("b.service",),
+        ),
+        (
+            (
+                "warning: the following user units failed: c.service\n"
+                "See `systemctl --user status c.service` for details.\n"
+                "warning: user activation for alice failed\n"
+            ),
+            (),
+            ("c.service",),
+        ),
+        ("warning: user activation for alice failed\n", (), ("units of alice",)),
+    ],
+    ids=["before", "before and now", "a user's", "a user's, unnamed"],
+)
+def test_units_that_failed_are_told_from_those_that_had(
+    log: str, answered: tuple[str, ...], failed: tuple[str, ...]
+) -> None:
+    """What had failed and is as it was doesn't count; a user's units count as the host's do."""
+    said = "".join(f"orchestrate:failed_before={unit}\n" for unit in answered)
+    host = Ending("carbon", 0, f"{log}orchestrate:activation=4\n{said}orchestrate:exit=0\n")
+    assert switch(host, replace(ACTIVATION, accept_failed_units=True)).failed_units == failed
+    if failed:
+        with pytest.raises(StageError, match=f"units failed: {failed[0]}"):
+            switch(host, ACTIVATION)
+    else:
+        assert switch(host, ACTIVATION).exit_code == 4
+
+
+@pytest.mark.parametrize("accept", [True, False])
+@pytest.mark.parametrize(
+    "log", ["", "Failed to run activate script\nthe following units failed: a.service\n"]
+)
+def test_what_is_no_failed_unit_is_not_accepted(log: str, *, accept: bool) -> None:
+    """Exit code 4 hides that of an activation script that failed; without a name nobody knows."""
+    host = Ending("carbon", 0, f"{log}orchestrate:activation=4\norchestrate:exit=0\n")
+    with pytest.raises(StageError, match="the new system runs, but "):
+        switch(host, replace(ACTIVATION, accept_failed_units=accept))
+
+
 def test_the_code_of_an_activation_is_an_answer() -> None:
     """switch-to-configuration may end with any number; it is told, and is never an end of ours."""
     with pytest.raises(StageError, match=r"the activation failed.*\(exit code 201\)"):

@@ -153,8 +153,9 @@ status=0
 
   install_units
   systemctl daemon-reload || status=3
-  # A unit that failed before must not count as failing now.
-  for unit in $(declared); do systemctl reset-failed "$unit" 2>/dev/null; done
+
+  # What failed before is tried again, or is no unit any more.
+  systemctl reset-failed
 
   announce reloading $reload
   [ -z "$reload" ] || systemctl reload $reload
@@ -164,11 +165,11 @@ status=0
   [ -z "$start" ] || systemctl start $start 2>/dev/null
 }
 
-failed=''
+# Any failed unit of the host counts, as for switch-to-configuration-ng.
+failed=$(systemctl list-units --state=failed --plain --no-legend --no-pager | awk '{ printf " %s", $1 }')
 for unit in $(declared); do
   state=$(systemctl show -p ActiveState -p SubState -p ExecMainStatus --value "$unit" 2>/dev/null | tr '\n' ' ')
   case "$state" in
-    *failed*) failed="$failed $unit" ;;
     # Waiting to be started again after it ended badly.
     *auto-restart*) case "$state" in "0 "* | *" 0 "*) ;; *) failed="$failed $unit" ;; esac ;;
   esac
