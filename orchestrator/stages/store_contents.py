@@ -1,4 +1,4 @@
-"""Presence: which of the paths that a plan wants does a machine have already?
+"""What a store has: which of the paths that a plan wants, and whether they are whole.
 
 One round trip. `store_contents.sh`, beside this file, asks the store and, on a builder,
 its substituters, by a dry run: that works by output path alone, before any
@@ -35,6 +35,9 @@ _ASK_SECONDS = 60.0
 
 COPY_AGAIN = "run the same command again: what arrived whole is not sent twice"
 """What to do about a copy that broke off."""
+
+REPAIR = "repair it there: nix-store --verify --check-contents --repair, and look at its disk"
+"""What to do about a store that isn't as its database has it."""
 
 _WHOLE = "1"
 """The time that Nix gives to all that it has put into its store, in seconds."""
@@ -162,14 +165,38 @@ def whole_files(answer: Answer) -> frozenset[str]:
     return frozenset(path for changed, _, path in lines if changed == _WHOLE)
 
 
-async def require_system(shell: Shell, system: StorePath) -> None:
-    """Make sure that a system which the plan found on a host is still there.
+def check_whole(host: str, damaged: Sequence[StorePath]) -> None:
+    """Refuse a store whose database has paths that its disk has not. Pure.
 
     Raises:
-        StageError: the garbage collector took it.
+        StageError: `damaged` names some.
+    """
+    if not damaged:
+        return
+    more = f" and {len(damaged) - 1} more" if len(damaged) > 1 else ""
+    raise StageError(
+        message=f"its store is damaged: its disk lacks {damaged[0]}{more}, which its Nix takes"
+        " to be there",
+        hint=REPAIR,
+        host=host,
+        stage=Stage.COPY_CLOSURE,
+    )
+
+
+async def require_system(shell: Shell, system: StorePath) -> None:
+    """Make sure that a system which the plan found on a host is still there, and whole.
+
+    Raises:
+        StageError: the garbage collector took it, or the store is damaged.
         CommandError: the store can't be asked.
     """
-    if await lacking(shell, (system,), Stage.COPY_CLOSURE):
+    if not await lacking(shell, (system,), Stage.COPY_CLOSURE):
+        said = await shell.run(nix.requisites((system,)))
+        closure = nix.parse_store_paths(
+            said.check(Stage.COPY_CLOSURE, "its store can't be asked").stdout
+        )
+        check_whole(shell.host, await looks_lacking(shell, closure, Stage.COPY_CLOSURE))
+    else:
         raise StageError(
             message="its system was garbage-collected after planning",
             hint="run the same command again: it will be built",

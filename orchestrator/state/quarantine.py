@@ -40,16 +40,13 @@ class Quarantine:
         found: Any = self.client.hgetall(_QUARANTINE)
         return {StorePath(path.decode()): _read_back(value) for path, value in found.items()}
 
-    def judge(self, report: SmokeReport, evaluation: Evaluation, run: str) -> tuple[StorePath, ...]:
-        """Put in what a smoke test speaks against, or let go of what passed it.
+    def release(self, evaluation: Evaluation) -> None:
+        """Let go of what has passed a smoke test."""
+        passed = (evaluation.toplevel, *((evaluation.llama,) if evaluation.llama else ()))
+        self.client.hdel(_QUARANTINE, *passed)
 
-        Returns:
-            the paths that are quarantined by this smoke.
-        """
-        if report.passed:
-            passed = (evaluation.toplevel, *((evaluation.llama,) if evaluation.llama else ()))
-            self.client.hdel(_QUARANTINE, *passed)
-            return ()
+    def put(self, report: SmokeReport, evaluation: Evaluation, run: str) -> tuple[StorePath, ...]:
+        """Put in what a failed smoke test speaks against, and return that."""
         paths = blamed(report, evaluation)
         entry = Quarantined(run, report.host, report.failure, now(self.client))
         for path in paths:

@@ -47,7 +47,7 @@ def test_a_smoke_quarantines_what_it_speaks_against(
     quarantine: Quarantine, fault: Fault | None, paths: tuple[str, ...]
 ) -> None:
     """The system unless the smoke itself could not be run, its package where that is to blame."""
-    assert quarantine.judge(smoke(fault), CARBON, "run-1") == paths
+    assert quarantine.put(smoke(fault), CARBON, "run-1") == paths
     found = quarantine.read()
     assert set(found) == set(paths)
     assert {(entry.run, entry.host) for entry in found.values()} <= {("run-1", "carbon")}
@@ -55,23 +55,23 @@ def test_a_smoke_quarantines_what_it_speaks_against(
 
 def test_a_later_good_smoke_clears_it(quarantine: Quarantine) -> None:
     """The same system and package that pass are let go of, and nothing else is."""
-    quarantine.judge(smoke(Fault.PACKAGE), CARBON, "run-1")
-    quarantine.judge(replace(smoke(Fault.SYSTEM), host="boron"), BORON, "run-1")
-    assert quarantine.judge(smoke(None), CARBON, "run-2") == ()
+    quarantine.put(smoke(Fault.PACKAGE), CARBON, "run-1")
+    quarantine.put(replace(smoke(Fault.SYSTEM), host="boron"), BORON, "run-1")
+    quarantine.release(CARBON)
     assert set(quarantine.read()) == {BORON.toplevel}
 
 
 def test_an_earlier_generation_has_no_package_to_blame(quarantine: Quarantine) -> None:
     """Of a system whose package isn't known only the system is quarantined."""
     earlier = replace(CARBON, llama_drv=None, llama=None)
-    assert quarantine.judge(smoke(Fault.PACKAGE), earlier, "run-1") == (SYSTEM,)
-    assert quarantine.judge(smoke(None), earlier, "run-2") == ()
+    assert quarantine.put(smoke(Fault.PACKAGE), earlier, "run-1") == (SYSTEM,)
+    quarantine.release(earlier)
     assert quarantine.read() == {}
 
 
 def test_who_would_get_it_is_refused(quarantine: Quarantine) -> None:
     """The host itself and any other with that package are told where it failed, and how."""
-    quarantine.judge(smoke(Fault.PACKAGE), CARBON, "run-1")
+    quarantine.put(smoke(Fault.PACKAGE), CARBON, "run-1")
     known = quarantine.read()
     for evaluation, name in ((CARBON, "system-carbon"), (BORON, "llama-shared")):
         error = refusal(facts(evaluation.host), evaluation, known)
@@ -86,7 +86,7 @@ def test_who_would_get_it_is_refused(quarantine: Quarantine) -> None:
 
 def test_who_runs_the_package_already_gets_nothing_new(quarantine: Quarantine) -> None:
     """One machine's broken GPU doesn't hold up a change on those where the package works."""
-    quarantine.judge(smoke(Fault.PACKAGE), CARBON, "run-1")
+    quarantine.put(smoke(Fault.PACKAGE), CARBON, "run-1")
     runs_it = replace(facts("boron"), llama_cli=f"{PACKAGE}/bin/llama-cli")
     assert refusal(runs_it, BORON, quarantine.read()) is None
     assert refusal(runs_it, CARBON, quarantine.read()) is not None

@@ -262,3 +262,42 @@ def test_a_unit_that_had_failed_before_is_not_the_new_systems_fault(fleet: Fleet
     assert "units failed: flaky.service" in deployment.hosts["nitrogen"]["message"]
     fleet.change()
     assert fleet.deploy_json("nitrogen").returncode == 0
+
+
+def test_a_damaged_store_is_its_hosts_alone(fleet: Fleet) -> None:
+    """What Nix takes to be there and the disk lacks is named before anything is touched.
+
+    What goes wrong with it in a smoke test is held against no package, and an old system
+    that lacks the same is none that a rollback proves.
+    """
+    host = fleet["nitrogen"]
+    fleet.change()
+    assert fleet.deploy_json("nitrogen").returncode == 0
+    before = state_of(host)
+    package = host.shell("dirname $(dirname $(readlink -f /run/current-system/sw/bin/llama-cli))")
+    package = package.strip()
+    host.shell(f"mv {package} /nix/saved")
+    try:
+        fleet.change()
+        deployment = fleet.deploy_json("nitrogen")
+        smoked = fleet.orchestrate("smoke", "nitrogen", check=False)
+    finally:
+        host.shell(f"mv /nix/saved {package}")
+    result = deployment.hosts["nitrogen"]
+    assert result["outcome"] == "failed", deployment.why()
+    assert f"its store is damaged: its disk lacks {package}" in result["message"]
+    assert "nix-store --verify --check-contents --repair" in result["failure"]["hint"]
+    assert not deployment.find(event="quarantined")
+    assert state_of(host).running == before.running
+    assert "its store is damaged" in smoked.stdout
+    program = f"{package}/lib/.llama-cli"
+    host.shell(f"cp -a {program} /nix/saved; truncate -s 4096 {program}")
+    try:
+        fleet.change()
+        deployment = fleet.deploy_json("nitrogen")
+    finally:
+        host.shell(f"cp -a /nix/saved {program}; rm /nix/saved")
+    assert deployment.hosts["nitrogen"]["verdict"] == "degraded", deployment.why()
+    assert f"its store is damaged: {package}" in deployment.hosts["nitrogen"]["message"]
+    assert not deployment.find(event="quarantined")
+    assert fleet.deploy_json("nitrogen").outcomes() == {"nitrogen": "deployed"}

@@ -11,7 +11,7 @@ from inventory.host import Host
 from orchestrator.deploy.perform.context import activation_of
 from orchestrator.deploy.perform.reboot import boot_back
 from orchestrator.deploy.perform.runtime import Runtime
-from orchestrator.deploy.perform.smoke import smoke_test
+from orchestrator.deploy.perform.smoke import quarantine, smoke_test
 from orchestrator.errors import CommandError, StageError, UnreachableError
 from orchestrator.model.guard import Guard
 from orchestrator.model.journal import Step
@@ -166,7 +166,18 @@ def _in_session(context: Context, host: HostPlan, change: Callable[[Session, Act
 
 
 def perform_rollback(context: Context, host: HostPlan) -> RollbackReport:
-    """Go back, and prove it with the old system's own llama-cli if it has one."""
+    """Go back, and prove it with the old system's own llama-cli if it has one.
+
+    What has failed on the new system goes to no other host, unless the old one fails
+    there too: then it is the host's.
+    """
+    report = _go_back(context, host)
+    if report.smoke is None or report.smoke.passed:
+        quarantine(context, host)
+    return report
+
+
+def _go_back(context: Context, host: HostPlan) -> RollbackReport:
     previous = host.previous
     if previous is None:
         return verdict(host.name, previous, None, None)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, TypeVar
 from orchestrator.errors import PayloadError
 from orchestrator.model.event import Quarantined
 from orchestrator.model.guard import Guard
-from orchestrator.model.journal import Step
+from orchestrator.model.journal import Step, StepKey, StepState
+from orchestrator.model.report import SmokeReport
 from orchestrator.stages.smoke.health_check import check_health
 from orchestrator.stages.smoke.model import model_path, read_model
 from orchestrator.stages.smoke.smoke import SmokeTest, run_smoke
@@ -20,19 +21,30 @@ if TYPE_CHECKING:
     from inventory.host import Host
     from orchestrator.deploy.perform.context import Context
     from orchestrator.model.plan import HostPlan
-    from orchestrator.model.report import HealthReport, SmokeReport
+    from orchestrator.model.report import HealthReport
     from orchestrator.transport.shell import SshShell
 
 T = TypeVar("T")
 
 
 def perform_smoke(context: Context, host: HostPlan) -> SmokeReport:
-    """Run the smoke test of what was switched to, and note what it says of the package."""
+    """Run the smoke test of what was switched to, and let go of what passed it."""
     report = smoke_new_system(context, host, _guard(host))
-    quarantine = Quarantine(context.journal.client)
-    for path in quarantine.judge(report, host.evaluation, context.plan.run):
-        context.emit(host.name, Step.SMOKE, Quarantined(path))
+    if report.passed:
+        Quarantine(context.journal.client).release(host.evaluation)
     return report
+
+
+def quarantine(context: Context, host: HostPlan) -> None:
+    """Put in quarantine what the run's smoke test of a host speaks against, if anything."""
+    key = StepKey(Step.SMOKE, host.name)
+    record = context.journal.records().get(key)
+    if record is None or record.state is not StepState.DONE:
+        return
+    report = record.report_as(SmokeReport, key)
+    kept = Quarantine(context.journal.client)
+    for path in kept.put(report, host.evaluation, context.plan.run):
+        context.emit(host.name, Step.SMOKE, Quarantined(path))
 
 
 def _guard(host: HostPlan) -> Guard:

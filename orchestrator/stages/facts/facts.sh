@@ -80,6 +80,12 @@ links() {
 	done
 }
 
+# One whose package is gone from the disk is there all the same, for it has to be tested.
+dangling() {
+	cli=/run/current-system/sw/bin/llama-cli
+	[ -e "$cli" ] || [ ! -L "$cli" ] || emit llama_cli "$(readlink "$cli")"
+}
+
 # Where the host goes back to while nobody has confirmed what it runs (switch.sh).
 unconfirmed() {
 	[ -e /run/orchestrate/unconfirmed ] || return 0
@@ -245,7 +251,7 @@ models() {
 }
 
 facts() {
-	for topic in system links unconfirmed failed_units inhibitors processor memory displays nvidia compute nix_daemon nixos_rebuild \
+	for topic in system links dangling unconfirmed failed_units inhibitors processor memory displays nvidia compute nix_daemon nixos_rebuild \
 		models; do
 		"$topic" 2>/dev/null
 	done

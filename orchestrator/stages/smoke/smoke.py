@@ -19,6 +19,7 @@ from orchestrator.model.stage import Stage
 from orchestrator.model.store import StorePath
 from orchestrator.model.variant import Backend
 from orchestrator.scripts import ScriptExit, read, script
+from orchestrator.stages.store_contents import REPAIR
 from orchestrator.transport.shell import LOST
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class Observation:
     log: tuple[str, ...]
     last: tuple[str, ...]
     stdout: str = field(repr=False)
+    damaged: str = ""
 
     @property
     def device(self) -> str:
@@ -198,6 +200,11 @@ def _complaints(seen: Observation, test: SmokeTest) -> tuple[tuple[bool, str, Fa
     slowest = smoke.min_tokens_per_second
     late = f"no answer within {smoke.timeout:g} seconds"
     return (
+        (
+            bool(seen.damaged),
+            f"its store is damaged: {seen.damaged} is not there as it was built; {REPAIR}",
+            Fault.HOST,
+        ),
         (seen.exit_code == _NOT_FOUND, "the system has no llama-cli", Fault.SYSTEM),
         (
             package is not None and not seen.llama_cli.startswith(f"{package}/"),
@@ -236,6 +243,7 @@ def observe(answer: Answer) -> Observation:
     code = answer.get("exit_code")
     return Observation(
         llama_cli=answer.get("llama_cli"),
+        damaged=answer.get("damaged"),
         exit_code=int(code) if _EXIT_CODE.fullmatch(code) else -1,
         log=answer.every("log"),
         last=last_lines(answer.text("last")),

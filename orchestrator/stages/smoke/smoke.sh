@@ -9,6 +9,8 @@ set -u
 cli=/run/current-system/sw/bin/llama-cli
 say llama_cli "$(readlink -f "$cli")"
 if ! [ -x "$cli" ]; then
+  # A link into a store path that is gone from this disk.
+  [ ! -L "$cli" ] || [ -e "$cli" ] || say damaged "$(readlink "$cli")"
   say exit_code 127
   leave "$exit_done"
 fi
@@ -21,7 +23,14 @@ say exit_code "$code"
 # The log of a small model is half a megabyte: only what proves something travels.
 grep -aE 'load_backend|using device|offloaded|assigned to device|eval time' "$scratch/err" |
   tail -n 400 | say_lines log
-[ "$code" = 0 ] || tail -n 15 "$scratch/err" | say_lines last
+if [ "$code" != 0 ]; then
+  tail -n 15 "$scratch/err" | say_lines last
+  # Files that this disk has cut off or changed speak against no package.
+  package=$(readlink -f "$cli")
+  nix-store --query --requisites "${package%/bin/*}" |
+    xargs timeout 60 nix-store --verify-path 2>&1 |
+    sed -n "s/^path '\\(.*\\)' was modified.*/\\1/p" | say_lines damaged
+fi
 head -c 65536 "$scratch/out" | head -n 4096 | say_lines answer
 # The answer may have no end of line.
 echo
