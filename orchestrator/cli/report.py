@@ -28,5 +28,5 @@ def exit_code(ended: dict[str, HostResult]) -> int:
     """Return 0 if all is good, 3 if a host isn't, 4 if one needs manual repair."""
     if any(result.verdict in _NEED_REPAIR for result in ended.values()):
         return 4
-    good = all(result.outcome.is_good for result in ended.values())
+    good = all(result.is_good for result in ended.values())
     return 0 if good else 3

@@ -149,7 +149,8 @@ class HostPlan:
     `has_system` the wanted system is in the host's store already. `reboot_for`
     names what is in use after a reboot only, and `reboot_unknown` that of which
     the copy will say whether it is. `inhibited_by` names what keeps its new system
-    from being switched to: it gets that by a reboot.
+    from being switched to: it gets that by a reboot. A host that `goes_back` gets what
+    it had before, which is `generation` of its profile if it is one.
     """
 
     target: Host
@@ -164,6 +165,8 @@ class HostPlan:
     reboot_for: tuple[BootPart, ...] = ()
     reboot_unknown: tuple[BootPart, ...] = ()
     inhibited_by: tuple[str, ...] = ()
+    goes_back: bool = False
+    generation: int | None = None
 
     @property
     def name(self) -> str:

@@ -174,13 +174,8 @@ class Outcome(StrEnum):
     SKIPPED = "skipped"
     UNREACHABLE = "unreachable"
 
-    @property
-    def is_good(self) -> bool:
-        """Whether the host is as the plan wanted it."""
-        return self not in _BAD
 
-
-_BAD = (Outcome.ROLLED_BACK, Outcome.FAILED, Outcome.SKIPPED, Outcome.UNREACHABLE)
+_BAD = (Outcome.FAILED, Outcome.SKIPPED, Outcome.UNREACHABLE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,3 +196,10 @@ class HostResult:
     verdict: Verdict | None = None
     failed_units: tuple[str, ...] = ()
     failure: Failure | None = None
+
+    @property
+    def is_good(self) -> bool:
+        """Whether the host is as the plan wanted it: one may have been told to go back."""
+        if self.outcome is Outcome.ROLLED_BACK:
+            return self.failure is None
+        return self.outcome not in _BAD

@@ -70,12 +70,28 @@ def test_a_run_with_nothing_to_do_is_remembered(fleet: Fleet) -> None:
     assert back.outcomes() == {"carbon": "unchanged"}, back.why()
 
 
+def test_each_rollback_goes_further_back(fleet: Fleet) -> None:
+    """As nixos-rebuild's own, and none adds a generation."""
+    systems = [deployed(fleet).hosts["carbon"]["current"] for _ in range(3)]
+    generations = "ls -d /nix/var/nix/profiles/system-*-link"
+    before = fleet["carbon"].shell(generations)
+    for earlier in (systems[1], systems[0]):
+        back = fleet.events_of("rollback", "carbon")
+        assert (back.returncode, back.outcomes()) == (0, {"carbon": "rolled_back"}), back.why()
+        state = state_of(fleet["carbon"])
+        assert state.running == state.boot_default == earlier
+    assert fleet["carbon"].shell(generations) == before
+
+
 def test_back_to_what_a_run_had_left(fleet: Fleet) -> None:
     """`rollback --to RUN` goes there guarded; what was collected since is refused by name."""
     first = deployed(fleet)
     second = deployed(fleet)
+    generations = "ls -d /nix/var/nix/profiles/system-*-link"
+    before = fleet["carbon"].shell(generations)
     back = fleet.events_of("rollback", "carbon", "--to", run_of(first))
-    assert back.outcomes() == {"carbon": "deployed"}, back.why()
+    assert (back.returncode, back.outcomes()) == (0, {"carbon": "rolled_back"}), back.why()
+    assert fleet["carbon"].shell(generations) == before
     state = state_of(fleet["carbon"])
     assert state.running == state.boot_default == first.hosts["carbon"]["current"]
     assert back.find(stage="smoke", event="stage_finished")

@@ -45,17 +45,28 @@ def test_a_crashing_package_is_refused_everywhere(fleet: Fleet) -> None:
 
 
 def test_a_good_smoke_lifts_it(fleet: Fleet) -> None:
-    """A system that was only too slow is refused, let through by `--again`, and then free."""
-    hasty = fleet.with_vars(host_vars={"boron": {"orchestrate_smoke_min_tokens_per_second": 1e6}})
-    greeting = fleet.change()
-    slow = hasty.deploy_json("boron")
-    # The old system is as slow, which makes the rollback a degraded one.
-    assert slow.hosts["boron"]["verdict"] == "degraded", slow.why()
+    """A system that once gave no answer is refused, let through by `--again`, and then free."""
+    hasty = fleet.with_vars(host_vars={"boron": {"orchestrate_smoke_timeout": 5}})
+    greeting = fleet.change(broken={"boron": "held"})
+    fleet["boron"].shell("touch /run/hold-llama-cli")
+    slow = hasty.deploy_json("boron", "--again")
+    fleet["boron"].shell("rm /run/hold-llama-cli")
+    assert slow.hosts["boron"]["verdict"] == "rolled back", slow.why()
     (told,) = slow.find(event="quarantined")
     assert "nixos-system-boron" in told["path"]
     assert fleet.deploy_json("boron").outcomes() == {"boron": "skipped"}
     assert fleet.deploy_json("boron", "--again").outcomes() == {"boron": "deployed"}
     assert state_of(fleet["boron"]).greeting == greeting
     back = fleet.events_of("rollback", "boron")
-    assert back.outcomes() == {"boron": "deployed"}, back.why()
+    assert back.outcomes() == {"boron": "rolled_back"}, back.why()
+    assert fleet.deploy_json("boron").outcomes() == {"boron": "deployed"}
+
+
+def test_what_the_old_system_fails_too_is_held_against_no_package(fleet: Fleet) -> None:
+    """A host on which neither system answers fast enough is to blame itself."""
+    hasty = fleet.with_vars(host_vars={"boron": {"orchestrate_smoke_min_tokens_per_second": 1e6}})
+    fleet.change()
+    slow = hasty.deploy_json("boron")
+    assert slow.hosts["boron"]["verdict"] == "degraded", slow.why()
+    assert not slow.find(event="quarantined")
     assert fleet.deploy_json("boron").outcomes() == {"boron": "deployed"}

@@ -77,7 +77,7 @@ def test_the_plan_says_what_the_copy_finds(booted: Fleet) -> None:
         assert before["parts"] == copied["report"]["reboot_for"] == needs[name]
         assert deployment.events.index(before) < deployment.events.index(copied)
     back = booted.events_of("rollback", target)
-    assert back.outcomes() == dict.fromkeys(NAMES, "deployed"), back.why()
+    assert back.outcomes() == dict.fromkeys(NAMES, "rolled_back"), back.why()
     assert back.find(event="reboot_needed") == []
 
 
@@ -135,7 +135,7 @@ def test_the_health_check_decides_after_a_reboot_as_well(booted: Fleet) -> None:
     way_back = f"`orchestrate rollback carbon` takes it back to {before.running}"
     assert way_back in result["message"]
     back = booted.events_of("rollback", "carbon")
-    assert back.outcomes() == {"carbon": "deployed"}, back.why()
+    assert back.outcomes() == {"carbon": "rolled_back"}, back.why()
     assert state_of(booted["carbon"]).running == before.running
 
 

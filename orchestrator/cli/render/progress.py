@@ -164,7 +164,7 @@ class LiveProgress:
         if isinstance(event.body, HostFinished):
             result = event.body.result
             line.stage, line.text = result.outcome.value, printable(speed(result))
-            line.style = "green" if result.outcome.is_good else "red"
+            line.style = "green" if result.is_good else "red"
 
     def __rich__(self) -> Table:
         """Draw the lines as they are now; rich asks for it several times a second."""

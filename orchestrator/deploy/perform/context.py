@@ -72,5 +72,7 @@ def activation_of(plan: Plan, host: HostPlan) -> Activation:
         boot_id=host.facts.boot_id,
         reboot_as_last_resort=host.target.reboot_as_last_resort,
         accept_failed_units=host.target.failed_units is FailedUnits.ACCEPT,
-        nixos_rebuild=host.facts.nixos_rebuild,
+        # It has no way to make an earlier generation the profile's without a new one.
+        nixos_rebuild=host.facts.nixos_rebuild if host.generation is None else None,
+        generation=host.generation,
     )

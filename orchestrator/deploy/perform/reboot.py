@@ -79,6 +79,7 @@ def boot_back(context: Context, host: HostPlan, previous: StorePath) -> Reactiva
         toplevel=previous,
         boot_default=host.evaluation.toplevel,
         nixos_rebuild=None,
+        generation=None,
     )
     with session(host.target) as opened:
         make_boot_default(opened, activation, goes_back=True)

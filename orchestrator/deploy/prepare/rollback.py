@@ -106,7 +106,7 @@ async def _plan_host(
 ) -> HostPlan:
     shell = await context.pool.shell(host)
     facts = await gather_facts(shell)
-    toplevel, where = await _goes_to(shell, facts, to)
+    toplevel, generation, where = await _goes_to(shell, facts, to)
     evaluation = Evaluation(host.name, None, toplevel, None, None)
     context.emit(host.name, Stage.PLAN, RollbackPlanned(where, toplevel))
     return HostPlan(
@@ -117,13 +117,17 @@ async def _plan_host(
         action=action_for(facts, evaluation),
         notes=(where,),
         reboot_for=await reboot_for(shell, toplevel),
+        goes_back=True,
+        generation=generation,
     )
 
 
 async def _goes_to(
     shell: Shell, facts: Facts, to: int | StateAfterRun | None
-) -> tuple[StorePath, str]:
-    """Return the system that a host goes to, which is in its store, and what that is called.
+) -> tuple[StorePath, int | None, str]:
+    """Return the system that a host goes to, its generation, and what that is called.
+
+    The system is in the host's store; one that a run left need not be a generation.
 
     Raises:
         PlanError: there is none.
@@ -131,7 +135,8 @@ async def _goes_to(
     if isinstance(to, StateAfterRun):
         toplevel = to.system_of(facts.host)
         await check_there(shell, toplevel)
-        return toplevel, f"what it had after run {to.run}"
+        kept = (await list_generations(shell)).of(toplevel)
+        return toplevel, kept.number if kept else None, f"what it had after run {to.run}"
     generations = await list_generations(shell)
     wanted = generation_before(facts.host, generations, facts.running_system, to)
-    return wanted.toplevel, f"generation {wanted.number}"
+    return wanted.toplevel, wanted.number, f"generation {wanted.number}"

@@ -68,6 +68,8 @@ def _reached(base: HostResult, host: HostRun) -> HostResult:
     waits = Step.SWITCH not in host.way and host.goal is Goal.SWITCH and not host.has_arrived
     goal = Goal.BOOT if waits else host.goal
     outcome, message = _REACHED[goal]
+    if outcome is Outcome.DEPLOYED and host.plan.goes_back:
+        outcome = Outcome.ROLLED_BACK
     current = host.plan.evaluation.toplevel if goal.activates else base.current
     deployed = replace(base, outcome=outcome, current=current, message=message)
     units = _failed_units(host)

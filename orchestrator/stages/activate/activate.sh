@@ -279,10 +279,32 @@ last_resort() {
   systemctl reboot --force && sleep 60
 }
 
+# Make system $1 the profile's: its generation $2, if that is still this system, or a new one.
+profile=/nix/var/nix/profiles/system
+set_profile() {
+  if [ -n "$2" ] && [ "$(resolved "$profile-$2-link")" = "$1" ]; then
+    nix-env --profile "$profile" --switch-generation "$2"
+  else
+    nix-env --profile "$profile" --set "$1"
+  fi
+}
+
+# The number of the newest generation that is system $1; nothing if none is.
+generation_of() {
+  newest=
+  for link in "$profile"-*-link; do
+    [ "$(resolved "$link")" = "$1" ] || continue
+    number=${link#"$profile-"}
+    number=${number%-link}
+    [ "${newest:-0}" -gt "$number" ] || newest=$number
+  done
+  echo "$newest"
+}
+
 # Only for `$(…)`, whose subshell goes there: a system is a directory.
 resolved() { cd -P "$1" 2>/dev/null && pwd -P; }
 running() { resolved /run/current-system; }
-boot_default() { resolved /nix/var/nix/profiles/system; }
+boot_default() { resolved "$profile"; }
 # What is-active prints is the state, and costs systemd less to say than `show`.
 unit_state() { systemctl is-active "$1" 2>/dev/null; }
 

@@ -77,6 +77,7 @@ class Activation:
         accept_failed_units: whether a system may stay some of whose units failed.
         nixos_rebuild: the package whose nixos-rebuild activates; None for the system's
             own switch-to-configuration.
+        generation: of the profile that the system is already; None for a new one.
     """
 
     host: str
@@ -90,6 +91,7 @@ class Activation:
     reboot_as_last_resort: bool
     accept_failed_units: bool
     nixos_rebuild: StorePath | None
+    generation: int | None = None
 
     @property
     def patience(self) -> float:

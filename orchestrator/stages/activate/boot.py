@@ -40,6 +40,7 @@ def make_boot_default(
         checks="skip" if goes_back else "ask",
         run=activation.run,
         nixos_rebuild=activation.nixos_rebuild or "",
+        generation=str(activation.generation or ""),
         seconds=whole(_TIMEOUT),
         patience=whole(activation.patience),
         timeout=activation.within(2 * _TIMEOUT) + _MARGIN,

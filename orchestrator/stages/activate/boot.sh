@@ -5,11 +5,15 @@
 # $checks: ask or skip, the system's own checks before a switch
 # $run: the run's id
 # $nixos_rebuild: the package whose nixos-rebuild does it, or empty
+# $generation: the number of the profile's generation that it is, or empty
 # $seconds: how long the boot loader may take
 # $patience: seconds to wait for the lock
 
 set -u
-[ "$checks" = ask ] || no_check=yes
+if [ "$checks" = skip ]; then
+  no_check=yes
+  generation=$(generation_of "$new")
+fi
 take_host_or_leave "$patience" "the boot default of run $run"
 if is_given_up; then
   # Whoever came before has failed, and sets it back.
@@ -29,7 +33,7 @@ if has_begun "$new" boot; then
 else
   leave_if_busy
   if [ -z "$nixos_rebuild" ]; then
-    nix-env --profile /nix/var/nix/profiles/system --set "$new" ||
+    set_profile "$new" "$generation" ||
       leave "$exit_profile_unset" "it boots $(boot_default)"
   fi
   activate_and_wait "$new" boot "$nixos_rebuild" "$seconds"
@@ -44,7 +48,7 @@ if [ -n "$default" ]; then
     give_up
     no_check=yes
     stop_activation
-    nix-env --profile /nix/var/nix/profiles/system --set "$default"
+    set_profile "$default" "$(generation_of "$default")"
     activate "$default" boot ""
   fi
   let_go

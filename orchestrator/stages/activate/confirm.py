@@ -48,6 +48,7 @@ def confirm(session: Session, activation: Activation) -> SwitchReport:
         old=activation.previous or "",
         run=activation.run,
         nixos_rebuild=activation.nixos_rebuild or "",
+        generation=str(activation.generation or ""),
         seconds=whole(limit),
         patience=whole(activation.patience),
         timeout=activation.within(limit) + _MARGIN,

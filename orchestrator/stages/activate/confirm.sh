@@ -4,6 +4,7 @@
 # $old: the one before it, or empty
 # $run: the run's id
 # $nixos_rebuild: the package whose nixos-rebuild does it, or empty
+# $generation: the number of the profile's generation that it is, or empty
 # $seconds: how long profile and boot loader may take
 # $patience: seconds to wait for the lock
 
@@ -19,7 +20,7 @@ if has_begun "$new" "$action"; then
 else
   disarm_or_leave "$new" "$old"
   if [ -z "$nixos_rebuild" ]; then
-    nix-env --profile /nix/var/nix/profiles/system --set "$new" || leave "$exit_profile_unset"
+    set_profile "$new" "$generation" || leave "$exit_profile_unset"
   fi
   activate_and_wait "$new" "$action" "$nixos_rebuild" "$seconds"
 fi

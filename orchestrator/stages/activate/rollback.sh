@@ -31,7 +31,7 @@ put_back_boot_default() {
   ended=0
   if [ "$(boot_default)" = "$new" ] && [ "$default" != "$new" ]; then
     boots=${default:-$old}
-    nix-env --profile /nix/var/nix/profiles/system --set "$boots" || leave "$exit_profile_unset"
+    set_profile "$boots" "$(generation_of "$boots")" || leave "$exit_profile_unset"
     activate "$boots" boot "" || leave "$exit_boot_loader_failed"
     activation_end "$seconds"
     [ "$ended" = 0 ] || leave "$exit_boot_loader_failed"

@@ -162,7 +162,9 @@ def test_a_confirmation_that_comes_too_late(tmp_path: Path, old: str, end: Scrip
     """A host that runs another system than the confirmed one says so and changes nothing."""
     calls = systemctl_in(tmp_path, 'echo "$@" >>"$CALLS"\n[ "$1" = stop ]')
     arguments = {"new": "/nix/store/none", "old": old, "run": "run", "patience": "9"}
-    words = command_in(tmp_path, "confirm.sh", **arguments, nixos_rebuild="", seconds="9")
+    words = command_in(
+        tmp_path, "confirm.sh", **arguments, nixos_rebuild="", generation="", seconds="9"
+    )
     answer = ended(words, tmp_path)
     assert answer.end is end
     assert answer.get("why").startswith("it runs ")

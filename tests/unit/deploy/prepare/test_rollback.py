@@ -7,10 +7,11 @@ import pytest
 from orchestrator.deploy.prepare.rollback import StateAfterRun
 from orchestrator.errors import PlanError
 from orchestrator.model.report import HostResult, Outcome
-from orchestrator.stages.plan.generations import Generation, generation_before
+from orchestrator.stages.plan.generations import Generation, Generations, generation_before
 from tests.plans import output
 
-GENERATIONS = tuple(Generation(number, output(f"system-{number}")) for number in (3, 4, 7))
+LISTED = tuple(Generation(number, output(f"system-{number}")) for number in (3, 4, 7))
+GENERATIONS = Generations(LISTED, 7)
 
 
 def test_a_run_says_what_it_left() -> None:
@@ -48,6 +49,14 @@ def test_the_generation_before(running: str, wanted: int | None, expected: int) 
     """The newest that is older than what runs, or the one that was asked for."""
     found = generation_before("carbon", GENERATIONS, running, wanted)  # type: ignore[arg-type]
     assert found.number == expected
+
+
+def test_each_time_one_further_back() -> None:
+    """What the profile is counts, and not that a newer generation is the same system."""
+    again = Generations((*LISTED, Generation(8, output("system-4"))), 4)
+    assert generation_before("carbon", again, output("system-4"), None).number == 3
+    with pytest.raises(PlanError, match="no earlier generation"):
+        generation_before("carbon", Generations(LISTED, 3), output("system-3"), None)
 
 
 @pytest.mark.parametrize("wanted", [None, 5])

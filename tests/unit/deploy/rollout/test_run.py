@@ -196,7 +196,7 @@ def test_a_goal_that_activates_nothing_has_one_step(
     assert steps_of(records, "carbon") == [Step.COPY, step]
     result = Run(plan, records).results["carbon"]
     assert (result.outcome, result.current) == (outcome, output(runs))
-    assert result.outcome.is_good
+    assert result.is_good
     assert result.message
     assert Run(plan, records).settled_results.keys() == {"carbon"}
 
@@ -209,7 +209,7 @@ def test_what_activated_nothing_needs_no_rollback(goal: Goal, step: Step) -> Non
     assert steps_of(records, "carbon") == [Step.COPY, step]
     ended = Run(plan, records).results
     assert (ended["carbon"].outcome, ended["carbon"].message) == (Outcome.FAILED, f"{step} broke")
-    assert ended["boron"].outcome.is_good
+    assert ended["boron"].is_good
     assert Run(plan, records).settled_results.keys() == {"carbon", "boron"}
 
 
@@ -326,7 +326,7 @@ def test_the_goal_build_only_builds() -> None:
     assert {key.step for key in records} == {Step.BUILD}
     ended = Run(plan, records).results
     assert ended["boron"].outcome is Outcome.BUILT
-    assert ended["boron"].outcome.is_good
+    assert ended["boron"].is_good
     assert ended["boron"].current == output("old-boron")
     assert ended["carbon"].outcome is Outcome.FAILED
 
