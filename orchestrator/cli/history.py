@@ -53,7 +53,7 @@ def history(invocation: Invocation, wanted: str | None) -> int:
     """
     invocation, as_json = replace(invocation, target=wanted or "all"), invocation.as_json
     with open_journal(invocation) as client:
-        known = list(summaries(client))
+        known = list(summaries(client, invocation.project))
         names = _names(invocation, known) if wanted else None
         for summary in known:
             if names is not None and not names & set(summary.header.targets):
@@ -72,7 +72,7 @@ def history(invocation: Invocation, wanted: str | None) -> int:
 def show(invocation: Invocation, run: str) -> int:
     """Show what RUN did to each host, why, and how it ended; and its builds."""
     with open_journal(invocation) as client:
-        record = read_run(Journal(client, find_run(client, run)))
+        record = read_run(Journal(client, find_run(client, run, invocation.project)))
     click.echo(msgspec.json.encode(record).decode() if invocation.as_json else describe(record))
     return 0
 
@@ -91,7 +91,7 @@ def logs(invocation: Invocation, run: str, host: str | None) -> int:
     With HOST only what happened to it, and the builds that it needed.
     """
     with open_journal(invocation) as client:
-        journal = Journal(client, find_run(client, run))
+        journal = Journal(client, find_run(client, run, invocation.project))
         plan = journal.plan()
         events = [event for _, event in journal.events("0", 0.0)]
     if host is not None:

@@ -29,11 +29,12 @@ class Configuration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`orchestrate.toml` beside the inventory.
 
     `broker` is the URL of a Redis or Valkey server that a cluster's workers
-    share; without it every run has a private one. `keep_days` is how long a run
-    is remembered.
+    share; without it every run has a private one. `project` names this project where
+    several share a broker. `keep_days` is how long a run is remembered.
     """
 
     broker: str | None = None
+    project: str | None = None
     keep_days: Annotated[int, msgspec.Meta(ge=1)] = 90
 
 
@@ -104,6 +105,19 @@ class Invocation:
             return self.broker_option
         return self.configuration.broker
 
+    @property
+    def project(self) -> str:
+        """Which runs are this project's: by its name, or on a private broker its inventory.
+
+        Empty for all runs of a broker that is shared: its checkouts lie anywhere.
+
+        Raises:
+            UsageError: the configuration can't be read.
+        """
+        if self.configuration.project is not None:
+            return self.configuration.project
+        return str(self.inventory_path.resolve()) if self.broker is None else ""
+
     @cached_property
     def configuration(self) -> Configuration:
         """What `orchestrate.toml` beside the inventory says, or the defaults.
@@ -119,5 +133,5 @@ class Invocation:
             return msgspec.convert(found, Configuration)
         except (OSError, ValueError) as error:
             message = f"{file}: {error}"
-            hint = 'it may hold: broker = "rediss://…" and keep_days = 90'
+            hint = 'it may hold: broker = "rediss://…", project = "…" and keep_days = 90'
             raise UsageError(message, hint=hint) from error

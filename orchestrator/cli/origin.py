@@ -27,4 +27,5 @@ def origin_of(invocation: Invocation) -> Origin:
         started_at=time.time(),
         command=" ".join(part for part in (command, invocation.target, limit) if part),
         keep_days=invocation.configuration.keep_days,
+        project=invocation.project,
     )

@@ -29,8 +29,10 @@ def meant_run(invocation: Invocation, wanted: str | None) -> str:
     """
     with open_journal(invocation) as client:
         if wanted is not None:
-            return find_run(client, wanted)
-        for run in runs(client):
+            return find_run(client, wanted, invocation.project)
+        for run in runs(client, invocation.project):
             if not Journal(client, run).is_finished():
                 return run
-    raise UsageError(message="every run has ended", hint="start one with `orchestrate deploy`")
+    raise UsageError(
+        message="every run of this project has ended", hint="start one with `orchestrate deploy`"
+    )

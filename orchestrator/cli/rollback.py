@@ -64,7 +64,7 @@ def _meant(invocation: Invocation, to: str | None) -> int | StateAfterRun | None
     from orchestrator.state.runs import find_run  # noqa: PLC0415
 
     with open_journal(invocation) as client:
-        run_id = find_run(client, to)
+        run_id = find_run(client, to, invocation.project)
         results = Journal(client, run_id).results()
     if results is None:
         message = f"run {run_id} has not ended: what it leaves isn't known yet"

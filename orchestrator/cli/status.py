@@ -53,8 +53,12 @@ def command(invocation: Invocation) -> int:
     hosts = invocation.hosts
     answers = asyncio.run(gather(hosts))
     with open_journal(invocation) as client:
-        last = last_results(client)
-        open_runs = [run for run in runs(client) if not Journal(client, run).is_finished()]
+        last = last_results(client, invocation.project)
+        open_runs = [
+            run
+            for run in runs(client, invocation.project)
+            if not Journal(client, run).is_finished()
+        ]
         # The oldest first: of two runs that hold a host open the newer one counts.
         held = [read_open(Journal(client, run)) for run in reversed(open_runs)]
     opened = {name: one for run in held for name, one in run.items()}

@@ -41,13 +41,13 @@ class RunSummary:
         return {outcome: counted[outcome] for outcome in Outcome if outcome in counted}
 
 
-def summaries(client: redis.Redis) -> Iterator[RunSummary]:
-    """Yield the runs that are kept, the newest first.
+def summaries(client: redis.Redis, project: str) -> Iterator[RunSummary]:
+    """Yield the runs of a project that are kept, the newest first.
 
     Raises:
         PayloadError: an entry was damaged.
     """
-    for run in runs(client):
+    for run in runs(client, project):
         journal = Journal(client, run)
         yield RunSummary(run, journal.header(), journal.results())
 

@@ -65,6 +65,6 @@ def _write(client: redis.Redis, ended: SpooledRun | None) -> None:
     journal.create(ended.plan, origin.started_at)
     journal.emit(*ended.events)
     # Another run may have ended there since.
-    known = {host: run for host, (run, _) in last_results(client).items()}
+    known = {host: run for host, (run, _) in last_results(client, origin.project).items()}
     newest = {host for host in ended.results if known.get(host, "") < journal.run}
     journal.save_results(ended.results, newest)

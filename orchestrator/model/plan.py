@@ -203,13 +203,15 @@ class Origin:
 
     `author` is user@controller. `started_at` is in seconds since the epoch.
     `command` is the command and its target, without options that may hold a
-    secret.
+    secret. `project` tells the runs of one inventory from others on the same server;
+    empty where all are one project's.
     """
 
     author: str = ""
     started_at: float = 0.0
     command: str = ""
     keep_days: int = 90
+    project: str = ""
 
     @property
     def keep_seconds(self) -> int:

@@ -43,9 +43,6 @@ UNCLAIMED_SECONDS = 60.0
 EVENTS_KEPT = 20_000
 """Events that a run's stream holds; a long build's log is bounded by this."""
 
-LAST_RESULTS = "orchestrate:hosts"
-"""Each host's last result and the run it comes from."""
-
 RUNS = "orchestrate:runs"
 """The ids of all runs, by when they began."""
 
@@ -93,6 +90,11 @@ else
 end
 return 1
 """
+
+
+def last_results_of(project: str) -> str:
+    """Name what holds the last result of each host of a project, and the run it comes from."""
+    return f"orchestrate:hosts:{project}" if project else "orchestrate:hosts"
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,12 +329,13 @@ class Journal:
             results: how the run ended.
             newest: the hosts on which no later run has ended; None for all.
         """
+        last = last_results_of(self.header().origin.project)
         pipeline = self.client.pipeline(transaction=True)
         pipeline.set(self.key("results"), msgspec.json.encode(results))
         self.expire_with_plan(pipeline, "results")
         for host, result in results.items():
             if newest is None or host in newest:
-                pipeline.hset(LAST_RESULTS, host, msgspec.json.encode((self.run, result)))
+                pipeline.hset(last, host, msgspec.json.encode((self.run, result)))
         pipeline.execute()
 
     def results(self) -> dict[str, HostResult] | None:

@@ -7,14 +7,32 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.errors import UsageError
 from orchestrator.model.report import HostResult
 from orchestrator.state.codec import as_text, read_back
-from orchestrator.state.journal import LAST_RESULTS, RUNS, SEE_HISTORY
+from orchestrator.state.journal import RUNS, SEE_HISTORY, Journal, last_results_of
 
 if TYPE_CHECKING:
     import redis
 
 
-def runs(client: redis.Redis) -> tuple[str, ...]:
-    """Return the ids of the runs that are still readable, the newest first."""
+def runs(client: redis.Redis, project: str = "") -> tuple[str, ...]:
+    """Return the ids of the runs that are still readable, the newest first.
+
+    Args:
+        client: the server.
+        project: whose; empty for all.
+
+    Raises:
+        PayloadError: an entry was damaged.
+    """
+    kept = _kept(client)
+    if not project:
+        return kept
+    headers = (Journal(client, run).header() for run in kept)
+    return tuple(
+        run for run, header in zip(kept, headers, strict=True) if header.origin.project == project
+    )
+
+
+def _kept(client: redis.Redis) -> tuple[str, ...]:
     listed: Any = client.zrevrange(RUNS, 0, -1)
     pipeline = client.pipeline(transaction=False)
     for run in listed:
@@ -26,15 +44,17 @@ def runs(client: redis.Redis) -> tuple[str, ...]:
     return tuple(as_text(run) for run, there in kept.items() if there)
 
 
-def find_run(client: redis.Redis, wanted: str) -> str:
+def find_run(client: redis.Redis, wanted: str, project: str = "") -> str:
     """Return the run that `wanted` means: an id, its beginning, or `last` for the newest.
+
+    An id may be that of any project's run, and the last run is this one's.
 
     Raises:
         UsageError: it means no run, or several.
     """
+    if wanted == "last" and (own := runs(client, project)):
+        return own[0]
     known = runs(client)
-    if wanted == "last" and known:
-        return known[0]
     meant = [wanted] if wanted in known else [run for run in known if run.startswith(wanted)]
     if len(meant) > 1:
         message = f"run ID prefix {wanted} matches {len(meant)} runs"
@@ -45,19 +65,20 @@ def find_run(client: redis.Redis, wanted: str) -> str:
     return meant[0]
 
 
-def last_results(client: redis.Redis) -> dict[str, tuple[str, HostResult]]:
-    """Return each host's last result and the run it comes from.
+def last_results(client: redis.Redis, project: str = "") -> dict[str, tuple[str, HostResult]]:
+    """Return the last result of each host of a project, and the run it comes from.
 
     Raises:
         PayloadError: an entry was damaged.
     """
-    found = client.hgetall(LAST_RESULTS)
+    name = last_results_of(project)
+    found = client.hgetall(name)
     return {
         as_text(host): read_back(
             value,
             tuple[str, HostResult],
             f"the last result of {as_text(host)}",
-            f"HDEL {LAST_RESULTS} '{as_text(host)}' forgets it",
+            f"HDEL '{name}' '{as_text(host)}' forgets it",
         )
         for host, value in found.items()
     }
