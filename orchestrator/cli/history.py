@@ -150,7 +150,7 @@ def summary_lines(
 ) -> list[str]:
     """Render a run as one line, and one for each of the hosts `names`."""
     if summary.results is None:
-        ended = f"not ended: orchestrate resume {summary.run}"
+        ended = f"not ended: {summary.next_step}"
     else:
         ended = ", ".join(f"{count} {outcome}" for outcome, count in summary.outcomes.items())
     lines = [f"{summary.run}  {_origin(summary.header.origin)}: {ended}"]

@@ -13,7 +13,7 @@ from orchestrator.cli import options
 from orchestrator.cli.broker import open_journal
 from orchestrator.cli.facts import gather
 from orchestrator.cli.render.tables import failure_lines
-from orchestrator.deploy.history import OpenRun, read_open
+from orchestrator.deploy.history import OpenRun, how_to_go_on, read_open
 from orchestrator.errors import Failure, OrchestrateError
 from orchestrator.model.report import HostResult
 from orchestrator.model.store import StorePath, store_hash
@@ -59,9 +59,9 @@ def command(invocation: Invocation) -> int:
             for run in runs(client, invocation.project)
             if not Journal(client, run).is_finished()
         ]
-        # The oldest first: of two runs that hold a host open the newer one counts.
-        held = [read_open(Journal(client, run)) for run in reversed(open_runs)]
-    opened = {name: one for run in held for name, one in run.items()}
+        held = {run: read_open(Journal(client, run)) for run in open_runs}
+    # The oldest first: of two runs that hold a host open the newer one counts.
+    opened = {name: one for run in reversed(open_runs) for name, one in held[run].items()}
     statuses = [
         replace(
             status_of(host.name, answer, *last.get(host.name, ("", None))),
@@ -75,7 +75,7 @@ def command(invocation: Invocation) -> int:
     else:
         click.echo(describe(statuses))
         for run in open_runs:
-            click.echo(f"run {run} has not ended: go on with `orchestrate resume {run}`")
+            click.echo(f"run {run} has not ended: {how_to_go_on(run, held[run])}")
     return 3 if any(status.error for status in statuses) else 0
 
 

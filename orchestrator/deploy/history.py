@@ -13,6 +13,7 @@ from orchestrator.model.history import BuildRecord, HostRecord, RunHeader, RunRe
 from orchestrator.model.journal import Step, StepKey, StepState
 from orchestrator.model.report import BuildReport, HostResult, Outcome
 from orchestrator.model.store import StorePath
+from orchestrator.state.host_locks import later_runs
 from orchestrator.state.journal import Journal
 from orchestrator.state.runs import runs
 
@@ -28,11 +29,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """One line of a list of runs; `results` are None if the run has not ended."""
+    """One line of a list of runs.
+
+    `results` are None if the run has not ended; then `next_step` says what to do about it.
+    """
 
     run: str
     header: RunHeader
     results: Mapping[str, HostResult] | None
+    next_step: str = ""
 
     @property
     def outcomes(self) -> dict[Outcome, int]:
@@ -49,7 +54,9 @@ def summaries(client: redis.Redis, project: str) -> Iterator[RunSummary]:
     """
     for run in runs(client, project):
         journal = Journal(client, run)
-        yield RunSummary(run, journal.header(), journal.results())
+        results = journal.results()
+        next_step = how_to_go_on(run, read_open(journal)) if results is None else ""
+        yield RunSummary(run, journal.header(), results, next_step)
 
 
 def read_run(journal: Journal) -> RunRecord:
@@ -123,15 +130,19 @@ class OpenRun:
         stage: the last stage that was sent for the host, empty if none was.
         previous: the host's old system in it.
         wanted: its new one.
+        later: the later run that has taken the host since; empty if none has.
     """
 
     run: str
     stage: str
     previous: StorePath | None
     wanted: StorePath
+    later: str = ""
 
     def describe(self, running: StorePath | None) -> str:
         """Describe which of the two a host runs, and that this may not stay so. Pure."""
+        if self.later:
+            return f"run {self.run}, which has not ended, is superseded there by run {self.later}"
         names = {self.previous: "its old system", self.wanted: "its new system, unconfirmed"}
         at = f"at {self.stage}" if self.stage else "before its first stage"
         return f"run {self.run} is {at} there, on {names.get(running, 'neither of its systems')}"
@@ -143,7 +154,9 @@ def read_open(journal: Journal) -> dict[str, OpenRun]:
     Nothing if its plan can't be read: the states of other hosts stay right.
     """
     try:
-        run = Run.of(journal.plan(), journal.look())
+        plan = journal.plan()
+        later = later_runs(journal.client, plan.run, (host.target for host in plan.hosts))
+        run = Run.of(plan, journal.look())
     except PayloadError:
         return {}
     return {
@@ -152,10 +165,24 @@ def read_open(journal: Journal) -> dict[str, OpenRun]:
             host.last_step or "",
             host.plan.previous,
             host.plan.evaluation.toplevel,
+            later.get(host.name, ""),
         )
         for host in run.hosts.values()
         if not host.is_settled
     }
+
+
+def how_to_go_on(run: str, hosts: Mapping[str, OpenRun]) -> str:
+    """Say what to do about a run that has not ended. Pure.
+
+    Args:
+        run: its id.
+        hosts: those that it has not brought to an end.
+    """
+    later = {host.later for host in hosts.values()}
+    if hosts and "" not in later:
+        return f"superseded by {', '.join(sorted(later))}: end it with `orchestrate cancel {run}`"
+    return f"go on with `orchestrate resume {run}`"
 
 
 def is_about(event: Event, host: str, plan: Plan) -> bool:

@@ -17,6 +17,8 @@ from orchestrator.state.codec import read_back
 from orchestrator.state.journal import Journal
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import redis
 
     from inventory.host import Host
@@ -154,6 +156,25 @@ def find_lock(client: redis.Redis, host: Host) -> HostLock | None:
     place = place_of(host)
     found: Any = client.hget(_LOCKS, place)
     return None if found is None else _read_back(found, place)
+
+
+def later_runs(client: redis.Redis, run: str, hosts: Iterable[Host]) -> dict[str, str]:
+    """Name the hosts that a later run than `run` has taken since, each with that run.
+
+    Ids of runs sort by the time when they began.
+
+    Raises:
+        PayloadError: an entry was damaged.
+    """
+    places = {host.name: place_of(host) for host in hosts}
+    if not places:
+        return {}
+    found: Any = client.hmget(_LOCKS, list(places.values()))
+    later = {}
+    for (name, place), data in zip(places.items(), found, strict=True):
+        if data is not None and (last := _read_back(data, place).run) > run:
+            later[name] = last
+    return later
 
 
 def end_lock(client: redis.Redis, host: Host, lock: HostLock) -> bool:

@@ -40,6 +40,9 @@ if TYPE_CHECKING:
 UNCLAIMED_SECONDS = 60.0
 """How long a sent step waits for a worker before it is sent again."""
 
+DRIVER_SECONDS = 5.0
+"""How long a driver that gives no sign is taken to be alive; it gives one a second."""
+
 EVENTS_KEPT = 20_000
 """Events that a run's stream holds; a long build's log is bounded by this."""
 
@@ -379,6 +382,14 @@ class Journal:
     def is_cancelled(self) -> bool:
         """Whether the run was cancelled."""
         return self.control() is Control.CANCEL
+
+    def note_driver(self) -> None:
+        """Note that somebody drives the run; the note ends by itself if nobody does."""
+        self.client.set(self.key("driver"), b"1", px=int(DRIVER_SECONDS * 1000))
+
+    def has_driver(self) -> bool:
+        """Whether somebody has driven the run in the last seconds."""
+        return bool(self.client.exists(self.key("driver")))
 
     def is_finished(self) -> bool:
         """Whether the run's results were saved."""

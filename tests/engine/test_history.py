@@ -129,7 +129,7 @@ def test_runs_are_listed_the_newest_first(engine: Engine, told: Told) -> None:
     engine.journal(begun).create(begun)
     who = "2023-11-14 22:13:20 UTC  ada@desk  deploy fleet"
     assert told.text(history).splitlines() == [
-        f"20250102-bb  {who}: not ended: orchestrate resume 20250102-bb",
+        f"20250102-bb  {who}: not ended: go on with `orchestrate resume 20250102-bb`",
         f"20250101-aa  {who}: 1 deployed, 1 unreachable",
     ]
 

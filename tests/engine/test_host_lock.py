@@ -151,8 +151,9 @@ def test_an_overtaken_run_undoes_nothing(engine: Engine) -> None:
     with engine.worker():
         ended = engine.drive(plan)
     assert engine.ran(plan) == ["copy_closure:carbon"]
-    assert ended["carbon"].verdict is Verdict.NEEDS_REPAIR
-    assert "run run-2 has changed it since" in ended["carbon"].message
+    assert ended["carbon"].verdict is Verdict.UNTOUCHED
+    assert ended["carbon"].current == output("theirs")
+    assert "superseded by run run-2, which has changed it since" in ended["carbon"].message
 
 
 def test_a_switch_starts_from_what_another_run_left(engine: Engine) -> None:

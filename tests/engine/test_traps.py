@@ -116,9 +116,16 @@ def test_two_controllers_on_one_broker(engine: Engine) -> None:
     other = Engine(engine.directory, engine.broker)
     with engine.worker(), engine.worker(), engine.driving(plans[0]) as first:
         second = other.run(plans[1])
-    assert {result.outcome for result in (*first.values(), *second.values())} == {Outcome.DEPLOYED}
+    assert {result.outcome for result in second.values()} == {Outcome.DEPLOYED}
+    for result in first.values():
+        # Where the later run was first, the earlier one leaves the host to it.
+        if result.outcome is not Outcome.DEPLOYED:
+            assert (result.outcome, "superseded by run run-2" in result.message) == (
+                Outcome.SKIPPED,
+                True,
+            )
     for plan, heard in zip(plans, (engine.events, other.events), strict=True):
-        assert set(Counter(engine.ran(plan)).values()) == {1}
+        assert set(Counter(engine.ran(plan)).values()) <= {1}
         assert {event.run for event in heard} == {plan.run}
 
 

@@ -67,7 +67,7 @@ def test_what_no_run_confirmed_is_never_gone_back_to(fleet: Fleet) -> None:
     assert (after.running, after.boot_default) == (before.running, before.boot_default)
     assert (after.greeting, after.rollback_armed) == (before.greeting, False)
     fleet.orchestrate("cancel")
-    fleet.events_of("resume")
+    assert state_of(host) == after
 
 
 @pytest.mark.parametrize("killed_at", ["stage_started", "stage_finished"])
@@ -140,3 +140,48 @@ def test_ctrl_c_says_how_to_go_on(fleet: Fleet) -> None:
     run = next(word.strip("`") for word in said.split() if word.startswith("20"))
     assert f"orchestrate resume {run}" in said
     assert fleet.events_of("resume", run).outcomes() == {"carbon": "deployed"}
+
+
+def kill_at_its_copy(fleet: Fleet, names: str) -> str:
+    """Deploy and kill the controller before it has changed any host; give the run's id."""
+    process = fleet.start("deploy", names, "--json")
+    began = read_until(process, stage="copy_closure", event="stage_started")
+    kill(process)
+    return str(began["run"])
+
+
+def test_what_a_later_run_has_changed_is_left_to_it(fleet: Fleet) -> None:
+    """To resume a run never puts its older configuration over a newer one's."""
+    older = fleet.change()
+    run = kill_at_its_copy(fleet, "carbon,boron")
+    newer = fleet.change()
+    later = fleet.deploy_json("carbon")
+    assert later.outcomes() == {"carbon": "deployed"}, later.why()
+    by = str(later.events[-1]["run"])
+    told = fleet.orchestrate("status", "carbon,boron").stdout
+    assert f"run {run}, which has not ended, is superseded there by run {by}" in told
+    resumed = fleet.events_of("resume", run)
+    assert resumed.outcomes() == {"carbon": "skipped", "boron": "deployed"}, resumed.why()
+    assert f"superseded by run {by}" in resumed.hosts["carbon"]["message"]
+    assert state_of(fleet["carbon"]).greeting == newer
+    assert state_of(fleet["boron"]).greeting == older
+
+
+def test_cancel_ends_a_run_whose_controller_is_gone(fleet: Fleet) -> None:
+    """Nobody else would; a run of another project is none that it means."""
+    before = state_of(fleet["carbon"])
+    fleet.change()
+    run = kill_at_its_copy(fleet, "carbon")
+    elsewhere = fleet.with_vars()
+    refused = elsewhere.orchestrate("cancel", check=False)
+    assert (refused.returncode, "every run of this project has ended" in refused.stderr) == (
+        2,
+        True,
+    )
+    said = fleet.orchestrate("cancel").stdout
+    assert f"run {run} is cancelled" in said
+    assert "its controller is gone" in said
+    (newest, *_) = fleet.orchestrate("history").stdout.splitlines()
+    assert newest.startswith(f"{run}  ")
+    assert newest.endswith(": 1 skipped")
+    assert state_of(fleet["carbon"]).running == before.running

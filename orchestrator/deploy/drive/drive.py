@@ -26,8 +26,9 @@ from orchestrator.model.event import (
     event_now,
 )
 from orchestrator.model.journal import Step, StepKey, StepState
+from orchestrator.model.plan import Action
 from orchestrator.model.report import BuildReport
-from orchestrator.state.host_locks import HostLocks
+from orchestrator.state.host_locks import HostLocks, later_runs
 from orchestrator.state.workers import Cluster, queue_of
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ def drive(
     seen = after
     while True:
         check()
+        journal.note_driver()
         run = _look(journal, plan)
         locks.renew()
         for key in locks.ours(run, (*run.next_steps, *lost.due(run))):
@@ -94,7 +96,9 @@ def _look(journal: Journal, plan: Plan) -> Run:
 
     It would otherwise wait for ever for a queue that no worker serves.
     """
-    run = Run.of(plan, journal.look())
+    targets = (host.target for host in plan.hosts if host.action is Action.DEPLOY)
+    later = later_runs(journal.client, plan.run, targets)
+    run = Run.of(plan, journal.look(), later)
     if not run.is_cancelled:
         return run
     return run.without(

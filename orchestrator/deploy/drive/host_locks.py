@@ -10,9 +10,13 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from orchestrator.errors import Failure
 from orchestrator.model.event import StageFailed, WaitsForLock, event_now
 from orchestrator.model.journal import Step, StepKey
+from orchestrator.model.report import RollbackReport, Verdict
+from orchestrator.model.store import StorePath
 from orchestrator.state.host_locks import HostLocks
 
 if TYPE_CHECKING:
@@ -77,21 +81,26 @@ class RunLocks:
         return not key.step.begins_something or self.locks.journal.attempts(key) > 0
 
     def _give_up(self, key: StepKey, record: StepRecord | None, lock: HostLock) -> None:
-        """Fail the step we were at, and the rollback, which would undo what another run did."""
+        """Fail the step we were at, and roll nothing back: that would undo what another run did."""
         failure = Failure(
-            message=f"run {lock.previous_run} has changed it since this run began to,"
-            " and it stays as that one left it",
+            message=f"superseded by run {lock.previous_run}, which has changed it since",
             hint=f"see what that one did: orchestrate show {lock.previous_run}",
             host=key.subject,
             stage=key.step,
         )
         journal = self.locks.journal
         back = StepKey(Step.ROLLBACK, key.subject)
+        left = StorePath(lock.previous_left) if lock.previous_left else None
+        stays = f"it stays as run {lock.previous_run} left it"
+        report = RollbackReport(key.subject, Verdict.UNTOUCHED, left, None, stays)
         # The rollback first: killed in between, this run still doesn't roll the host back.
-        for step in dict.fromkeys((back, key)):
-            token = journal.send(step, record if step == key else None)
-            if token is not None and journal.claim(step, token):
-                journal.fail(step, token, failure)
+        token = journal.send(back, record if key == back else None)
+        if token is not None and journal.claim(back, token):
+            journal.finish(back, token, msgspec.to_builtins(report))
+        if key != back:
+            token = journal.send(key, record)
+            if token is not None and journal.claim(key, token):
+                journal.fail(key, token, failure)
         self._emit(key.subject, StageFailed(failure))
 
     def _emit(self, host: str, body: WaitsForLock | StageFailed) -> None:

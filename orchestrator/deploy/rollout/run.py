@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -41,17 +41,20 @@ class Run:
         control: what the user asked of it, if anything.
         now: when that was, in seconds of the journal's clock; infinity for what
             comes in the end.
+        later: the hosts that a later run has taken since, each with that run.
     """
 
     plan: Plan
     records: Mapping[StepKey, StepRecord]
     control: Control | None = None
     now: float = math.inf
+    later: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, plan: Plan, seen: RunState) -> Run:
-        """Return the run of `plan` as its journal was seen."""
-        return cls(plan.with_previous(seen.previous), seen.records, seen.control, seen.now)
+    def of(cls, plan: Plan, seen: RunState, later: Mapping[str, str] | None = None) -> Run:
+        """Return the run of `plan` as its journal was seen, and the hosts' locks."""
+        plan = plan.with_previous(seen.previous)
+        return cls(plan, seen.records, seen.control, seen.now, later or {})
 
     def without(self, keys: Iterable[StepKey]) -> Run:
         """Return the same run as if these steps had never been sent."""
@@ -93,15 +96,32 @@ class Run:
         """The hosts that change in this run."""
         return (host for host in self.hosts.values() if host.moves)
 
-    @property
+    @cached_property
     def left_alone(self) -> Mapping[str, str]:
         """The hosts that won't begin any more, and why."""
-        return self._decision.left_alone
+        later = {
+            name: f"superseded by run {run}, which began later and has taken it since"
+            for name, run in self.superseded.items()
+        }
+        return {**self._decision.left_alone, **later}
 
     @property
     def may_begin(self) -> frozenset[str]:
         """The hosts that may leave their old systems now."""
-        return self._decision.may_begin
+        return self._decision.may_begin - self.superseded.keys()
+
+    @cached_property
+    def superseded(self) -> Mapping[str, str]:
+        """The hosts that have not begun here and that a later run has taken, with that run.
+
+        To go on with them would put an older configuration over a newer one. One that
+        has begun is for whoever holds its lock to decide on.
+        """
+        return {
+            name: run
+            for name, run in self.later.items()
+            if name in self._undecided and not self._undecided[name].phase.has_begun
+        }
 
     @property
     def notices(self) -> tuple[BudgetSpent | BatchPause, ...]:
@@ -197,7 +217,9 @@ class Run:
     @cached_property
     def _decision(self) -> Decision:
         """Ask the run's policy which hosts may begin and which are left alone."""
-        states = [host.state for host in self._undecided.values() if host.moves]
+        later = self.superseded
+        moving = (host for host in self._undecided.values() if host.moves)
+        states = [host.state for host in moving if host.name not in later]
         if self.is_cancelled:
             waiting = [state.name for state in states if not state.phase.has_begun]
             return Decision(left_alone=dict.fromkeys(waiting, _CANCELLED))
