@@ -240,6 +240,16 @@ FLAKY = """
       serviceConfig.Type = "oneshot";
       script = "test -e /run/flaky-ok%s";
     };
+    # systemd starts it again for ever, and it is never in the state "failed".
+    systemd.services.looping = {
+      wantedBy = [ "multi-user.target" ];
+      unitConfig.StartLimitIntervalSec = 0;
+      serviceConfig = {
+        Restart = "always";
+        RestartSec = 600;
+      };
+      script = "test -e /run/flaky-ok && exec sleep 1000";
+    };
   }
 """
 
@@ -250,9 +260,10 @@ def test_a_unit_that_had_failed_before_is_not_the_new_systems_fault(fleet: Fleet
     host.shell("touch /run/flaky-ok")
     fleet.change(extra={"nitrogen": FLAKY % ""})
     assert fleet.deploy_json("nitrogen").returncode == 0
-    host.shell("rm /run/flaky-ok; systemctl restart flaky.service || true")
+    host.shell("rm /run/flaky-ok; systemctl restart flaky.service looping.service || true")
     fleet.change(extra={"nitrogen": FLAKY % ""})
-    assert "failed there already: flaky.service" in fleet.orchestrate("plan", "nitrogen").stdout
+    said = fleet.orchestrate("plan", "nitrogen").stdout
+    assert "failed there already: flaky.service, looping.service" in said
     deployment = fleet.deploy_json("nitrogen")
     assert deployment.outcomes() == {"nitrogen": "deployed"}, deployment.why()
     fleet.change(extra={"nitrogen": FLAKY % "-now"})

@@ -176,17 +176,26 @@ activation_end() {
 }
 activation_output() { [ ! -s "$state/activation.log" ] || pass_on <"$state/activation.log"; }
 
-# What of a host has failed before a switch, each unit with its file: an activation ends
-# with 4 for any failed unit of the host, also for one that it leaves as it is.
+# What of a host has failed before a switch, each unit with its files: an activation ends
+# with 4 for any failed unit of the host, also for one that it leaves as it is, and for one
+# that systemd starts over and over.
 note_failed_units() {
-  systemctl list-units --state=failed --plain --no-legend --no-pager 2>/dev/null |
-    while read -r unit _; do echo "$unit $(unit_file "$unit")"; done >"$state/failed-units"
+  systemctl list-units --state=failed,auto-restart --plain --no-legend --no-pager 2>/dev/null |
+    while read -r unit _; do
+      printf '%s %s\n' "$unit" "$(unit_files "$unit")"
+    done >"$state/failed-units"
 }
-unit_file() { readlink -f "$(systemctl show --property=FragmentPath --value "$1")"; }
+# Its own file and the drop-ins, by which NixOS changes a unit that a package brings.
+unit_files() {
+  for file in $(systemctl show --property=FragmentPath --property=DropInPaths --value -- "$1"); do
+    printf '%s ' "$(readlink -f "$file")"
+  done
+}
 say_failed_before() {
   [ "$ended" = 4 ] && [ -e "$state/failed-units" ] || return 0
-  while read -r unit file; do
-    [ "$(unit_file "$unit")" != "$file" ] || say failed_before "$unit"
+  while read -r unit files; do
+    now=$(unit_files "$unit")
+    [ "${now% }" != "$files" ] || say failed_before "$unit"
   done <"$state/failed-units"
 }
 

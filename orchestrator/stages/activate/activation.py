@@ -44,6 +44,12 @@ _MEANINGS = {
 _FAILED_UNITS = re.compile(r"the following (?:user )?units failed: (.+)")
 _FAILED_USER = re.compile(r"warning: user activation for (\S+) failed")
 
+# A job that failed leaves its unit as it is if that was to be reloaded, and inactive if
+# what it depends on has failed: neither is among the failed units at the end.
+_FAILED_JOB = re.compile(
+    r"^Failed to (?:start|stop|restart|reload) (?:user unit )?(\S+\.[a-z]+)(?::|$)", re.MULTILINE
+)
+
 _NOT_ACTIVATED = "Failed to run activate script"
 """What it prints where a part of the activation failed; failed units may hide that code, 2."""
 
@@ -133,6 +139,7 @@ def failed_units(answer: Answer) -> tuple[str, ...]:
     """
     listed = ",".join(_FAILED_UNITS.findall(answer.output))
     units = {unit.strip(): None for unit in listed.split(",") if unit.strip()}
+    units |= dict.fromkeys(_FAILED_JOB.findall(answer.output))
     if "user units failed" not in answer.output:
         units |= {f"units of {name}": None for name in _FAILED_USER.findall(answer.output)}
     before = answer.every("failed_before")
@@ -193,15 +200,21 @@ def activation_failure(
         what = f"units failed: {', '.join(units)}" if units else f"it ended with {code}"
         what = "a part of its activation failed" if _NOT_ACTIVATED in answer.output else what
         error.message = f"{failed}: the new system runs, but {what}"
-        error.hint = f"look there: journalctl -u {units[0]}" if units else "journalctl -b -e there"
+        error.hint = _where_to_look(units)
     elif answer.end is ScriptExit.ACTIVATION_FAILED:
         error.message = f"{error.message} (exit code {code})"
         why, hint = _MEANINGS.get(code, ("", ""))
         if why:
             error.message, error.hint = f"{error.message}: {why}", hint
         if units:
-            error.hint = f"look there: journalctl -u {units[0]}"
+            error.hint = _where_to_look(units)
         elif check := _FAILED_CHECK.search(answer.output):
             error.message = f"{failed}: the new system's pre-switch check {check[1]} failed"
             error.hint = "mend what it asks for, or system.preSwitchChecks in the configuration"
     return error
+
+
+def _where_to_look(units: tuple[str, ...]) -> str:
+    """Say how to see why units failed; those of a user may have no name here."""
+    named = units and " " not in units[0]
+    return f"look there: journalctl -u {units[0]}" if named else "look there: journalctl -b -e"

@@ -95,7 +95,7 @@ unconfirmed() {
 
 # What has failed there already, which no deployment is to be blamed for.
 failed_units() {
-	bounded systemctl list-units --state=failed --plain --no-legend |
+	bounded systemctl list-units --state=failed,auto-restart --plain --no-legend |
 		while read -r unit _; do emit failed_unit "$unit"; done
 }
 

@@ -297,8 +297,18 @@ def test_failed_units_are_named() -> None:
             ("c.service",),
         ),
         ("warning: user activation for alice failed\n", (), ("units of alice",)),
+        (
+            (
+                "Failed to start b.service\n"
+                "Failed to reload c.service\n"
+                "warning: the following units failed: a.service\n"
+            ),
+            ("a.service",),
+            ("b.service", "c.service"),
+        ),
+        ("Failed to restart user unit d.service: timed out\n", (), ("d.service",)),
     ],
-    ids=["before", "before and now", "a user's", "a user's, unnamed"],
+    ids=["before", "before and now", "a user's", "a user's, unnamed", "only a job", "unasked"],
 )
 def test_units_that_failed_are_told_from_those_that_had(
     log: str, answered: tuple[str, ...], failed: tuple[str, ...]
@@ -308,8 +318,10 @@ def test_units_that_failed_are_told_from_those_that_had(
     host = Ending("carbon", 0, f"{log}orchestrate:activation=4\n{said}orchestrate:exit=0\n")
     assert switch(host, replace(ACTIVATION, accept_failed_units=True)).failed_units == failed
     if failed:
-        with pytest.raises(StageError, match=f"units failed: {failed[0]}"):
+        with pytest.raises(StageError, match=f"units failed: {failed[0]}") as caught:
             switch(host, ACTIVATION)
+        look = f"-u {failed[0]}" if "service" in failed[0] else "-b -e"
+        assert caught.value.hint == f"look there: journalctl {look}"
     else:
         assert switch(host, ACTIVATION).exit_code == 4
 
