@@ -101,7 +101,7 @@ def _host_lines(host: HostPlan, goal: Goal) -> list[str]:
     lines = [
         f"{host.name}: {host.choice.variant}, {what}",
         f"  why      {host.choice.reason}",
-        f"  runs     {host.previous or 'no NixOS system yet'}",
+        f"  runs     {host.facts.running_system or 'no NixOS system yet'}",
         f"  becomes  {host.evaluation.toplevel}",
     ]
     reboots = reboot_note(host, goal)

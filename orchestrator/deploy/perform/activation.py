@@ -119,12 +119,13 @@ def _as_it_is_now(context: Context, host: HostPlan) -> HostPlan:
     async def look() -> Facts:
         return await gather_facts(await context.runtime.pool.shell(host.target), as_target=True)
 
-    running = context.runtime.run(look()).running_system
+    now = context.runtime.run(look())
     # Whatever else runs there is for the switch itself to refuse.
-    if running is None or running != left:
+    back = now.goes_back_to or (now.running_system if now.running_system == left else None)
+    if back is None:
         return host
-    context.journal.set_previous(host.name, running)
-    return host.with_previous(running)
+    context.journal.set_previous(host.name, back)
+    return host.with_previous(back)
 
 
 def perform_confirm(context: Context, host: HostPlan) -> SwitchReport:

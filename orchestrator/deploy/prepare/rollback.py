@@ -138,5 +138,8 @@ async def _goes_to(
         kept = (await list_generations(shell)).of(toplevel)
         return toplevel, kept.number if kept else None, f"what it had after run {to.run}"
     generations = await list_generations(shell)
+    if to is None and facts.goes_back_to is not None:
+        kept = generations.of(facts.goes_back_to)
+        return facts.goes_back_to, kept.number if kept else None, "what was confirmed last"
     wanted = generation_before(facts.host, generations, facts.running_system, to)
     return wanted.toplevel, wanted.number, f"generation {wanted.number}"

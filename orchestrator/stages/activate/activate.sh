@@ -326,6 +326,10 @@ disarm() {
 # Disarm for $1 to stay, and leave if it is too late for that. $2 is the old system.
 disarm_or_leave() {
   ! is_given_up || leave "$exit_given_up" "it runs $(running)"
+  noted=$1
+  [ ! -e "$unconfirmed" ] || read -r noted _ <"$unconfirmed"
+  # A timer that another run has armed since then isn't this one's to stop.
+  [ "$noted" = "$1" ] || leave "$exit_drifted" "it runs $(running)"
   disarm || leave "$exit_went_back" "it runs $(running)"
   now=$(running)
   [ "$now" != "$1" ] || return 0
@@ -339,4 +343,15 @@ is_taken() {
     active | activating | deactivating) return 0 ;;
     *) return 1 ;;
   esac
+}
+
+# What no run has confirmed, the host would leave by itself in the midst of what follows,
+# and stop that: let it go back now. $1 is how long to wait for the lock, $2 for whom.
+take_armed_rollback() {
+  [ "$(unit_state "$rollback_unit.timer")" = active ] || is_taken || return 0
+  let_go
+  timeout "$1" systemctl start "$rollback_unit.service" 2>/dev/null
+  # It has not fired by itself, and would go back once more.
+  systemctl stop "$rollback_unit.timer" 2>/dev/null
+  take_host_or_leave "$1" "$2"
 }

@@ -32,6 +32,7 @@ if has_begun "$new" boot; then
   activation_end "$seconds"
 else
   leave_if_busy
+  take_armed_rollback "$patience" "the boot default of run $run"
   if [ -z "$nixos_rebuild" ]; then
     set_profile "$new" "$generation" ||
       leave "$exit_profile_unset" "it boots $(boot_default)"

@@ -57,6 +57,29 @@ system() {
 	fi
 }
 
+# Where the host goes back to while nobody has confirmed what it runs (switch.sh).
+confirmed=/run/current-system
+unconfirmed() {
+	[ -e /run/orchestrate/unconfirmed ] || return 0
+	read -r new old </run/orchestrate/unconfirmed
+	[ "$(realpath /run/current-system)" = "$new" ] || return 0
+	! is_kept_by_its_owner "$new" || return 0
+	emit goes_back_to "$old"
+	confirmed=$old
+}
+
+# Whether somebody has made $1 the boot default by hand, and nothing leads away from it.
+# systemd keeps the file of a transient unit for as long as it has the unit.
+is_kept_by_its_owner() {
+	for kind in timer service; do
+		[ ! -e "/run/systemd/transient/orchestrate-rollback.$kind" ] || return 1
+	done
+	[ "$(realpath /nix/var/nix/profiles/system)" = "$1" ] || return 1
+	# A confirmation of ours that didn't end well has begun like that.
+	read -r _ system action </run/orchestrate/activation.what
+	[ "$system $action" != "$1 boot" ] && [ "$system $action" != "$1 switch" ]
+}
+
 # Of the booted system, what is in use until the next boot.
 links() {
 	keys=
@@ -66,7 +89,7 @@ links() {
 		'booted_part=kernel :/run/booted-system/kernel' \
 		'booted_part=initrd :/run/booted-system/initrd' \
 		'booted_part=kernel-modules :/run/booted-system/kernel-modules' \
-		llama_cli=:/run/current-system/sw/bin/llama-cli; do
+		"llama_cli=:$confirmed/sw/bin/llama-cli"; do
 		[ -e "${link#*:}" ] || continue
 		keys="$keys${link%%:*}:"
 		set -- "$@" "${link#*:}"
@@ -82,15 +105,8 @@ links() {
 
 # One whose package is gone from the disk is there all the same, for it has to be tested.
 dangling() {
-	cli=/run/current-system/sw/bin/llama-cli
+	cli=$confirmed/sw/bin/llama-cli
 	[ -e "$cli" ] || [ ! -L "$cli" ] || emit llama_cli "$(readlink "$cli")"
-}
-
-# Where the host goes back to while nobody has confirmed what it runs (switch.sh).
-unconfirmed() {
-	[ -e /run/orchestrate/unconfirmed ] || return 0
-	read -r new old </run/orchestrate/unconfirmed
-	[ "$(realpath /run/current-system)" != "$new" ] || emit goes_back_to "$old"
 }
 
 # What has failed there already, which no deployment is to be blamed for.
@@ -251,7 +267,7 @@ models() {
 }
 
 facts() {
-	for topic in system links dangling unconfirmed failed_units inhibitors processor memory displays nvidia compute nix_daemon nixos_rebuild \
+	for topic in system unconfirmed links dangling failed_units inhibitors processor memory displays nvidia compute nix_daemon nixos_rebuild \
 		models; do
 		"$topic" 2>/dev/null
 	done

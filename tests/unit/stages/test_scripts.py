@@ -181,6 +181,17 @@ def test_a_confirmation_while_the_host_goes_back(tmp_path: Path) -> None:
     )
 
 
+def test_a_late_confirmation_leaves_the_timer_of_another_run(tmp_path: Path) -> None:
+    """What has been switched to since then keeps its automatic rollback."""
+    calls = systemctl_in(tmp_path, 'echo "$@" >>"$CALLS"')
+    (tmp_path / "unconfirmed").write_text("/nix/store/other /nix/store/old\n")
+    arguments = {"new": "/nix/store/none", "old": "/nix/store/old", "run": "one", "patience": "9"}
+    assert ended(command_in(tmp_path, "disarm.sh", **arguments), tmp_path).end is (
+        ScriptExit.DRIFTED
+    )
+    assert not calls.exists()
+
+
 def test_a_run_that_was_given_up_confirms_nothing(tmp_path: Path) -> None:
     """What comes late of a run that was rolled back changes nothing."""
     calls = systemctl_in(tmp_path, 'echo "$@" >>"$CALLS"')
