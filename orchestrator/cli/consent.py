@@ -8,12 +8,18 @@ from typing import TYPE_CHECKING
 import click
 
 from inventory.host import RebootPolicy
+from orchestrator.cli.render.tables import change
+from orchestrator.command import printable
 from orchestrator.errors import UsageError
-from orchestrator.model.plan import Goal
+from orchestrator.model.plan import Action, Goal
 from orchestrator.transport.become import remember_typed
 
 if TYPE_CHECKING:
     from orchestrator.cli.invocation import Invocation
+    from orchestrator.model.plan import HostPlan, Plan
+
+_MOST_NAMED = 30
+"""Hosts that a question names one by one; a screen holds no more."""
 
 
 def ask_before(invocation: Invocation) -> tuple[str, ...]:
@@ -29,6 +35,50 @@ def ask_before(invocation: Invocation) -> tuple[str, ...]:
             err=True,
         )
     return ask_for_reboots(invocation)
+
+
+def ask_to_begin(plan: Plan, invocation: Invocation) -> None:
+    """Show which hosts a run changes, and ask once whether it may begin.
+
+    It asks on a terminal. Without one nobody can answer: whether `--yes` is needed there
+    for more than one host is a matter of configuration.
+
+    Raises:
+        UsageError: the answer is no, or is missing.
+    """
+    moving = [host for host in plan.hosts if host.action is Action.DEPLOY]
+    if not moving or not plan.goal.changes_hosts or invocation.yes:
+        return
+    if not sys.stdin.isatty():
+        if invocation.configuration.ask == "always" and len(moving) > 1:
+            raise UsageError(
+                message=f"{len(moving)} hosts would change, and there is no terminal to ask on",
+                hint="pass --yes (orchestrate.toml: ask = always); nothing was changed",
+            )
+        return
+    click.echo("\n".join(changes(plan)), err=True)
+    if not click.confirm("Begin?", err=True):
+        raise UsageError(message="it was not agreed to: nothing was changed")
+
+
+def changes(plan: Plan) -> list[str]:
+    """Render which hosts a run changes, from which system to which. Pure."""
+    moving = [host for host in plan.hosts if host.action is Action.DEPLOY]
+    left_out = {**plan.unreachable, **plan.blocked, **plan.failed}
+    total = len(plan.hosts) + len(left_out)
+    what = "to go back" if any(host.goes_back for host in moving) else "to change"
+    lines = [f"hosts {what}: {len(moving)} of {total}"]
+    lines += [f"  {_change_of(host, plan)}" for host in moving[:_MOST_NAMED]]
+    if len(moving) > _MOST_NAMED:
+        lines.append(f"  and {len(moving) - _MOST_NAMED} more (orchestrate plan names all)")
+    lines += [f"  left out: {name}: {failure.message}" for name, failure in left_out.items()]
+    return [printable(line) for line in lines]
+
+
+def _change_of(host: HostPlan, plan: Plan) -> str:
+    what = f"{host.name}: {host.choice.variant}, {change(host.previous, host.evaluation.toplevel)}"
+    reboots = host.name in plan.reboots.hosts and (host.reboot_for or host.inhibited_by)
+    return f"{what}, reboots" if reboots else what
 
 
 def ask_become_password(invocation: Invocation, *, for_workers: bool = True) -> None:

@@ -6,7 +6,7 @@ import tomllib
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 
@@ -30,11 +30,14 @@ class Configuration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `broker` is the URL of a Redis or Valkey server that a cluster's workers
     share; without it every run has a private one. `project` names this project where
-    several share a broker. `keep_days` is how long a run is remembered.
+    several share a broker. `keep_days` is how long a run is remembered. `ask` says when a
+    run needs consent: on a terminal, or always, so that without one `--yes` is needed for
+    more than one host.
     """
 
     broker: str | None = None
     project: str | None = None
+    ask: Literal["terminal", "always"] = "terminal"
     keep_days: Annotated[int, msgspec.Meta(ge=1)] = 90
 
 
@@ -59,6 +62,7 @@ class Invocation:
     goal: Goal = Goal.SWITCH
     ask_become_password: bool = False
     reboot: bool | None = None
+    yes: bool = False
 
     @cached_property
     def inventory(self) -> Inventory:

@@ -111,6 +111,9 @@ def inputs(*default: str) -> click.Option:
 
 TARGET = click.Argument(["target"], default="fleet")
 
+NAMED_TARGET = click.Argument(["target"])
+"""For what is never meant for the whole fleet unless that is said."""
+
 RUN = click.Argument(["run"])
 
 OPEN_RUN = click.Argument(["run"], required=False)
@@ -164,6 +167,10 @@ REBOOT = click.Option(
     help="Answer for hosts whose orchestrate_reboot is ask; --no-reboot also overrides if-needed.",
 )
 
+YES = click.Option(
+    ["-y", "--yes"], is_flag=True, help="Answer yes to what would be asked on the terminal."
+)
+
 AGAIN = click.Option(
     ["--again"],
     is_flag=True,
@@ -198,6 +205,7 @@ ROLLOUT = (
     LIMIT,
     SERIAL,
     REBOOT,
+    YES,
     AGAIN,
     RETRY_FAILED,
     NO_CHECK_SIGS,

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @options.command(
     "rollback",
-    options.TARGET,
+    options.NAMED_TARGET,
     options.LIMIT,
     options.SERIAL,
     click.Option(
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         help="A generation's number, or a run: go to what the host ran when that run had ended.",
     ),
     options.REBOOT,
+    options.YES,
     options.ASK_BECOME_PASS,
     options.BROKER,
     options.JSON,

@@ -6,6 +6,7 @@ a quarter of a second to import on a small host, and a private server has to sta
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import Callable
 from contextlib import ExitStack, closing, contextmanager
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
-from orchestrator.cli.consent import ask_become_password, ask_before
+from orchestrator.cli.consent import ask_become_password, ask_before, ask_to_begin
 from orchestrator.cli.origin import origin_of
 from orchestrator.cli.render.progress import open_progress
 from orchestrator.cli.report import exit_code, report
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from inventory.host import Host
     from orchestrator.cli.engine import Engine
     from orchestrator.cli.invocation import Invocation
+    from orchestrator.cli.render.progress import ShowsEvents
     from orchestrator.deploy.perform.runtime import Runtime
     from orchestrator.deploy.prepare.survey import Evaluator
     from orchestrator.model.ledger import Ledger
@@ -101,7 +103,7 @@ def _started(invocation: Invocation) -> Iterator[_Command]:
         ExitStack() as opened,
         open_progress(as_json=invocation.as_json) as shown,
     ):
-        yield _Command(invocation, runtime, shown.on_event, opened)
+        yield _Command(invocation, runtime, shown, opened)
 
 
 class _Command:
@@ -110,16 +112,16 @@ class _Command:
     Args:
         invocation: what the user asked for.
         runtime: its connections.
-        show: shows an event to the user.
+        shown: shows events to the user.
         opened: what ends with it.
     """
 
     def __init__(
-        self, invocation: Invocation, runtime: Runtime, show: OnEvent, opened: ExitStack
+        self, invocation: Invocation, runtime: Runtime, shown: ShowsEvents, opened: ExitStack
     ) -> None:
         self.invocation = invocation
         self.runtime = runtime
-        self.show = show
+        self.shown = shown
         self.opened = opened
         self.planning = deque[Event](maxlen=_EVENTS_OF_A_PLAN)
         self._engine: Engine | None = None
@@ -166,7 +168,7 @@ class _Command:
 
     def on_event(self, event: Event) -> None:
         """Show an event, and log it unless it is a line of a build or a copy's progress."""
-        self.show(event)
+        self.shown.on_event(event)
         if not isinstance(event.body, LogLine | Progress):
             line = event.line()
             del line["ts"]
@@ -186,6 +188,9 @@ class _Command:
         plan = self._decided(plan, may_reboot)
         for host, needed in reboots_needed(plan):
             context.emit(host, Stage.PLAN, needed)
+        # In a thread: connections go on while the user thinks.
+        with self.shown.stepping_aside():
+            await asyncio.to_thread(ask_to_begin, plan, self.invocation)
         if plan.has_work:
             # While derivations travel, and not after that.
             self.engine()

@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 @options.command(
     "trust",
     click.Argument(["target"], default="all"),
-    click.Option(["--yes"], is_flag=True, help="Record new keys without asking."),
+    options.YES,
 )
-def command(invocation: Invocation, *, yes: bool) -> int:
+def command(invocation: Invocation) -> int:
     """Show the host key of each host and record it, once you have compared it.
 
     Compare with what `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` says on
     the host itself. A key that differs from the recorded one is never replaced.
     """
     # One after the other: the key of a jump host is recorded before it is used.
-    trusted = [_trust(host, yes=yes) for host in _jump_hosts_first(invocation)]
+    trusted = [_trust(host, yes=invocation.yes) for host in _jump_hosts_first(invocation)]
     return 0 if all(trusted) else 3
 
 
@@ -37,7 +37,7 @@ def _jump_hosts_first(invocation: Invocation) -> list[Host]:
     return sorted(hosts, key=lambda host: host.connection.jump is not None)
 
 
-def _trust(host: Host, *, yes: bool) -> bool:
+def _trust(host: Host) -> bool:
     try:
         key = asyncio.run(shown_key(host))
     except OrchestrateError as error:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.fleet.fleet import BUILDERS, TARGETS
+from tests.fleet.fleet import BUILDERS, TARGETS, state_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -104,3 +106,44 @@ def nvidia_card(host: Host) -> Iterator[None]:
 def lines(output: str) -> list[dict[str, Any]]:
     """Read one JSON object a line."""
     return [json.loads(line) for line in output.splitlines()]
+
+
+def answered(fleet: Fleet, answer: str, *args: str) -> tuple[int, str]:
+    """Run a command on a terminal and answer its question; give its end and what it said."""
+    here, there = os.openpty()
+    process = fleet.controller.popen(
+        fleet.argv(*args),
+        env=fleet.env,
+        cwd=fleet.directory,
+        stdin=there,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    os.close(there)
+    os.write(here, f"{answer}\n".encode())
+    said, _ = process.communicate(timeout=60)
+    os.close(here)
+    return process.returncode, said
+
+
+def test_a_terminal_is_asked_once(fleet: Fleet) -> None:
+    """What would change is shown; without a yes nothing does. A script says so beforehand."""
+    before = state_of(fleet["carbon"])
+    greeting = fleet.change()
+    code, said = answered(fleet, "n", "deploy", "carbon")
+    assert (code, "hosts to change: 1 of 1" in said) == (2, True), said
+    assert "nothing was changed" in said
+    assert state_of(fleet["carbon"]).running == before.running
+    code, said = answered(fleet, "y", "deploy", "carbon")
+    assert (code, said.count("Begin?")) == (0, 1), said
+    assert state_of(fleet["carbon"]).greeting == greeting
+    code, said = answered(fleet, "", "rollback", "carbon", "--yes")
+    assert (code, "Begin?" in said) == (0, False), said
+    (fleet.directory / "orchestrate.toml").write_text('ask = "always"\n')
+    try:
+        refused = fleet.orchestrate("deploy", "carbon,boron", check=False)
+    finally:
+        (fleet.directory / "orchestrate.toml").unlink()
+    assert (refused.returncode, "pass --yes" in refused.stderr) == (2, True), refused.stderr
+    assert fleet.orchestrate("rollback", check=False).returncode == 2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TextIO
 
@@ -41,8 +41,10 @@ from orchestrator.model.event import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
     from rich.console import Console
+    from rich.live import Live
     from rich.table import Table
 
     from orchestrator.model.event import Event, EventBody
@@ -53,6 +55,10 @@ class ShowsEvents(Protocol):
 
     def on_event(self, event: Event) -> None:
         """Show one event."""
+        ...
+
+    def stepping_aside(self) -> AbstractContextManager[object]:
+        """Leave the terminal to a question for the time of the context."""
         ...
 
 
@@ -74,7 +80,8 @@ def open_progress(*, as_json: bool, stream: TextIO | None = None) -> Iterator[Sh
             yield PlainProgress(stream)
             return
         progress = LiveProgress(console)
-        with Live(progress, console=console, refresh_per_second=8, transient=True):
+        with Live(progress, console=console, refresh_per_second=8, transient=True) as live:
+            progress.live = live
             yield progress
 
 
@@ -88,6 +95,10 @@ class JsonProgress:
         """Write the event."""
         self.stream.write(msgspec.json.encode(event.line()).decode() + "\n")
         self.stream.flush()
+
+    def stepping_aside(self) -> AbstractContextManager[object]:
+        """Write on: a question goes to standard error."""
+        return nullcontext()
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +117,10 @@ class PlainProgress:
             "".join(f"{line}\n" for line in plain_lines(event, with_logs=self.with_logs))
         )
         self.stream.flush()
+
+    def stepping_aside(self) -> AbstractContextManager[object]:
+        """Write on: lines don't move."""
+        return nullcontext()
 
 
 def plain_lines(event: Event, *, with_logs: bool = False) -> list[str]:
@@ -147,6 +162,16 @@ class LiveProgress:
     def __init__(self, console: Console) -> None:
         self.console = console
         self.lines: dict[str, _Line] = {}
+        self.live: Live | None = None
+
+    @contextmanager
+    def stepping_aside(self) -> Iterator[None]:
+        """Take the lines off the screen for the time of the context."""
+        if self.live is not None:
+            self.live.stop()
+        yield
+        if self.live is not None:
+            self.live.start(refresh=True)
 
     def on_event(self, event: Event) -> None:
         """Put the event into its host's line."""
