@@ -37,7 +37,7 @@ def _jump_hosts_first(invocation: Invocation) -> list[Host]:
     return sorted(hosts, key=lambda host: host.connection.jump is not None)
 
 
-def _trust(host: Host) -> bool:
+def _trust(host: Host, *, yes: bool) -> bool:
     try:
         key = asyncio.run(shown_key(host))
     except OrchestrateError as error:
