@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # The lab is made of namespaces, mounts and cgroups: root's alone.
-AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo --preserve-env=CI,HOME,ORCHESTRATE_CACHE,ORCHESTRATE_LLAMA_CPP,ORCHESTRATE_NIXPKGS,XDG_CACHE_HOME)
+AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo --preserve-env=CI,HOME,ORCHESTRATE_CACHE,ORCHESTRATE_LLAMA_CPP,ORCHESTRATE_NIXPKGS,ORCHESTRATE_SWITCH_TO_CONFIGURATION,XDG_CACHE_HOME)
 
 .PHONY: demo test test-fast test-faults bench-cpu bench-copy bench-builds bench-deploy docs lint setup clean
 
