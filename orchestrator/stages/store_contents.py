@@ -154,23 +154,35 @@ async def looks_lacking(
     Raises:
         CommandError: the files can't be looked at.
     """
+    times = file_times(await _look_at(shell, paths, stage))
+    return tuple(path for path in paths if times.get(path) != _WHOLE)
+
+
+async def _look_at(shell: Shell, paths: Sequence[StorePath], stage: str) -> Answer:
     looked = await shell.run(script("stages/whole_paths.sh").with_lines(paths))
-    whole = whole_files(answer_of(looked, stage, "its store can't be looked at"))
-    return tuple(path for path in paths if path not in whole)
+    return answer_of(looked, stage, "its store can't be looked at")
 
 
-def whole_files(answer: Answer) -> frozenset[str]:
-    """Read from what `whole_paths.sh` answered which files are whole. Pure."""
+def file_times(answer: Answer) -> dict[str, str]:
+    """Read from what `whole_paths.sh` answered which files are there, and since when. Pure."""
     lines = (line.partition(" ") for line in answer.every("file"))
-    return frozenset(path for changed, _, path in lines if changed == _WHOLE)
+    return {path: changed for changed, _, path in lines}
 
 
-def check_whole(host: str, damaged: Sequence[StorePath]) -> None:
-    """Refuse a store whose database has paths that its disk has not. Pure.
+async def check_on_disk(shell: Shell, paths: Sequence[StorePath]) -> None:
+    """Refuse a store whose database has these paths, if its disk lacks some.
+
+    Their time says nothing: in a NixOS image it is another one than Nix gives
+    (make-squashfs.nix sets SOURCE_DATE_EPOCH=0), and the store is sound.
 
     Raises:
-        StageError: `damaged` names some.
+        StageError: it lacks some.
+        CommandError: the files can't be looked at.
     """
+    if not paths:
+        return
+    found = file_times(await _look_at(shell, paths, Stage.COPY_CLOSURE))
+    damaged = [path for path in paths if path not in found]
     if not damaged:
         return
     more = f" and {len(damaged) - 1} more" if len(damaged) > 1 else ""
@@ -178,7 +190,7 @@ def check_whole(host: str, damaged: Sequence[StorePath]) -> None:
         message=f"its store is damaged: its disk lacks {damaged[0]}{more}, which its Nix takes"
         " to be there",
         hint=REPAIR,
-        host=host,
+        host=shell.host,
         stage=Stage.COPY_CLOSURE,
     )
 
@@ -195,7 +207,7 @@ async def require_system(shell: Shell, system: StorePath) -> None:
         closure = nix.parse_store_paths(
             said.check(Stage.COPY_CLOSURE, "its store can't be asked").stdout
         )
-        check_whole(shell.host, await looks_lacking(shell, closure, Stage.COPY_CLOSURE))
+        await check_on_disk(shell, closure)
     else:
         raise StageError(
             message="its system was garbage-collected after planning",

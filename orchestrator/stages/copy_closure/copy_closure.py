@@ -28,7 +28,7 @@ from orchestrator.stages.copy_closure.progress import CopyProgress
 from orchestrator.stages.copy_closure.relay import relay
 from orchestrator.stages.copy_closure.signature import Signature, check_pinned
 from orchestrator.stages.store_contents import (
-    check_whole,
+    check_on_disk,
     copy_failure,
     lacking,
     looks_lacking,
@@ -135,8 +135,8 @@ async def copy_closure(
             if assumed.issuperset(missing):
                 raise
     else:
-        without_files, missing = missing, await lacking(target, paths, Stage.COPY_CLOSURE)
-        check_whole(target.host, tuple(path for path in without_files if path not in missing))
+        suspect, missing = missing, await lacking(target, paths, Stage.COPY_CLOSURE)
+        await check_on_disk(target, tuple(path for path in suspect if path not in missing))
     if not missing:
         return CopyReport(request.host.name, 0, 0, "nothing to copy")
     return await _bring(connect, request, closure_source, _those(closure, missing), slot)
@@ -174,8 +174,7 @@ async def _bring(
         routes = [await _from_peer(peer, delivery) for peer in peers]
         routes.append(await _deliver(connect, delivery))
         # Nix sends nothing that the target's database has, whatever is left of its files.
-        left = await looks_lacking(target, delivery.paths, Stage.COPY_CLOSURE)
-        check_whole(target.host, left)
+        await check_on_disk(target, delivery.paths)
     progress = delivery.progress
     if (elsewhere := len(missing) - progress.paths) > 0:
         routes.append(f"{elsewhere} paths from its caches")

@@ -9,10 +9,16 @@ from typing import TYPE_CHECKING
 import pytest
 
 from inventory.copying import Caches
-from orchestrator.errors import PayloadError
+from orchestrator.errors import PayloadError, StageError
+from orchestrator.model.store import StorePath
 from orchestrator.model.store_contents import StoreContents
-from orchestrator.scripts import parse_answer, read, script
-from orchestrator.stages.store_contents import presence_command, read_presence, whole_files
+from orchestrator.scripts import parse_answer
+from orchestrator.stages.store_contents import (
+    check_on_disk,
+    looks_lacking,
+    presence_command,
+    read_presence,
+)
 from orchestrator.transport.shell import LocalShell
 from tests.plans import output
 
@@ -71,26 +77,31 @@ def test_anything_else_is_refused(text: str) -> None:
         read_presence(parse_answer(f"orchestrate:{text}\n"))
 
 
-def test_files_of_another_time_are_not_whole() -> None:
-    """Nix gives one time to all that came whole; what was cut off has that of the cut."""
-    text = f"orchestrate:file=1 {LLAMA}\norchestrate:file=1732564800 {SYSTEM}\n"
-    assert whole_files(parse_answer(text)) == {LLAMA}
-    assert whole_files(parse_answer("")) == frozenset()
-
-
-def test_no_program_but_one_is_started_for_the_files(tmp_path: Path) -> None:
-    """The script tells of those that are there; that some are not is no failure."""
-    whole, cut_off = tmp_path / "whole", tmp_path / "cut-off"
+def files_in(directory: Path) -> tuple[StorePath, StorePath, StorePath]:
+    """Make a file that came whole, one of another time, and the name of none."""
+    whole, other = directory / "whole", directory / "other"
     whole.symlink_to("/nowhere")
     os.utime(whole, (1, 1), follow_symlinks=False)
-    cut_off.mkdir()
-    asked = script("stages/whole_paths.sh").with_lines(
-        map(str, (whole, tmp_path / "none", cut_off))
-    )
-    said = asyncio.run(LocalShell().run(asked))
-    assert said.returncode == 0
-    assert whole_files(read(said)) == {str(whole)}
-    assert str(cut_off) in said.stdout
+    other.mkdir()
+    os.utime(other, (0, 0))
+    return StorePath(str(whole)), StorePath(str(other)), StorePath(str(directory / "none"))
+
+
+def test_files_of_another_time_look_lacking(tmp_path: Path) -> None:
+    """Nix gives one time to all that came whole; what was cut off has that of the cut."""
+    whole, other, none = files_in(tmp_path)
+    assert asyncio.run(looks_lacking(LocalShell(), (whole, other, none), "x")) == (other, none)
+
+
+def test_what_the_disk_lacks_is_damage_and_another_time_is_none(tmp_path: Path) -> None:
+    """A system image gives its files another time than Nix does, and is sound."""
+    whole, other, none = files_in(tmp_path)
+    asyncio.run(check_on_disk(LocalShell(), (whole, other)))
+    asyncio.run(check_on_disk(LocalShell(), ()))
+    with pytest.raises(StageError, match=f"its disk lacks {none} and 1 more") as caught:
+        asyncio.run(check_on_disk(LocalShell("carbon"), (whole, none, other, none)))
+    assert caught.value.host == "carbon"
+    assert "--repair" in caught.value.hint
 
 
 def test_a_builder_asks_the_caches_of_the_inventory() -> None:
