@@ -137,13 +137,17 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RollbackReport:
-    """Where a host is after its rollback, proven on the host itself."""
+    """Where a host is after its rollback, proven on the host itself.
+
+    `damaged` names what of the new package its disk has not as it was built.
+    """
 
     host: str
     verdict: Verdict
     current: StorePath | None
     smoke: SmokeReport | None
     detail: str = ""
+    damaged: tuple[str, ...] = ()
 
 
 Report = (

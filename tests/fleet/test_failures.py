@@ -312,3 +312,26 @@ def test_a_damaged_store_is_its_hosts_alone(fleet: Fleet) -> None:
     assert f"its store is damaged: {package}" in deployment.hosts["nitrogen"]["message"]
     assert not deployment.find(event="quarantined")
     assert fleet.deploy_json("nitrogen").outcomes() == {"nitrogen": "deployed"}
+
+
+def test_a_package_that_its_hosts_disk_has_spoilt_is_not_quarantined(fleet: Fleet) -> None:
+    """Without its GPU's library llama-cli ends with 0, and the old system's passes."""
+    host = fleet["nitrogen"]
+    library = host.shell(
+        "find $(dirname $(readlink -f /run/current-system/sw/bin/llama-cli))/../lib/"
+        " -name 'libggml-vulkan*.so' -type f"
+    ).splitlines()[0]
+    host.shell("ln -sfn $(readlink -f /run/current-system) /nix/var/nix/gcroots/test")
+    on_cpu = fleet.with_vars(host_vars={"nitrogen": {"orchestrate_llama_variant": "cpu"}})
+    assert on_cpu.deploy_json("nitrogen").returncode == 0
+    host.shell(f"cp -a {library} /nix/saved; truncate -s 0 {library}")
+    try:
+        deployment = fleet.deploy_json("nitrogen")
+    finally:
+        host.shell(f"cp -a /nix/saved {library}; rm /nix/saved /nix/var/nix/gcroots/test")
+    result = deployment.hosts["nitrogen"]
+    assert result["verdict"] == "rolled back", deployment.why()
+    assert "not on Vulkan" in result["message"]
+    assert "its store is damaged: /nix/store/" in result["message"]
+    assert not deployment.find(event="quarantined")
+    assert fleet.deploy_json("nitrogen").outcomes() == {"nitrogen": "deployed"}

@@ -19,7 +19,7 @@ from orchestrator.model.plan import Goal
 from orchestrator.stages.activate.boot import make_boot_default
 from orchestrator.stages.activate.confirm import confirm, disarm
 from orchestrator.stages.activate.dry_activate import dry_activate
-from orchestrator.stages.activate.rollback import reactivate, verdict
+from orchestrator.stages.activate.rollback import reactivate, verdict, with_damage
 from orchestrator.stages.activate.switch import await_switch, switch
 from orchestrator.stages.facts.facts import gather_facts
 from orchestrator.stages.smoke.smoke import SmokeTest
@@ -170,12 +170,12 @@ def perform_rollback(context: Context, host: HostPlan) -> RollbackReport:
     """Go back, and prove it with the old system's own llama-cli if it has one.
 
     What has failed on the new system goes to no other host, unless the old one fails
-    there too: then it is the host's.
+    there too, or the new one isn't there as it was built: then it is the host's.
     """
     report = _go_back(context, host)
-    if report.smoke is None or report.smoke.passed:
-        quarantine(context, host)
-    return report
+    if report.smoke is not None and not report.smoke.passed:
+        return report
+    return with_damage(report, quarantine(context, host))
 
 
 def _go_back(context: Context, host: HostPlan) -> RollbackReport:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
-from orchestrator.errors import PayloadError
+from orchestrator.errors import PayloadError, StageError
 from orchestrator.model.event import Quarantined
 from orchestrator.model.guard import Guard
 from orchestrator.model.journal import Step, StepKey, StepState
+from orchestrator.model.quarantine import blamed
 from orchestrator.model.report import SmokeReport
+from orchestrator.stages.smoke.damage import damaged_paths
 from orchestrator.stages.smoke.health_check import check_health
 from orchestrator.stages.smoke.model import model_path, read_model
 from orchestrator.stages.smoke.smoke import SmokeTest, run_smoke
@@ -35,16 +38,33 @@ def perform_smoke(context: Context, host: HostPlan) -> SmokeReport:
     return report
 
 
-def quarantine(context: Context, host: HostPlan) -> None:
-    """Put in quarantine what the run's smoke test of a host speaks against, if anything."""
+def quarantine(context: Context, host: HostPlan) -> tuple[str, ...]:
+    """Put in quarantine what the run's smoke test of a host speaks against, if anything.
+
+    Returns:
+        the paths of its package that the host's disk has not as they were built: then
+        nothing is put there.
+    """
     key = StepKey(Step.SMOKE, host.name)
     record = context.journal.records().get(key)
     if record is None or record.state is not StepState.DONE:
-        return
+        return ()
     report = record.report_as(SmokeReport, key)
+    if blamed(report, host.evaluation) and (damaged := _damaged(context, host)):
+        return damaged
     kept = Quarantine(context.journal.client)
     for path in kept.put(report, host.evaluation, context.plan.run):
         context.emit(host.name, Step.SMOKE, Quarantined(path))
+    return ()
+
+
+def _damaged(context: Context, host: HostPlan) -> tuple[str, ...]:
+    """Look for damage of the new package; a host that can't be asked has none."""
+    package = host.evaluation.llama
+    if package is not None:
+        with suppress(StageError):
+            return _on_host(context, host.target, lambda shell: damaged_paths(shell, package))
+    return ()
 
 
 def _guard(host: HostPlan) -> Guard:

@@ -135,7 +135,7 @@ def _rolled_back(base: HostResult, host: HostRun) -> HostResult:
         outcome=Outcome.ROLLED_BACK if good else Outcome.FAILED,
         current=report.current,
         verdict=report.verdict,
-        message=base.message if good else f"{base.message}; {report.detail}",
+        message=f"{base.message}; {report.detail}" if report.damaged or not good else base.message,
     )
 
 

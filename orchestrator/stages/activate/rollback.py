@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from orchestrator.command import last_lines
@@ -18,8 +18,11 @@ from orchestrator.stages.activate.activation import (
     units_remain_failed,
     whole,
 )
+from orchestrator.stages.store_contents import REPAIR
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from orchestrator.stages.activate.activation import Activation
     from orchestrator.transport.session import Session
 
@@ -125,3 +128,15 @@ def verdict(
         detail = f"{runs}, but its llama-cli fails too: {smoke.failure}"
         return RollbackReport(host, Verdict.DEGRADED, previous, smoke, detail)
     return RollbackReport(host, Verdict.ROLLED_BACK, previous, smoke, runs)
+
+
+def with_damage(report: RollbackReport, damaged: Sequence[str]) -> RollbackReport:
+    """Say of a host that went back that its disk has spoilt the new system. Pure."""
+    if not damaged:
+        return report
+    more = f" and {len(damaged) - 1} more" if len(damaged) > 1 else ""
+    detail = (
+        f"{report.detail}, but its store is damaged: {damaged[0]}{more} is not there as it was"
+        f" built; {REPAIR}"
+    )
+    return replace(report, detail=detail, damaged=tuple(damaged))

@@ -189,6 +189,9 @@ def failure_of(
         why = f"exit code {result.returncode}" if result.returncode else "its answer is cut off"
         why = answer.end.sentence if answer.end else why
         return f"the smoke test can't be run there: {why}", Fault.HOST
+    if seen.damaged:
+        damage = f"its store is damaged: {seen.damaged} is not there as it was built; {REPAIR}"
+        return damage, Fault.HOST
     complaints = _complaints(seen, test)
     return next(((message, fault) for wrong, message, fault in complaints if wrong), None)
 
@@ -200,11 +203,6 @@ def _complaints(seen: Observation, test: SmokeTest) -> tuple[tuple[bool, str, Fa
     slowest = smoke.min_tokens_per_second
     late = f"no answer within {smoke.timeout:g} seconds"
     return (
-        (
-            bool(seen.damaged),
-            f"its store is damaged: {seen.damaged} is not there as it was built; {REPAIR}",
-            Fault.HOST,
-        ),
         (seen.exit_code == _NOT_FOUND, "the system has no llama-cli", Fault.SYSTEM),
         (
             package is not None and not seen.llama_cli.startswith(f"{package}/"),

@@ -135,6 +135,7 @@ ENDS: dict[str, set[ScriptExit]] = {
     "flake/drop_lock.sh": {E.DONE, E.UNWRITABLE},
     "smoke/receive_model.sh": {E.DONE, E.DAMAGED},
     "smoke/smoke.sh": {E.DONE, E.UNWRITABLE},
+    "smoke/verify_closure.sh": {E.DONE, E.NIX_FAILED},
     "store_contents.sh": {E.DONE, E.NIX_FAILED},
     "whole_paths.sh": {E.DONE, E.UNREADABLE},
 }
