@@ -33,6 +33,7 @@ bench-deploy: setup ## whole deployments of 4 and 16 hosts, beside bare commands
 	$(AS_ROOT) $(BIN)/python -m bench.deploy
 
 docs: $(VENV)/installed ## write what in docs/ follows from the code
+	$(BIN)/python -m inventory.reference docs
 	$(BIN)/python -m orchestrator.cli.render.schema
 
 lint: $(VENV)/installed

@@ -54,6 +54,7 @@ class BecomeMethod(StrEnum):
     NONE = "none"
     SUDO = "sudo"
     DOAS = "doas"
+    RUN0 = "run0"
 
 
 class LlamaSource(StrEnum):
@@ -153,7 +154,7 @@ BECOME = Definition(
 )
 BECOME_METHOD = Definition(
     "ansible_become_method",
-    Choice((BecomeMethod.SUDO, BecomeMethod.DOAS), namespaced=True),
+    Choice((BecomeMethod.SUDO, BecomeMethod.DOAS, BecomeMethod.RUN0), namespaced=True),
     Subject.PRIVILEGE,
     "Program that grants privilege",
     default=BecomeMethod.SUDO,

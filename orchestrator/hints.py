@@ -20,6 +20,10 @@ _HINTS: tuple[tuple[str, str], ...] = (
     ("is not a trusted user", "add the deploying user to trusted-users there, or let it use sudo"),
     ("sudo: a password is required", _SUDO_ASKS),
     ("sudo: a terminal is required", _SUDO_ASKS),
+    # sudo-rs, which is NixOS's security.sudo-rs.
+    ("sudo: interactive authentication is required", _SUDO_ASKS),
+    ("must have a tty", "remove requiretty for this login from the sudoers there"),
+    ("is not in the sudoers file", "let this login use sudo there, or log in as root"),
     ("incorrect password attempt", "the password for sudo there is another one"),
     ("Host key verification failed", "compare its key and record it in the known_hosts file"),
     ("experimental Nix feature", "allow nix-command and flakes there: experimental-features"),

@@ -13,8 +13,8 @@ import click
 from orchestrator.cli import options
 from orchestrator.cli.broker import open_broker
 from orchestrator.errors import OrchestrateError
-from orchestrator.scripts import program
 from orchestrator.stages.facts.facts import gather_facts
+from orchestrator.stages.privilege import require_root
 from orchestrator.stages.smoke.model import model_path, read_model
 from orchestrator.transport.connect import connections
 
@@ -98,10 +98,12 @@ async def _host(pool: ConnectionPool, host: Host) -> list[Finding]:
     except OrchestrateError as error:
         return [Finding(host.name, well=False, detail=str(error))]
     findings = [Finding(host.name, well=True, detail=f"answers, Nix {facts.nix_version}")]
-    root = await shell.run_as_root(program("id", "-u"))
-    is_root = root.returncode == 0 and root.stdout.strip() == "0"
-    hint = "root" if is_root else f"can't become root: {root.stderr.strip() or root.stdout.strip()}"
-    findings.append(Finding(f"{host.name} privilege", is_root, hint))
+    privilege = f"{host.name} privilege"
+    try:
+        await require_root(shell, "doctor")
+        findings.append(Finding(privilege, well=True, detail="root"))
+    except OrchestrateError as error:
+        findings.append(Finding(privilege, well=False, detail=str(error)))
     return [*findings, _store(host, facts), *_builder(host, facts)]
 
 

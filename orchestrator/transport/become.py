@@ -27,6 +27,21 @@ _REMEMBER_SECONDS = 300.0
 """How long a command's answer is good: workers live long, and passwords change."""
 
 
+# What lets a login through without a password, and how the program is called. run0(1)
+# passes standard input and output on where there is no terminal, and doesn't expand what
+# looks like a variable; polkit decides.
+_WITHOUT_PASSWORD = {
+    BecomeMethod.DOAS: ("a nopass rule in doas.conf", "doas", "-n", "-u", "{user}"),
+    BecomeMethod.RUN0: (
+        "a polkit rule for org.freedesktop.systemd1.manage-units",
+        "run0",
+        "--no-ask-password",
+        "--user={user}",
+        "--",
+    ),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Privilege:
     """The way to root on one host, as the inventory has it."""
@@ -59,17 +74,19 @@ def elevated(command: Command, become: Become, password: str | None = None) -> C
     remembers an earlier one, the command would read the password.
 
     Raises:
-        UsageError: doas takes no password from a pipe.
+        UsageError: doas and run0 take no password from a pipe.
     """
     if become.method is BecomeMethod.NONE:
         return command
-    # Both programs drop the environment that they are started with.
+    # All of them drop the environment that they are started with.
     command = replace(command, argv=command.words(), environment=())
-    if become.method is BecomeMethod.DOAS:
+    if become.method in _WITHOUT_PASSWORD:
+        rule, *argv = _WITHOUT_PASSWORD[become.method]
         if password is not None:
-            message = "doas can't be given a password without a terminal"
-            raise UsageError(message, hint="use sudo, or a nopass rule in doas.conf")
-        return replace(command, argv=("doas", "-n", "-u", become.user, *command.argv))
+            message = f"{become.method} can't be given a password without a terminal"
+            raise UsageError(message, hint=f"use sudo, or {rule}")
+        words = (word.format(user=become.user) for word in argv)
+        return replace(command, argv=(*words, *command.argv))
     if password is None:
         return replace(command, argv=("sudo", "-n", "-u", become.user, "--", *command.argv))
     asking = script("transport/sudo_with_password.sh", *command.argv, user=become.user)
@@ -96,8 +113,8 @@ def remember_typed(password: str) -> None:
 def become_password(host: Host) -> str | None:
     """Read the password that the inventory refers to, else give the typed one.
 
-    doas takes none without a terminal, so that what was typed for others isn't
-    for it.
+    doas and run0 take none without a terminal, so that what was typed for others
+    isn't for them.
 
     Raises:
         UsageError: the file can't be read, or the command gives no password.

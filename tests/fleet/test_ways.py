@@ -146,6 +146,29 @@ def test_sudo_asks_for_a_password(fleet: Fleet, tmp_path: Path) -> None:
     assert "sesame" not in log.stdout + json.dumps(deployment.events)
 
 
+def test_a_sudo_that_refuses_is_found_before_a_switch(fleet: Fleet) -> None:
+    """Also where nothing has to be copied: the host is left as it is, and needs no hands."""
+    host = fleet["beryllium"]
+    before = state_of(host)
+    fleet.change()
+    assert fleet.deploy_json("beryllium").returncode == 0
+    deployed = state_of(host)
+    rule = host.shell("cat /etc/sudoers.d/*").strip()
+    host.shell("for file in /etc/sudoers.d/*; do : >$file; done")
+    try:
+        refused = fleet.events_of("rollback", "beryllium")
+        found = fleet.orchestrate("doctor", check=False).stdout
+    finally:
+        host.exec("sh", "-c", "cat >/etc/sudoers.d/lab", stdin=f"{rule}\n")
+    assert refused.returncode == 3, refused.why()
+    assert "its login can't become root" in refused.hosts["beryllium"]["message"]
+    assert refused.hosts["beryllium"]["failure"]["last_lines"]
+    assert "FAIL  beryllium privilege: " in found
+    assert state_of(host).running == deployed.running != before.running
+    back = fleet.events_of("rollback", "beryllium")
+    assert back.outcomes() == {"beryllium": "rolled_back"}, back.why()
+
+
 @contextmanager
 def _asking(fleet: Fleet) -> Iterator[str]:
     """Have a sudo on beryllium that asks; give the password."""

@@ -20,6 +20,7 @@ from orchestrator.scripts import read
 from orchestrator.stages.activate.reboot import reboot_for
 from orchestrator.stages.copy_closure.copy_closure import CopyRequest, copy_closure
 from orchestrator.stages.plan.changes import closure_sizes, read_sizes
+from orchestrator.stages.privilege import require_root
 from orchestrator.stages.smoke.model import deliver_model, model_path, read_model
 from orchestrator.stages.store_contents import require_system
 
@@ -41,7 +42,7 @@ _BUILDERS_SHARE = 2
 
 
 def perform_copy(context: Context, host: HostPlan) -> CopyReport:
-    """Bring a host its model and its system.
+    """Bring a host its model and its system, once it is known that its login becomes root.
 
     Raises:
         StageError: the system was not built, or was garbage-collected since.
@@ -58,6 +59,8 @@ def perform_copy(context: Context, host: HostPlan) -> CopyReport:
 
     async def work() -> CopyReport:
         shell = await context.runtime.pool.shell(host.target)
+        if host.target.become.needed:
+            await require_root(shell, Step.COPY)
         if context.plan.goal.activates:
             await deliver_model(shell, model, on_bytes)
         if made is None:

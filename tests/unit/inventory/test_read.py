@@ -107,7 +107,7 @@ def test_a_jump_host_is_understood(tmp_path: Path, variables: str, jump: JumpHos
         ("ansible_connection: docker", "every host is reached by ssh"),
         ("ansible_become_password: hunter2", "orchestrate_become_password_file"),
         ("ansible_password: hunter2", "plain text"),
-        ("ansible_become_method: su", "sudo or doas"),
+        ("ansible_become_method: su", "sudo, doas or run0"),
         ("ansible_port: ssh", "whole number"),
         ("ansible_port: true", "whole number"),
         ("ansible_port: 70000", "65535"),

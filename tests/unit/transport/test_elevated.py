@@ -26,6 +26,11 @@ PASSWORD = "correct horse battery staple"  # noqa: S105 - a test's
         (Become(), PASSWORD, ("id", "-u")),
         (Become(BecomeMethod.SUDO), None, ("sudo", "-n", "-u", "root", "--", "id", "-u")),
         (Become(BecomeMethod.DOAS), None, ("doas", "-n", "-u", "root", "id", "-u")),
+        (
+            Become(BecomeMethod.RUN0),
+            None,
+            ("run0", "--no-ask-password", "--user=root", "--", "id", "-u"),
+        ),
     ],
 )
 def test_how_privilege_is_gained(
@@ -74,15 +79,16 @@ def test_a_password_goes_before_what_the_command_reads() -> None:
 def test_an_elevated_command_keeps_its_environment() -> None:
     """A variable reaches the command itself: sudo and doas drop their own environment."""
     command = Command(("true",), environment=(("NIX_REMOTE", "daemon"),))
-    for method in (BecomeMethod.SUDO, BecomeMethod.DOAS):
+    for method in (BecomeMethod.SUDO, BecomeMethod.DOAS, BecomeMethod.RUN0):
         line = elevated(command, Become(method)).line()
         assert line.index(method.value) < line.index("env NIX_REMOTE=daemon")
 
 
-def test_doas_takes_no_password() -> None:
-    """A password for doas is refused before anything runs, with what to do instead."""
-    with pytest.raises(UsageError, match="doas") as caught:
-        elevated(Command(("id",)), Become(BecomeMethod.DOAS), PASSWORD)
+@pytest.mark.parametrize("method", [BecomeMethod.DOAS, BecomeMethod.RUN0])
+def test_a_method_that_takes_no_password(method: BecomeMethod) -> None:
+    """A password for it is refused before anything runs, with what to do instead."""
+    with pytest.raises(UsageError, match=method.value) as caught:
+        elevated(Command(("id",)), Become(method), PASSWORD)
     assert caught.value.hint
     assert PASSWORD not in str(caught.value)
 
