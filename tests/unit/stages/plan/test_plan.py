@@ -11,7 +11,7 @@ from inventory.host import Builder, Connection, Fleet, Host, Inventory, Licence,
 from inventory.rollout import Rollout
 from orchestrator.errors import PlanError
 from orchestrator.model.ledger import Ledger
-from orchestrator.model.plan import Action, Build, Evaluation
+from orchestrator.model.plan import Action, Build, Evaluation, Goal
 from orchestrator.model.store import parse_derivation_path, parse_store_path
 from orchestrator.model.store_contents import StoreContents
 from orchestrator.model.variant import Variant, VariantChoice
@@ -94,6 +94,26 @@ def test_who_is_left_alone(action: Action, *, running: bool, default: bool) -> N
         boot_default=wanted.toplevel if default else None,
     )
     assert action_for(known, wanted) is action
+
+
+@pytest.mark.parametrize(
+    ("goal", "action"),
+    [
+        (Goal.SWITCH, Action.DEPLOY),
+        (Goal.TEST, Action.DEPLOY),
+        (Goal.BOOT, Action.UNCHANGED),
+    ],
+)
+def test_what_no_run_has_confirmed_is_not_unchanged(goal: Goal, action: Action) -> None:
+    """A host that would leave the wanted system by itself has to be tested and confirmed."""
+    wanted = evaluation("carbon")
+    known = facts(
+        "carbon",
+        running_system=wanted.toplevel,
+        boot_default=wanted.toplevel,
+        goes_back_to=parse_store_path(f"/nix/store/{HASH}-nixos-old"),
+    )
+    assert action_for(known, wanted, goal) is action
 
 
 def test_a_derivation_is_built_once() -> None:
