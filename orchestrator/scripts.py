@@ -147,6 +147,11 @@ class ScriptExit(IntEnum):
         "the new system has no switch-to-configuration: its system.switch.enable is false",
         "set it to true in the machine's configuration, or install that system another way",
     )
+    UNUSABLE = (
+        225,
+        "the system's own programs don't run there: timeout(1) fails",
+        "look at what it was built for: nixpkgs.hostPlatform and its gcc.arch",
+    )
 
 
 _ENDS = {end.value: end for end in ScriptExit}

@@ -6,6 +6,9 @@
 # $seconds: how long it may take
 
 set -u
+# The new system's programs, as its owner will have them: what doesn't run on this
+# processor would end below as if llama-cli had.
+timeout -k 1 10 env true >/dev/null 2>&1 || leave "$exit_unusable"
 cli=/run/current-system/sw/bin/llama-cli
 say llama_cli "$(readlink -f "$cli")"
 if ! [ -x "$cli" ]; then

@@ -134,7 +134,7 @@ ENDS: dict[str, set[ScriptExit]] = {
     "copy_closure/sign.sh": {E.DONE, E.UNWRITABLE, E.NIX_FAILED},
     "flake/drop_lock.sh": {E.DONE, E.UNWRITABLE},
     "smoke/receive_model.sh": {E.DONE, E.DAMAGED},
-    "smoke/smoke.sh": {E.DONE, E.UNWRITABLE},
+    "smoke/smoke.sh": {E.DONE, E.UNWRITABLE, E.UNUSABLE},
     "smoke/verify_closure.sh": {E.DONE, E.NIX_FAILED},
     "store_contents.sh": {E.DONE, E.NIX_FAILED},
     "whole_paths.sh": {E.DONE, E.UNREADABLE},
