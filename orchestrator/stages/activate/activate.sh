@@ -292,7 +292,8 @@ last_resort() {
 profile=/nix/var/nix/profiles/system
 set_profile() {
   if [ -n "$2" ] && [ "$(resolved "$profile-$2-link")" = "$1" ]; then
-    nix-env --profile "$profile" --switch-generation "$2"
+    # It tells of every switch on standard error, where the reason of a failure is looked for.
+    nix-env --quiet --quiet --profile "$profile" --switch-generation "$2"
   else
     nix-env --profile "$profile" --set "$1"
   fi
