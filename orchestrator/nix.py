@@ -39,17 +39,35 @@ def flake_update(directory: str, inputs: tuple[str, ...]) -> Command:
     return Command(("nix", *_FLAKES, "flake", "update", *inputs, "--flake", f"path:{directory}"))
 
 
-def instantiate(directory: str, attributes: tuple[str, ...]) -> Command:
+def instantiate(directory: str, attributes: tuple[str, ...], *, realises: bool = False) -> Command:
     """Instantiate attributes of a flake, through Nix's evaluation cache.
+
+    Args:
+        directory: the flake's.
+        attributes: of the flake.
+        realises: whether what the evaluation itself reads (import from derivation) is
+            fetched, or else built. Without it Nix asks no cache and builds nothing.
 
     `nix eval` never uses that cache (NixOS/nix#13307). `nix path-info
     --derivation` does, but sorts its answers and merges equal ones; a dry build
-    answers once for each attribute, in their order, with the outputs. No
-    substituter is asked: what would be built doesn't matter here.
+    answers once for each attribute, in their order, with the outputs. What would be
+    built for them doesn't matter here.
     """
     installables = tuple(f"path:{directory}#{attribute}" for attribute in attributes)
-    quick = ("--dry-run", "--json", "--no-link", "--option", "substitute", "false")
-    return Command(("nix", *_FLAKES, "build", *quick, *installables))
+    quick = ("--option", "substitute", "false", "--option", "max-jobs", "0")
+    alone = () if realises else (*quick, "--option", "builders", "")
+    return Command(
+        ("nix", *_FLAKES, "build", "--dry-run", "--json", "--no-link", *alone, *installables)
+    )
+
+
+def wants_to_build(stderr: str) -> bool:
+    """Whether an evaluation failed because it reads what has to be fetched or built first.
+
+    What Nix says with max-jobs 0: up to 2.31 the first (libstore's worker.cc), later the
+    second (derivation-building-goal.cc).
+    """
+    return "unable to start any build" in stderr.lower() or "local builds are disabled" in stderr
 
 
 def hash_flake(directory: str) -> Command:

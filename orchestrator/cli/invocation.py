@@ -111,7 +111,7 @@ class Invocation:
 
     @property
     def project(self) -> str:
-        """Which runs are this project's: by its name, or on a private broker its inventory.
+        """Which runs are this project's: by its name, or on a private broker its folder.
 
         Empty for all runs of a broker that is shared: its checkouts lie anywhere.
 
@@ -120,7 +120,7 @@ class Invocation:
         """
         if self.configuration.project is not None:
             return self.configuration.project
-        return str(self.inventory_path.resolve()) if self.broker is None else ""
+        return str(self.inventory_path.resolve().parent) if self.broker is None else ""
 
     @cached_property
     def configuration(self) -> Configuration:

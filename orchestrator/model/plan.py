@@ -203,7 +203,7 @@ class Origin:
 
     `author` is user@controller. `started_at` is in seconds since the epoch.
     `command` is the command and its target, without options that may hold a
-    secret. `project` tells the runs of one inventory from others on the same server;
+    secret. `project` tells the runs of one folder from others on the same server;
     empty where all are one project's.
     """
 

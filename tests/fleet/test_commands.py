@@ -140,10 +140,11 @@ def test_a_terminal_is_asked_once(fleet: Fleet) -> None:
     assert state_of(fleet["carbon"]).greeting == greeting
     code, said = answered(fleet, "", "rollback", "carbon", "--yes")
     assert (code, "Begin?" in said) == (0, False), said
-    (fleet.directory / "orchestrate.toml").write_text('ask = "always"\n')
+    configuration = fleet.directory / "orchestrate.toml"
+    configuration.write_text('ask = "always"\n')
     try:
         refused = fleet.orchestrate("deploy", "carbon,boron", check=False)
     finally:
-        (fleet.directory / "orchestrate.toml").unlink()
+        configuration.unlink()
     assert (refused.returncode, "pass --yes" in refused.stderr) == (2, True), refused.stderr
     assert fleet.orchestrate("rollback", check=False).returncode == 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,6 +13,8 @@ import pytest
 from tests.fleet.fleet import Fleet, HostState, kill, read_until, state_of
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.lab import Host
 
 pytestmark = pytest.mark.lab
@@ -167,12 +170,12 @@ def test_what_a_later_run_has_changed_is_left_to_it(fleet: Fleet) -> None:
     assert state_of(fleet["boron"]).greeting == older
 
 
-def test_cancel_ends_a_run_whose_controller_is_gone(fleet: Fleet) -> None:
+def test_cancel_ends_a_run_whose_controller_is_gone(fleet: Fleet, tmp_path: Path) -> None:
     """Nobody else would; a run of another project is none that it means."""
     before = state_of(fleet["carbon"])
     fleet.change()
     run = kill_at_its_copy(fleet, "carbon")
-    elsewhere = fleet.with_vars()
+    elsewhere = replace(fleet, directory=tmp_path).with_vars()
     refused = elsewhere.orchestrate("cancel", check=False)
     assert (refused.returncode, "every run of this project has ended" in refused.stderr) == (
         2,

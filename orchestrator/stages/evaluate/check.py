@@ -19,7 +19,7 @@ from orchestrator.hints import hint_for
 from orchestrator.model.stage import Stage
 from orchestrator.model.store import store_name
 from orchestrator.scripts import answer_of, script
-from orchestrator.stages.evaluate.evaluate import last_error
+from orchestrator.stages.evaluate.evaluate import instantiated, last_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -92,8 +92,7 @@ async def check_machine(
     shell: Shell, flake: FlakeRef, host: str
 ) -> tuple[FlakeFinding, DerivationPath | None]:
     """Instantiate a machine's system, with the llama.cpp that was last chosen for it."""
-    command = nix.instantiate(flake.directory, (f'orchestrate."{host}".toplevel',))
-    result = await shell.run(command)
+    result = await instantiated(shell, flake, f'orchestrate."{host}".toplevel')
     if result.returncode != 0:
         return _failed(Kind.MACHINE, host, result), None
     ((derivation, toplevel),) = nix.parse_instantiated(result.stdout)
@@ -127,8 +126,7 @@ async def package_names(shell: Shell, flake: FlakeRef, system: str) -> tuple[str
 
 async def check_package(shell: Shell, flake: FlakeRef, system: str, name: str) -> FlakeFinding:
     """Instantiate one variant's package."""
-    command = nix.instantiate(flake.directory, (f'packages.{system}."{name}"',))
-    result = await shell.run(command)
+    result = await instantiated(shell, flake, f'packages.{system}."{name}"')
     subject = f"{system}.{name}"
     if result.returncode == 0:
         ((_, output),) = nix.parse_instantiated(result.stdout)

@@ -6,6 +6,7 @@ A failed host is data: the others are evaluated all the same.
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from orchestrator.transport.shell import Shell
 
 _MESSAGE_LINES = 3
+
+_PLACEHOLDER = re.compile(r"/[0-9a-df-np-sv-z]{52}")
+"""What stands for an output whose path isn't known yet (Nix's manual, `placeholder`)."""
 
 PROCESS_MIB = 600
 """Memory that the evaluation of one server host takes; 552 MB were measured."""
@@ -73,14 +77,15 @@ async def evaluate(
                 return await _evaluate_host(shell, flake, host)
             except StageError as error:
                 return error
+            except PayloadError as error:
+                return StageError(error.message, hint=error.hint, host=host, stage=Stage.EVALUATE)
 
     answers = await asyncio.gather(*(one(host) for host in hosts))
     return dict(zip(hosts, answers, strict=True))
 
 
 async def _evaluate_host(shell: Shell, flake: FlakeRef, host: str) -> Evaluation:
-    command = nix.instantiate(flake.directory, (f'orchestrate."{host}".answer',))
-    result = await shell.run(command)
+    result = await instantiated(shell, flake, f'orchestrate."{host}".answer')
     if result.returncode != 0:
         raise _evaluation_failed(host, result)
     ((answer, _),) = nix.parse_instantiated(result.stdout)
@@ -88,6 +93,18 @@ async def _evaluate_host(shell: Shell, flake: FlakeRef, host: str) -> Evaluation
     return parse_answer(
         host, read.check(Stage.EVALUATE, "what Nix made of it can't be read").stdout
     )
+
+
+async def instantiated(shell: Shell, flake: FlakeRef, attribute: str) -> CommandResult:
+    """Instantiate an attribute of the flake, as plain Nix would.
+
+    What it imports from a derivation is fetched where a cache has it, and built where none
+    has; a flake that imports nothing so asks no cache.
+    """
+    result = await shell.run(nix.instantiate(flake.directory, (attribute,)))
+    if result.returncode != 0 and nix.wants_to_build(result.stderr):
+        return await shell.run(nix.instantiate(flake.directory, (attribute,), realises=True))
+    return result
 
 
 class _Paths(msgspec.Struct, frozen=True):
@@ -113,6 +130,16 @@ def parse_answer(host: str, text: str) -> Evaluation:
     except msgspec.DecodeError as error:
         message = f"expected what the flake makes of it, found {text[:120]!r}: {error}"
         raise PayloadError(message, host=host, stage=Stage.EVALUATE) from error
+    for output in (found.toplevel.out, found.llama.out):
+        if _PLACEHOLDER.fullmatch(output):
+            raise PayloadError(
+                message="it is content-addressed (__contentAddressed, or"
+                " nixpkgs.config.contentAddressedByDefault): where it will be isn't known before"
+                " it is built",
+                hint="leave that out for this machine",
+                host=host,
+                stage=Stage.EVALUATE,
+            )
     return Evaluation(
         host,
         parse_derivation_path(found.toplevel.drv),

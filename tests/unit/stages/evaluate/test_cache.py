@@ -54,6 +54,15 @@ def test_only_a_lock_of_contents_counts() -> None:
     assert not is_pinned(lock(user=loose, nixpkgs=pinned))
 
 
+def test_a_content_addressed_system_is_said_to_be_one() -> None:
+    """Nix gives a placeholder for where it will be, which is no store path."""
+    out = "/1rz4g4znpzjwh1xymhjpm42vipw92pr73vdgl6xs1hycac8kf2n9"
+    paths = {"drv": f"/nix/store/{HASH}-x.drv", "out": out}
+    text = json.dumps({"toplevel": paths, "llama": paths, "boot": {}, "inhibitors": {}})
+    with pytest.raises(PayloadError, match="it is content-addressed"):
+        parse_answer("carbon", text)
+
+
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"nodes": [], "root": "root"}', lock()])
 def test_no_lock_is_none(text: str) -> None:
     """A lock file that isn't one pins nothing."""
