@@ -2,11 +2,19 @@
 
 # Arguments are words NAME=VALUE up to `--`; what follows stays in "$@". A value is
 # assigned as it is, for eval expands it and doesn't parse it.
+tools=
 while [ "$1" != -- ]; do
   eval "${1%%=*}=\${1#*=}"
   shift
 done
 shift
+
+# After an activation by `test` the PATH is the new system's, whose programs may not run
+# here: ours are then those of the system that ran before. What is looked at runs by the
+# PATH that it finds.
+# shellcheck disable=SC2034 # for the script behind this text
+system_path=$PATH
+[ -z "$tools" ] || PATH=$tools/sw/bin:$PATH
 
 # Answer that $1 is $2, one line.
 say() { printf 'orchestrate:%s=%s\n' "$1" "$2"; }

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from orchestrator.command import CommandResult
     from orchestrator.errors import CommandError
+    from orchestrator.model.store import StorePath
 
 MARK = "orchestrate:"
 
@@ -149,7 +150,7 @@ class ScriptExit(IntEnum):
     )
     UNUSABLE = (
         225,
-        "the system's own programs don't run there: timeout(1) fails",
+        "the system's own programs don't run there",
         "look at what it was built for: nixpkgs.hostPlatform and its gcc.arch",
     )
 
@@ -229,7 +230,13 @@ def words_for(name: str, words: tuple[str, ...], arguments: Mapping[str, str]) -
 
 
 def script(
-    name: str, /, *words: str, timeout: float | None = None, shared: str = "", **arguments: str
+    name: str,
+    /,
+    *words: str,
+    timeout: float | None = None,
+    shared: str = "",
+    tools: StorePath | None = None,
+    **arguments: str,
 ) -> Command:
     """Build the command that runs a script of ours.
 
@@ -241,11 +248,16 @@ def script(
         words: further arguments, if its head has `$@`.
         timeout: seconds until it is killed.
         shared: a script whose functions it uses.
+        tools: the system whose programs run it, the shell first; None for the PATH's.
         arguments: by the names that its head gives them.
     """
     text = sent(*filter(None, (shared, name)))
     given = words_for(name, words, arguments)
-    return Command(("sh", "-c", text, "orchestrate", *given), timeout=timeout)
+    shell = "sh"
+    if tools is not None:
+        shell = f"{tools}/sw/bin/sh"
+        given = (f"tools={tools}", *given)
+    return Command((shell, "-c", text, "orchestrate", *given), timeout=timeout)
 
 
 def program(*argv: str, timeout: float | None = None) -> Command:

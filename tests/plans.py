@@ -62,6 +62,7 @@ def facts(name: str) -> Facts:
         system_features=(),
         has_systemd_run=True,
         nixos_rebuild=None,
+        has_system_shell=True,
         llama_cli="",
         model_files=(),
         load_average=0.0,

@@ -47,8 +47,10 @@ class Facts:
     Sizes are MiB. Paths are None if the host has none (a machine that isn't
     NixOS yet has no running system). `model_files` lists the files that an
     earlier run left in the model directory, as `name:bytes`. `booted_parts` is
-    where the booted system's kernel, initrd and modules are. `nix_version`, `virtualization`
-    and `system_features` are empty if it was looked at as a target.
+    where the booted system's kernel, initrd and modules are. `has_system_shell` is whether
+    the system that a rollback leads to has a shell of its own, and so the programs beside it.
+    `nix_version`, `virtualization` and `system_features` are empty if it was looked at as
+    a target.
     """
 
     host: str
@@ -74,6 +76,7 @@ class Facts:
     system_features: tuple[str, ...]
     has_systemd_run: bool
     nixos_rebuild: StorePath | None
+    has_system_shell: bool
     llama_cli: str
     model_files: tuple[str, ...]
     load_average: float

@@ -191,6 +191,14 @@ class HostPlan:
         """
         return self.facts.goes_back_to or self.facts.running_system
 
+    @property
+    def tools(self) -> StorePath | None:
+        """The system whose programs our scripts use from the switch to its end.
+
+        Those of the new one may not run there. None if the old one has none.
+        """
+        return self.previous if self.facts.has_system_shell else None
+
     def with_previous(self, previous: StorePath | None) -> HostPlan:
         """Return the same plan for a host that ran `previous` before it."""
         facts = replace(self.facts, running_system=previous, goes_back_to=None)

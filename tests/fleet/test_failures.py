@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,9 +10,7 @@ from tests.fleet.fleet import (
     BUILDERS,
     SLOW,
     TARGETS,
-    kill,
     parse,
-    read_until,
     read_until_it_begins,
     state_of,
 )
@@ -338,54 +335,3 @@ def test_a_package_that_its_hosts_disk_has_spoilt_is_not_quarantined(fleet: Flee
     assert "its store is damaged: /nix/store/" in result["message"]
     assert not deployment.find(event="quarantined")
     assert fleet.deploy_json("nitrogen").outcomes() == {"nitrogen": "deployed"}
-
-
-# What the scripts on a host call, as on NixOS the system's own: good, or as code for
-# another processor ends.
-TOOLS = """
-  { pkgs, ... }: {
-    environment.systemPackages = [
-      (pkgs.runCommandLocal "tools" { } ''
-        mkdir -p $out/bin
-        for tool in cat env flock grep head mktemp readlink realpath rm sed sleep stat tail \\
-          timeout true; do
-          %s
-        done
-      '')
-    ];
-  }
-"""
-GOOD_TOOLS = TOOLS % "ln -s /usr/bin/$tool $out/bin/"
-BAD_TOOLS = TOOLS % "printf '#!/bin/sh\\nkill -ILL $$\\n' >$out/bin/$tool; chmod +x $out/bin/$tool"
-# The order that NixOS gives to a session of sshd.
-PATH = "SetEnv PATH=/run/wrappers/bin:/run/current-system/sw/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-
-
-def test_a_system_whose_programs_do_not_run_is_left_again(fleet: Fleet) -> None:
-    """Going back takes the old system's programs, and no llama.cpp is blamed for the new ones."""
-    host, conf = fleet["nitrogen"], "/etc/ssh/sshd_config.d/01-path.conf"
-    fleet.change(extra={"nitrogen": GOOD_TOOLS})
-    assert fleet.deploy_json("nitrogen").returncode == 0
-    before = state_of(host)
-    host.shell(f"echo '{PATH}' >{conf}; systemctl restart ssh")
-    try:
-        fleet.change(extra={"nitrogen": BAD_TOOLS})
-        deployment = fleet.deploy_json("nitrogen")
-        assert deployment.outcomes() == {"nitrogen": "rolled_back"}, deployment.why()
-        after = state_of(host)
-        by_itself = fleet.with_vars({"orchestrate_confirm_timeout": 5})
-        process = by_itself.start("deploy", "nitrogen", "--json")
-        read_until(process, stage="switch", event="stage_finished")
-        kill(process)
-        deadline = time.monotonic() + 30
-        while state_of(host).running != before.running:
-            assert time.monotonic() < deadline
-            time.sleep(0.5)
-    finally:
-        host.shell(f"rm {conf}; systemctl restart ssh")
-    assert "the system's own programs don't run there" in deployment.hosts["nitrogen"]["message"]
-    assert not deployment.find(event="quarantined")
-    assert (after.running, after.boot_default) == (before.running, before.boot_default)
-    by_itself.orchestrate("cancel")
-    fleet.change()
-    assert fleet.deploy_json("nitrogen").returncode == 0

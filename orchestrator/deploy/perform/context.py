@@ -75,4 +75,5 @@ def activation_of(plan: Plan, host: HostPlan) -> Activation:
         # It has no way to make an earlier generation the profile's without a new one.
         nixos_rebuild=host.facts.nixos_rebuild if host.generation is None else None,
         generation=host.generation,
+        tools=host.tools,
     )

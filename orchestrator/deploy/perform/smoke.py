@@ -76,7 +76,8 @@ def smoke_new_system(context: Context, host: HostPlan, guard: Guard) -> SmokeRep
     """Run the smoke test of the run's system; an earlier generation may be of another variant."""
     package = host.evaluation.llama
     backend = host.choice.variant.backend if package is not None else None
-    return smoke_test(context, host, SmokeTest(host.target.smoke, backend, package), guard)
+    test = SmokeTest(host.target.smoke, backend, package, host.tools)
+    return smoke_test(context, host, test, guard)
 
 
 def smoke_test(context: Context, host: HostPlan, test: SmokeTest, guard: Guard) -> SmokeReport:
@@ -110,7 +111,9 @@ def health_of(context: Context, host: HostPlan, guard: Guard) -> HealthReport:
     if health is None:
         message = "the plan has no health check for it"
         raise PayloadError(message, host=host.name, stage=Step.HEALTH)
-    return _on_host(context, host.target, lambda shell: check_health(shell, health, guard))
+    return _on_host(
+        context, host.target, lambda shell: check_health(shell, health, guard, host.tools)
+    )
 
 
 def _on_host(context: Context, host: Host, attempt: Callable[[SshShell], Awaitable[T]]) -> T:

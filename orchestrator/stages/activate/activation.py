@@ -57,10 +57,13 @@ _FAILED_CHECK = re.compile(r"^Pre-switch check '(.+)' failed$", re.MULTILINE)
 """What NixOS's pre-switch-check.nix prints last of a check that failed."""
 
 
-def activation_script(name: str, *, timeout: float, **arguments: str) -> Command:
+def activation_script(
+    name: str, *, timeout: float, tools: StorePath | None = None, **arguments: str
+) -> Command:
     """Build the command of a script that uses what `activate.sh` defines."""
     place = "stages/activate"
-    return script(f"{place}/{name}", timeout=timeout, shared=f"{place}/activate.sh", **arguments)
+    shared = f"{place}/activate.sh"
+    return script(f"{place}/{name}", timeout=timeout, shared=shared, tools=tools, **arguments)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +87,7 @@ class Activation:
         nixos_rebuild: the package whose nixos-rebuild activates; None for the system's
             own switch-to-configuration.
         generation: of the profile that the system is already; None for a new one.
+        tools: the system whose programs the scripts use; None for those of the PATH.
     """
 
     host: str
@@ -98,6 +102,7 @@ class Activation:
     accept_failed_units: bool
     nixos_rebuild: StorePath | None
     generation: int | None = None
+    tools: StorePath | None = None
 
     @property
     def patience(self) -> float:

@@ -51,6 +51,7 @@ def confirm(session: Session, activation: Activation) -> SwitchReport:
         generation=str(activation.generation or ""),
         seconds=whole(limit),
         patience=whole(activation.patience),
+        tools=activation.tools,
         timeout=activation.within(limit) + _MARGIN,
     )
     return replace(_confirmed(session, command, activation), boots=activation.toplevel)
@@ -69,6 +70,7 @@ def disarm(session: Session, activation: Activation) -> SwitchReport:
         old=activation.previous or "",
         run=activation.run,
         patience=whole(activation.patience),
+        tools=activation.tools,
         timeout=activation.patience + _MARGIN,
     )
     return _confirmed(session, command, activation)

@@ -69,6 +69,7 @@ def reactivate(session: Session, activation: Activation, previous: StorePath) ->
         last_resort=activation.last_resort,
         boot_id=activation.boot_id,
         patience=whole(activation.patience),
+        tools=activation.tools,
         timeout=activation.within(3 * activation.way_back_timeout) + _MARGIN,
     )
     result = session.run_as_root(command)

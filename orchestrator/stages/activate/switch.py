@@ -49,6 +49,7 @@ def switch(host: Privileged, activation: Activation) -> SwitchReport:
         rollback_seconds=whole(activation.way_back_timeout),
         last_resort=activation.last_resort,
         patience=whole(activation.patience),
+        tools=activation.tools,
         timeout=activation.within(activation.confirm_timeout) + _MARGIN,
     )
     result = host.run_as_root(command)
@@ -71,6 +72,7 @@ def await_switch(host: Privileged, activation: Activation) -> SwitchReport | Non
         run=activation.run,
         seconds=whole(activation.confirm_timeout),
         patience=whole(activation.patience),
+        tools=activation.tools,
         boot_id=activation.boot_id,
         timeout=activation.within(activation.confirm_timeout) + _MARGIN,
     )

@@ -129,6 +129,7 @@ def parse_facts(host: str, text: str) -> Facts:
         system_features=tuple(reader.text("system_features").split()),
         has_systemd_run=reader.text("has_systemd_run") == "1",
         nixos_rebuild=reader.store_path("nixos_rebuild"),
+        has_system_shell=reader.text("has_system_shell") == "1",
         llama_cli=reader.text("llama_cli"),
         model_files=reader.each("model_file", _model_file),
         load_average=reader.load("load_average"),

@@ -82,6 +82,7 @@ is_kept_by_its_owner() {
 
 # Of the booted system, what is in use until the next boot.
 links() {
+	[ ! -x "$confirmed/sw/bin/sh" ] || emit has_system_shell 1
 	keys=
 	set --
 	for link in running_system=:/run/current-system booted_system=:/run/booted-system \

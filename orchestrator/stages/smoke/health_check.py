@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from orchestrator.command import CommandResult
     from orchestrator.errors import StageError
     from orchestrator.model.guard import Guard
+    from orchestrator.model.store import StorePath
     from orchestrator.scripts import Answer
     from orchestrator.transport.shell import Shell
 
@@ -27,13 +28,16 @@ _LATE = ("124", "137")
 """timeout(1): it was ended, or killed when it ignored that."""
 
 
-async def check_health(shell: Shell, health: HealthCheck, guard: Guard) -> HealthReport:
+async def check_health(
+    shell: Shell, health: HealthCheck, guard: Guard, tools: StorePath | None = None
+) -> HealthReport:
     """Run the user's command on the host, as root; its exit code decides.
 
     Args:
         shell: the host.
         health: the command, and how long it may take.
         guard: what the host does by itself meanwhile.
+        tools: the system whose programs our script uses; None for those of the PATH.
 
     Raises:
         UnreachableError: the connection broke; nothing is known of the system.
@@ -43,7 +47,13 @@ async def check_health(shell: Shell, health: HealthCheck, guard: Guard) -> Healt
     # It is ended on the host itself; our own timeout is the net under that.
     seconds = f"{health.timeout:g}"
     timeout = health.timeout + _MARGIN
-    bounded = script("stages/smoke/health_check.sh", *health.argv, seconds=seconds, timeout=timeout)
+    bounded = script(
+        "stages/smoke/health_check.sh",
+        *health.argv,
+        seconds=seconds,
+        timeout=timeout,
+        tools=tools,
+    )
     result = await shell.run_as_root(bounded)
     if result.returncode == LOST:
         raise UnreachableError(

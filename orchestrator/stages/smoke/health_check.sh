@@ -5,6 +5,6 @@
 # $@: the check
 
 set -u
-run_framed timeout -k 5 "$seconds" "$@" </dev/null
+run_framed timeout -k 5 "$seconds" env PATH="$system_path" "$@" </dev/null
 say code "$code"
 leave "$exit_done"

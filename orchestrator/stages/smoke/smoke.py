@@ -101,7 +101,7 @@ class Observation:
         return "".join(char for char in said if char.isprintable() or char in "\n\t").strip()
 
 
-def smoke_command(model: str, smoke: Smoke) -> Command:
+def smoke_command(model: str, smoke: Smoke, tools: StorePath | None = None) -> Command:
     """Build the command that runs the smoke test with a model file on the host."""
     seconds = f"{smoke.timeout:g}"
     # The script ends llama-cli itself; ours is the net under it.
@@ -113,6 +113,7 @@ def smoke_command(model: str, smoke: Smoke) -> Command:
         tokens=str(smoke.tokens),
         seconds=seconds,
         timeout=timeout,
+        tools=tools,
     )
 
 
@@ -124,11 +125,13 @@ class SmokeTest:
         smoke: the question, and what the inventory expects.
         backend: the backend that must have done it; None for any.
         package: the store path that llama-cli must come from; None for any.
+        tools: the system whose programs our script uses; None for those of the PATH.
     """
 
     smoke: Smoke
     backend: Backend | None = None
     package: StorePath | None = None
+    tools: StorePath | None = None
 
 
 async def run_smoke(shell: Shell, model: ModelFile, test: SmokeTest, guard: Guard) -> SmokeReport:
@@ -145,7 +148,7 @@ async def run_smoke(shell: Shell, model: ModelFile, test: SmokeTest, guard: Guar
     Raises:
         UnreachableError: the connection broke; nothing is known of the system.
     """
-    command = smoke_command(model.remote_path, test.smoke)
+    command = smoke_command(model.remote_path, test.smoke, test.tools)
     result = await shell.run_as_root(command)
     if result.returncode == LOST:
         raise UnreachableError(

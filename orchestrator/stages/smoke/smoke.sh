@@ -6,9 +6,12 @@
 # $seconds: how long it may take
 
 set -u
-# The new system's programs, as its owner will have them: what doesn't run on this
-# processor would end below as if llama-cli had.
-timeout -k 1 10 env true >/dev/null 2>&1 || leave "$exit_unusable"
+# The new system's own programs, as its owner will have them; ours are the old one's.
+told=$(
+  PATH=$system_path
+  printf 'works\n' | timeout -k 5 20 grep works | sed '' | tail -n 1 | head -n 1
+)
+[ "$told" = works ] || leave "$exit_unusable"
 cli=/run/current-system/sw/bin/llama-cli
 say llama_cli "$(readlink -f "$cli")"
 if ! [ -x "$cli" ]; then
@@ -19,9 +22,11 @@ if ! [ -x "$cli" ]; then
 fi
 scratch=$(mktemp -d) || leave "$exit_unwritable"
 trap 'rm -rf "$scratch"' EXIT
-timeout -k 5 "$seconds" "$cli" -m "$model" -p "$prompt" -n "$tokens" --temp 0 --seed 1 -ngl 99 \
+timeout -k 5 "$seconds" env PATH="$system_path" "$cli" -m "$model" -p "$prompt" -n "$tokens" --temp 0 --seed 1 -ngl 99 \
   -st -v </dev/null >"$scratch/out" 2>"$scratch/err"
 code=$?
+# A full disk cuts off what it said.
+printf '%8192s' '' >"$scratch/room" || leave "$exit_unwritable"
 say exit_code "$code"
 # The log of a small model is half a megabyte: only what proves something travels.
 grep -aE 'load_backend|using device|offloaded|assigned to device|eval time' "$scratch/err" |

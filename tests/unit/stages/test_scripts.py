@@ -48,7 +48,7 @@ def text_sent(name: str) -> str:
 
 def command_in(state: Path, name: str, **arguments: str) -> list[str]:
     """Give the words that run an activating script, with its state in another place."""
-    argv = activation_script(name, timeout=9, **arguments).argv
+    argv = activation_script(name, timeout=9, tools=None, **arguments).argv
     return [word.replace("state=/run/orchestrate\n", f"state='{state}'\n") for word in argv]
 
 
@@ -115,7 +115,7 @@ def calls() -> list[tuple[str, frozenset[str], bool]]:
                 name = place(node, file)
                 names = {keyword.arg for keyword in node.keywords if keyword.arg}
                 if name and node.func.id in ("script", "activation_script"):
-                    arguments = frozenset(names - {"timeout", "shared"})
+                    arguments = frozenset(names - {"timeout", "shared", "tools"})
                     found.append((name, arguments, len(node.args) > 1))
     return found
 
@@ -150,7 +150,7 @@ def test_python_passes_what_a_script_names() -> None:
 def test_an_argument_that_a_script_does_not_name_is_refused(arguments: dict[str, str]) -> None:
     """A call with another name, or without one, is a mistake that is noticed at once."""
     with pytest.raises(TypeError, match="has_model"):
-        script("stages/smoke/has_model.sh", timeout=1, **arguments)
+        script("stages/smoke/has_model.sh", timeout=1, tools=None, **arguments)
     with pytest.raises(TypeError, match="has_model"):
         script("stages/smoke/has_model.sh", "word", path="/x")
 
