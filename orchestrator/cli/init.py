@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,11 +12,12 @@ import yaml
 
 from inventory.read import read_inventory
 from orchestrator.cli import options
-from orchestrator.errors import UsageError
+from orchestrator.cli.hardware import hardware_of
+from orchestrator.errors import OrchestrateError, UsageError
 from orchestrator.stages.flake.flake import git_work_tree, template_directory
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping
 
     from orchestrator.cli.invocation import Invocation
 
@@ -51,7 +53,8 @@ def command(  # noqa: PLR0913 - each is one option of the command line
 
     Builders are machines with Nix that the heavy builds go to; without one, the
     first host is its own builder. --standalone is for users without a flake:
-    it writes a whole one beside the inventory, each machine a file in machines/.
+    it writes a whole one beside the inventory, each machine a file in machines/, and its
+    disks, as the machine itself names them, in hardware/.
     """
     inventory = invocation.inventory_path
     if inventory.exists():
@@ -68,7 +71,8 @@ def command(  # noqa: PLR0913 - each is one option of the command line
     inventory.write_text(inventory_text(hosts, builders, flake, user), encoding="utf-8")
     described = read_inventory(inventory)
     if standalone:
-        names = [host.nixos_name for host in described.targets]
+        hardware = asyncio.run(hardware_of(described.targets))
+        names = {host.nixos_name: hardware[host.name] for host in described.targets}
         for file in write_standalone(inventory.parent, names, key):
             click.echo(f"{file}: to be edited")
         if git_work_tree(inventory.parent.resolve()):
@@ -81,23 +85,42 @@ def command(  # noqa: PLR0913 - each is one option of the command line
     return 0
 
 
-def write_standalone(directory: Path, names: Sequence[str], key: str) -> tuple[Path, ...]:
+def write_standalone(
+    directory: Path, machines_found: Mapping[str, str | OrchestrateError], key: str
+) -> tuple[Path, ...]:
     """Write a NixOS flake with a machine for each name; return what its owner has to edit.
 
     Without a key no machine of it evaluates: its first deployment would lock
-    every user out.
+    every user out. Nor does one whose disks aren't known.
+
+    Args:
+        directory: the flake's.
+        machines_found: the names, each with the machine's hardware configuration, or why
+            there is none.
+        key: the line of authorized_keys; empty for none.
     """
     template = template_directory() / "standalone"
-    machines = directory / "machines"
-    machines.mkdir(parents=True, exist_ok=True)
+    machines, hardware = directory / "machines", directory / "hardware"
+    for folder in (machines, hardware):
+        folder.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(template / "flake.nix", directory / "flake.nix")
     keys = directory / "authorized_keys"
     explained = (template / keys.name).read_text(encoding="utf-8")
     keys.write_text(explained + key, encoding="utf-8")
-    files = [machines / f"{name}.nix" for name in names]
-    for file in files:
-        shutil.copyfile(template / "machines" / "example.nix", file)
-    return tuple(files) if key else (keys, *files)
+    edited = []
+    for name, found in machines_found.items():
+        for folder in (machines, hardware):
+            text = (template / folder.name / "example.nix").read_text(encoding="utf-8")
+            file = folder / f"{name}.nix"
+            known = folder is hardware and isinstance(found, str)
+            file.write_text(
+                str(found) if known else text.replace("example.nix", file.name), encoding="utf-8"
+            )
+            if not known:
+                edited.append(file)
+        if isinstance(found, OrchestrateError):
+            click.echo(f"{name}: its disks are not known: {found.message}", err=True)
+    return tuple(edited) if key else (keys, *edited)
 
 
 def _refuse_standalone(directory: Path, flake: str, user: str) -> None:
@@ -107,7 +130,8 @@ def _refuse_standalone(directory: Path, flake: str, user: str) -> None:
     if flake != ".":
         message = "--standalone writes the flake beside the inventory; --flake names another"
         raise UsageError(message, hint="leave out one of the two")
-    for file in (directory / name for name in ("flake.nix", "machines", "authorized_keys")):
+    names = ("flake.nix", "machines", "hardware", "authorized_keys")
+    for file in (directory / name for name in names):
         if file.exists():
             message = f"{file} exists already"
             raise UsageError(message, hint="leave out --standalone to use the flake that is there")

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.fleet.fleet import BUILDERS, TARGETS, state_of
+from tests.fleet.fleet import BUILDERS, ORCHESTRATE, TARGETS, state_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.fleet.fleet import Fleet
     from tests.lab import Host
@@ -148,3 +150,51 @@ def test_a_terminal_is_asked_once(fleet: Fleet) -> None:
         configuration.unlink()
     assert (refused.returncode, "pass --yes" in refused.stderr) == (2, True), refused.stderr
     assert fleet.orchestrate("rollback", check=False).returncode == 2
+
+
+# Of the form that nixos-generate-config.pl of nixpkgs 2026-07 prints.
+HARDWARE = """\
+{ config, lib, pkgs, modulesPath, ... }:
+
+{
+  imports = [ ];
+
+  boot.initrd.availableKernelModules = [ "xhci_pci" "nvme" ];
+
+  fileSystems."/" =
+    { device = "/dev/disk/by-uuid/6f1b4c7e-0a52-4f3e-9d3e-2f4c1a5b7e90";
+      fsType = "ext4";
+    };
+
+  nixpkgs.hostPlatform = lib.mkDefault "x86_64-linux";
+}
+"""
+
+
+def test_a_flake_for_hosts_has_their_own_disks(fleet: Fleet, tmp_path: Path) -> None:
+    """They are asked of the machine; of one that can't say, none are guessed."""
+    home = tmp_path / "home"
+    ssh = home / ".ssh"
+    ssh.mkdir(parents=True)
+    shutil.copy(fleet.lab.private_key, ssh / "id_ed25519")
+    shutil.copy(fleet.lab.known_hosts, ssh / "known_hosts")
+    (ssh / "me.pub").write_text("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAItried me@laptop\n")
+    program = "/usr/local/bin/nixos-generate-config"
+    prints = f"#!/bin/sh\n[ \"$*\" = --show-hardware-config ] || exit 2\ncat <<'E'\n{HARDWARE}E\n"
+    fleet["carbon"].exec("sh", "-euc", f"cat >{program}; chmod +x {program}", stdin=prints)
+    try:
+        made = fleet.lab.controller(home=home).run(
+            [
+                *(*ORCHESTRATE, "init", "--standalone", "--ssh-key", str(ssh / "me.pub")),
+                *(f"{name}={fleet[name].address}" for name in ("carbon", "nitrogen")),
+            ],
+            env=fleet.env,
+            cwd=tmp_path,
+        )
+    finally:
+        fleet["carbon"].shell(f"rm {program}")
+    assert (tmp_path / "hardware" / "carbon.nix").read_text() == HARDWARE
+    assert "throw" in (tmp_path / "hardware" / "nitrogen.nix").read_text()
+    assert "nitrogen: its disks are not known: " in made.stderr
+    assert "hardware/nitrogen.nix: to be edited" in made.stdout
+    assert "hardware/carbon.nix: to be edited" not in made.stdout

@@ -1,22 +1,12 @@
 # One machine, by the name of this file.
 { ... }:
 {
-  # What `nixos-generate-config --show-hardware-config` prints on the machine is
-  # right about its disks; it replaces what is said of file systems below.
-  # imports = [ ../hardware/example.nix ];
+  # Its disks, file systems and processor.
+  imports = [ ../hardware/example.nix ];
 
-  nixpkgs.hostPlatform = "x86_64-linux"; # or aarch64-linux
-
+  # For UEFI. A machine that boots by BIOS has boot.loader.grub.device instead.
   boot.loader.systemd-boot.enable = true;
   boot.loader.efi.canTouchEfiVariables = true;
-  fileSystems."/" = {
-    device = "/dev/disk/by-label/nixos";
-    fsType = "ext4";
-  };
-  fileSystems."/boot" = {
-    device = "/dev/disk/by-label/boot";
-    fsType = "vfat";
-  };
 
   # The NixOS release that the machine was installed with. It stays as it is.
   system.stateVersion = "26.05";

@@ -30,8 +30,11 @@ def test_standalone_writes_a_machine_for_each_target(tmp_path: Path) -> None:
     home = tmp_path / "fleet"
     home.mkdir()
     assert init(home, "--standalone", "--ssh-key", str(key)) == 0
-    machines = {file.name for file in (home / "machines").iterdir()}
-    assert machines == {"carbon.nix", "nitrogen.nix"}
+    for folder in ("machines", "hardware"):
+        assert {file.name for file in (home / folder).iterdir()} == {"carbon.nix", "nitrogen.nix"}
+    assert "../hardware/carbon.nix" in (home / "machines" / "carbon.nix").read_text()
+    # Neither answers: no disk is guessed.
+    assert 'throw "hardware/carbon.nix: ' in (home / "hardware" / "carbon.nix").read_text()
     assert KEY in (home / "authorized_keys").read_text().splitlines()
     assert (home / "flake.nix").is_file()
     assert read_inventory(home / "inventory.yml").fleet.flake == str(home)

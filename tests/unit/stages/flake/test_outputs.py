@@ -181,7 +181,15 @@ def test_the_home_manager_module(tmp_path: Path) -> None:
     assert "llama-cpp-cuda" in wrong.stderr
 
 
-def standalone(directory: Path, keys: str) -> Path:
+HARDWARE = """
+{ lib, ... }: {
+  fileSystems."/" = { device = "/dev/disk/by-uuid/1234"; fsType = "ext4"; };
+  nixpkgs.hostPlatform = lib.mkDefault "x86_64-linux";
+}
+"""
+
+
+def standalone(directory: Path, keys: str, hardware: str = HARDWARE) -> Path:
     """Make the template of someone without a flake, on the stand-in and with these keys."""
     made = directory / "standalone"
     made.mkdir()
@@ -191,6 +199,8 @@ def standalone(directory: Path, keys: str) -> Path:
     assert url in text
     (made / "flake.nix").write_text(text.replace(url, f"path:{LAB / 'nixos'}"))
     (made / "authorized_keys").write_text(keys)
+    if hardware:
+        (made / "hardware" / "example.nix").write_text(hardware)
     return made
 
 
@@ -200,6 +210,14 @@ def test_the_template_evaluates(tmp_path: Path) -> None:
     toplevel = "nixosConfigurations.example.config.system.build.toplevel"
     (drv,) = derivations(tmp_path, f"path:{flake}#{toplevel}")
     assert "nixos-system-example" in drv
+
+
+def test_the_template_guesses_no_disk(tmp_path: Path) -> None:
+    """A machine whose disks nobody has named does not evaluate, and says what to put where."""
+    flake = standalone(tmp_path, "ssh-ed25519 AAAA me@laptop\n", hardware="")
+    toplevel = "nixosConfigurations.example.config.system.build.toplevel"
+    done = nix(tmp_path, "build", "--dry-run", f"path:{flake}#{toplevel}")
+    assert "hardware/example.nix: put in here what nixos-generate-config" in done.stderr
 
 
 def test_the_template_locks_nobody_out(tmp_path: Path) -> None:
@@ -225,6 +243,7 @@ def test_the_repository_offers_its_template(tmp_path: Path) -> None:
     assert written_files == {
         "authorized_keys",
         "flake.nix",
+        "hardware/example.nix",
         "inventory.yml",
         "machines/example.nix",
     }
