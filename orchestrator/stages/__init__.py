@@ -10,7 +10,7 @@ copy_closure  what a machine lacks, signed, by the route that works
 activate      switch with the automatic rollback armed; confirm, roll back, boot, reboot
 smoke         the installed llama-cli answers, and the user's own check passes
 
-A room imports nothing of another; `store_contents` is what they share.
+A room imports nothing of another; `store_contents` and `privilege` are what they share.
 """
 
 ROOMS = (
