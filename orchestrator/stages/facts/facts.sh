@@ -268,8 +268,8 @@ models() {
 }
 
 facts() {
-	for topic in system unconfirmed links dangling failed_units inhibitors processor memory displays nvidia compute nix_daemon nixos_rebuild \
-		models; do
+	for topic in system unconfirmed links dangling failed_units inhibitors processor memory \
+		displays nvidia compute nix_daemon nixos_rebuild models; do
 		"$topic" 2>/dev/null
 	done
 }
