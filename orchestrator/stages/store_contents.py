@@ -169,6 +169,16 @@ def file_times(answer: Answer) -> dict[str, str]:
     return {path: changed for changed, _, path in lines}
 
 
+def damage(paths: Sequence[str]) -> str:
+    """Say which paths of a host are not as they were built, and what to do. Pure."""
+    return f"its store is damaged: {_listed(paths)} is not there as it was built; {REPAIR}"
+
+
+def _listed(paths: Sequence[str]) -> str:
+    """Name the first, and how many there are besides."""
+    return f"{paths[0]} and {len(paths) - 1} more" if len(paths) > 1 else paths[0]
+
+
 async def check_on_disk(shell: Shell, paths: Sequence[StorePath]) -> None:
     """Refuse a store whose database has these paths, if its disk lacks some.
 
@@ -185,9 +195,8 @@ async def check_on_disk(shell: Shell, paths: Sequence[StorePath]) -> None:
     damaged = [path for path in paths if path not in found]
     if not damaged:
         return
-    more = f" and {len(damaged) - 1} more" if len(damaged) > 1 else ""
     raise StageError(
-        message=f"its store is damaged: its disk lacks {damaged[0]}{more}, which its Nix takes"
+        message=f"its store is damaged: its disk lacks {_listed(damaged)}, which its Nix takes"
         " to be there",
         hint=REPAIR,
         host=shell.host,
@@ -203,11 +212,7 @@ async def require_system(shell: Shell, system: StorePath) -> None:
         CommandError: the store can't be asked.
     """
     if not await lacking(shell, (system,), Stage.COPY_CLOSURE):
-        said = await shell.run(nix.requisites((system,)))
-        closure = nix.parse_store_paths(
-            said.check(Stage.COPY_CLOSURE, "its store can't be asked").stdout
-        )
-        await check_on_disk(shell, closure)
+        await check_on_disk(shell, await _requisites(shell, (system,)))
     else:
         raise StageError(
             message="its system was garbage-collected after planning",
@@ -228,11 +233,16 @@ async def missing_paths(
         CommandError: one of the stores can't be asked.
         PayloadError: one of them answers something else.
     """
-    wanted = await source.run(nix.requisites(paths))
-    closure = nix.parse_store_paths(
-        wanted.check(Stage.COPY_CLOSURE, "its store can't be asked").stdout
-    )
+    closure = await _requisites(source, paths)
     return await lacking(destination, closure, Stage.COPY_CLOSURE)
+
+
+async def _requisites(
+    shell: Shell, paths: tuple[StorePath | DerivationPath, ...]
+) -> tuple[StorePath, ...]:
+    """Return the closure of `paths` as a store has it, dependencies first."""
+    asked = await shell.run(nix.requisites(paths))
+    return nix.parse_store_paths(asked.check(Stage.COPY_CLOSURE, "its store can't be asked").stdout)
 
 
 def copy_failure(source: str, destination: str, blamed: CommandError) -> CommandError:

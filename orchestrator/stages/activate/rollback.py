@@ -18,7 +18,7 @@ from orchestrator.stages.activate.activation import (
     units_remain_failed,
     whole,
 )
-from orchestrator.stages.store_contents import REPAIR
+from orchestrator.stages.store_contents import damage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -135,9 +135,5 @@ def with_damage(report: RollbackReport, damaged: Sequence[str]) -> RollbackRepor
     """Say of a host that went back that its disk has spoilt the new system. Pure."""
     if not damaged:
         return report
-    more = f" and {len(damaged) - 1} more" if len(damaged) > 1 else ""
-    detail = (
-        f"{report.detail}, but its store is damaged: {damaged[0]}{more} is not there as it was"
-        f" built; {REPAIR}"
-    )
+    detail = f"{report.detail}, but {damage(damaged)}"
     return replace(report, detail=detail, damaged=tuple(damaged))

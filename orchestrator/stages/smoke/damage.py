@@ -22,6 +22,7 @@ async def damaged_paths(shell: Shell, package: StorePath) -> tuple[str, ...]:
         CommandError: its store can't be asked.
         UnreachableError: the connection broke.
     """
-    asked = script("stages/smoke/verify_closure.sh", path=package, timeout=_TIMEOUT)
+    shared = "stages/smoke/damaged.sh"
+    asked = script("stages/smoke/verify_closure.sh", shared=shared, path=package, timeout=_TIMEOUT)
     answer = answer_of(await shell.run_as_root(asked), Stage.ROLLBACK, "its store can't be asked")
     return answer.every("damaged")

@@ -19,7 +19,7 @@ from orchestrator.model.stage import Stage
 from orchestrator.model.store import StorePath
 from orchestrator.model.variant import Backend
 from orchestrator.scripts import ScriptExit, read, script
-from orchestrator.stages.store_contents import REPAIR
+from orchestrator.stages.store_contents import damage
 from orchestrator.transport.shell import LOST
 
 if TYPE_CHECKING:
@@ -108,6 +108,7 @@ def smoke_command(model: str, smoke: Smoke, tools: StorePath | None = None) -> C
     timeout = smoke.timeout + _MARGIN
     return script(
         "stages/smoke/smoke.sh",
+        shared="stages/smoke/damaged.sh",
         model=model,
         prompt=smoke.prompt,
         tokens=str(smoke.tokens),
@@ -193,8 +194,7 @@ def failure_of(
         why = answer.end.sentence if answer.end else why
         return f"the smoke test can't be run there: {why}", Fault.HOST
     if seen.damaged:
-        damage = f"its store is damaged: {seen.damaged} is not there as it was built; {REPAIR}"
-        return damage, Fault.HOST
+        return damage((seen.damaged,)), Fault.HOST
     complaints = _complaints(seen, test)
     return next(((message, fault) for wrong, message, fault in complaints if wrong), None)
 

@@ -22,8 +22,9 @@ if ! [ -x "$cli" ]; then
 fi
 scratch=$(mktemp -d) || leave "$exit_unwritable"
 trap 'rm -rf "$scratch"' EXIT
-timeout -k 5 "$seconds" env PATH="$system_path" "$cli" -m "$model" -p "$prompt" -n "$tokens" --temp 0 --seed 1 -ngl 99 \
-  -st -v </dev/null >"$scratch/out" 2>"$scratch/err"
+timeout -k 5 "$seconds" env PATH="$system_path" "$cli" \
+  -m "$model" -p "$prompt" -n "$tokens" --temp 0 --seed 1 -ngl 99 -st -v \
+  </dev/null >"$scratch/out" 2>"$scratch/err"
 code=$?
 # A full disk cuts off what it said.
 printf '%8192s' '' >"$scratch/room" || leave "$exit_unwritable"
@@ -39,12 +40,7 @@ case $code in
     # Files that this disk has lost, cut off or changed speak against no package. The
     # closure of a GPU's libraries is gigabytes: the host waits for the answer.
     package=$(readlink -f "$cli")
-    nix-store --query --requisites "${package%/bin/*}" >"$scratch/closure"
-    while read -r path; do
-      if [ -e "$path" ] || [ -L "$path" ]; then echo "$path"; else say damaged "$path" >&3; fi
-    done 3>&1 <"$scratch/closure" >"$scratch/there"
-    xargs timeout 20 nix-store --verify-path <"$scratch/there" 2>&1 |
-      sed -n "s/^path '\\(.*\\)' was modified.*/\\1/p" | say_lines damaged
+    nix-store --query --requisites "${package%/bin/*}" | say_damaged timeout 20
     ;;
 esac
 head -c 65536 "$scratch/out" | head -n 4096 | say_lines answer

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 PACKAGE = Path(str(files("orchestrator")))
 SCRIPTS = sorted(str(file.relative_to(PACKAGE)) for file in PACKAGE.rglob("*.sh"))
-SHARED = ("environment.sh", "protocol.sh", "stages/activate/activate.sh")
+DAMAGED = "stages/smoke/damaged.sh"
+SHARED = ("environment.sh", "protocol.sh", "stages/activate/activate.sh", DAMAGED)
 """What others are sent after."""
 
 RUN = sorted({*SCRIPTS} - {*SHARED})
@@ -43,7 +44,9 @@ def text_sent(name: str) -> str:
     """Give a script as it is sent."""
     if name in SHARED:
         return sent(*([name] if name.startswith("stages/") else []))
-    return sent(*([f"{ACTIVATE}/activate.sh"] if is_activating(name) else []), name)
+    before = [f"{ACTIVATE}/activate.sh"] if is_activating(name) else []
+    before += [DAMAGED] if "say_damaged" in text_of(name) else []
+    return sent(*before, name)
 
 
 def command_in(state: Path, name: str, **arguments: str) -> list[str]:
