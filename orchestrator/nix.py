@@ -64,8 +64,7 @@ def instantiate(directory: str, attributes: tuple[str, ...], *, realises: bool =
 def wants_to_build(stderr: str) -> bool:
     """Whether an evaluation failed because it reads what has to be fetched or built first.
 
-    What Nix says with max-jobs 0: up to 2.31 the first (libstore's worker.cc), later the
-    second (derivation-building-goal.cc).
+    What Nix says with max-jobs 0: 2.26 the first, 2.34 the second.
     """
     return "unable to start any build" in stderr.lower() or "local builds are disabled" in stderr
 

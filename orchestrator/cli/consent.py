@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from orchestrator.model.plan import HostPlan, Plan
 
 _MOST_NAMED = 30
-"""Hosts that a question names one by one; a screen holds no more."""
+"""Hosts that a question names one by one, so that it fits on a screen."""
 
 
 def ask_before(invocation: Invocation) -> tuple[str, ...]:
@@ -40,8 +40,8 @@ def ask_before(invocation: Invocation) -> tuple[str, ...]:
 def ask_to_begin(plan: Plan, invocation: Invocation) -> None:
     """Show which hosts a run changes, and ask once whether it may begin.
 
-    It asks on a terminal. Without one nobody can answer: whether `--yes` is needed there
-    for more than one host is a matter of configuration.
+    It asks on a terminal. Without one there is no answer to wait for: whether `--yes` is
+    needed there for more than one host is a matter of configuration.
 
     Raises:
         UsageError: the answer is no, or is missing.

@@ -82,7 +82,7 @@ class Goal(StrEnum):
     def is_met(self, facts: Facts, wanted: StorePath) -> bool:
         """Whether a host is as this goal wants it already."""
         boots = facts.boot_default == wanted
-        # What nobody has confirmed isn't there to stay.
+        # What no run has confirmed isn't there to stay.
         runs = facts.running_system == wanted and facts.goes_back_to is None
         if self is Goal.BOOT:
             return boots

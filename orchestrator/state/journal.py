@@ -154,7 +154,7 @@ class Journal:
         found = self.client.get(self.key("header"))
         if found is None:
             raise _no_run(self.run)
-        return _read_back(found, RunHeader, f"the header of run {self.run}")
+        return read_header(self.run, found)
 
     def plan(self) -> Plan:
         """Read the plan back, each host's previous system as it was when it was switched.
@@ -444,6 +444,15 @@ def _seconds(clock: Any) -> float:  # noqa: ANN401 - redis-py's
 
 
 SEE_HISTORY = "see `orchestrate history` for the runs that are kept"
+
+
+def read_header(run: str, data: Any) -> RunHeader:  # noqa: ANN401 - redis-py's
+    """Read what is kept as the header of a run.
+
+    Raises:
+        PayloadError: it was damaged.
+    """
+    return _read_back(data, RunHeader, f"the header of run {run}")
 
 
 def _no_run(run: str) -> PayloadError:

@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.errors import UsageError
 from orchestrator.model.report import HostResult
 from orchestrator.state.codec import as_text, read_back
-from orchestrator.state.journal import RUNS, SEE_HISTORY, Journal, last_results_of
+from orchestrator.state.journal import (
+    RUNS,
+    SEE_HISTORY,
+    Journal,
+    last_results_of,
+    read_header,
+)
 
 if TYPE_CHECKING:
     import redis
@@ -26,9 +32,12 @@ def runs(client: redis.Redis, project: str = "") -> tuple[str, ...]:
     kept = _kept(client)
     if not project:
         return kept
-    headers = (Journal(client, run).header() for run in kept)
+    found: Any = client.mget([Journal(client, run).key("header") for run in kept]) if kept else ()
     return tuple(
-        run for run, header in zip(kept, headers, strict=True) if header.origin.project == project
+        run
+        for run, data in zip(kept, found, strict=True)
+        # None: it has expired meanwhile.
+        if data is not None and read_header(run, data).origin.project == project
     )
 
 

@@ -135,11 +135,11 @@ async def _goes_to(
     if isinstance(to, StateAfterRun):
         toplevel = to.system_of(facts.host)
         await check_there(shell, toplevel)
-        kept = (await list_generations(shell)).of(toplevel)
-        return toplevel, kept.number if kept else None, f"what it had after run {to.run}"
+        number = (await list_generations(shell)).number_of(toplevel)
+        return toplevel, number, f"what it had after run {to.run}"
     generations = await list_generations(shell)
     if to is None and facts.goes_back_to is not None:
-        kept = generations.of(facts.goes_back_to)
-        return facts.goes_back_to, kept.number if kept else None, "what was confirmed last"
+        number = generations.number_of(facts.goes_back_to)
+        return facts.goes_back_to, number, "what was confirmed last"
     wanted = generation_before(facts.host, generations, facts.running_system, to)
     return wanted.toplevel, wanted.number, f"generation {wanted.number}"

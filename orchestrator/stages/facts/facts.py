@@ -264,7 +264,7 @@ def _booted_part(text: str) -> tuple[BootPart, StorePath]:
 
 
 def _inhibitors(text: str) -> dict[str, str]:
-    """Read the JSON of a system's switch inhibitors; what is none is known to nobody."""
+    """Read the JSON of a system's switch inhibitors; other text is as if there were none."""
     try:
         return msgspec.json.decode(text or "{}", type=dict[str, str])
     except msgspec.DecodeError:

@@ -57,7 +57,7 @@ system() {
 	fi
 }
 
-# Where the host goes back to while nobody has confirmed what it runs (switch.sh).
+# Where the host goes back to while no run has confirmed what it runs (switch.sh).
 confirmed=/run/current-system
 unconfirmed() {
 	[ -e /run/orchestrate/unconfirmed ] || return 0

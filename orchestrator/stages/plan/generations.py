@@ -42,6 +42,11 @@ class Generations:
         """Return the newest that is this system; None if there is none."""
         return next((one for one in reversed(self.listed) if one.toplevel == toplevel), None)
 
+    def number_of(self, toplevel: StorePath) -> int | None:
+        """Return the number of the newest that is this system; None if there is none."""
+        kept = self.of(toplevel)
+        return kept.number if kept else None
+
     def numbered(self, number: int | None) -> Generation | None:
         """Return the one of this number; None if there is none."""
         return next((one for one in self.listed if one.number == number), None)

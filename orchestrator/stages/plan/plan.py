@@ -189,7 +189,7 @@ def notes_for(host: Host, choice: VariantChoice, fleet: Fleet) -> tuple[str, ...
     return tuple(notes)
 
 
-def notes_on(facts: Facts, inhibited_by: Sequence[str]) -> tuple[str, ...]:
+def notes_on(facts: Facts, changes: Sequence[str]) -> tuple[str, ...]:
     """Say what of a host's present state decides how it changes. Pure."""
     notes = []
     if facts.goes_back_to is not None:
@@ -199,8 +199,8 @@ def notes_on(facts: Facts, inhibited_by: Sequence[str]) -> tuple[str, ...]:
             f"failed there already: {', '.join(facts.failed_units)};"
             " that counts against its new system only where it changes them"
         )
-    if inhibited_by:
-        notes.append(inhibited_note(inhibited_by))
+    if changes:
+        notes.append(inhibited_note(changes))
     return tuple(notes)
 
 
